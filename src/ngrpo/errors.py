@@ -1,0 +1,49 @@
+"""Everything that this project raises on purpose.
+
+    NgrpoError
+    ├── ConfigError (ValueError)            a setting is wrong: found before a model is loaded, exit status 2
+    ├── DataError (ValueError)              a file or row cannot be used
+    ├── GradingError (RuntimeError)         the grader itself failed, not the answer that it graded
+    ├── CheckpointError (RuntimeError)      a checkpoint is missing, torn or of another run
+    ├── TrainingError (RuntimeError)        training cannot go on: what was computed so far is on disk
+    └── MissingDependencyError (ImportError) an optional package is not installed
+
+A message is one line: what is wrong, what was given, what is allowed. The command line prints it without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class NgrpoError(Exception):
+    """Parent of every error raised on purpose; its message is one line fit for a user."""
+
+    exit_status = 1
+
+
+class ConfigError(NgrpoError, ValueError):
+    """A setting, flag or argument is wrong."""
+
+    exit_status = 2
+
+
+class DataError(NgrpoError, ValueError):
+    """A file or one of its rows cannot be used."""
+
+
+class GradingError(NgrpoError, RuntimeError):
+    """The grader failed; says nothing about the completion."""
+
+
+class CheckpointError(NgrpoError, RuntimeError):
+    """A checkpoint is missing, incomplete or belongs to another run."""
+
+
+class TrainingError(NgrpoError, RuntimeError):
+    """Training cannot go on, for example because no group carries a signal any more."""
+
+
+class MissingDependencyError(NgrpoError, ImportError):
+    """An optional dependency is not installed; the message holds the command that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package '{package}': pip install 'ngrpo[{extra}]'")
