@@ -1,0 +1,56 @@
+"""What every task offers to the trainer and to evaluation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from ngrpo.settings import Settings
+from ngrpo.types import Grade, Message, Problem
+
+Split = Literal["train", "test"]
+
+
+class Task(Settings):
+    """Problems and their grader; the fields of a subclass are the keys of the `[task]` table."""
+
+    label: ClassVar[str] = "task"
+
+    name: str
+    """The spec that chose this task: NAME or NAME:PATH."""
+    prompt: str = "{question}"
+    """Template of the user's message; `{question}` is replaced, any other brace stays as it is."""
+    system: str = ""
+    """System message of the chat prompt; empty for none."""
+    max_reward: float = 1.0
+    """Reward of a correct completion."""
+
+    @property
+    def slug(self) -> str:
+        """The task's name as a file name: letters, digits, dot, dash and underscore only."""
+        kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in self.name)
+        return kept.strip("._")[:100] or "task"
+
+    @abstractmethod
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Returns the problems of a split, in a fixed order and with unique ids.
+
+        Raises:
+            DataError: when a file is missing, empty or not in a form that is understood.
+        """
+
+    @abstractmethod
+    def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """Returns the grade of each (problem, completion text) pair, in the order given."""
+
+    def messages(self, problem: Problem) -> tuple[Message, ...]:
+        """Returns the chat prompt of a problem: its own messages where the data has them, else the template's."""
+        if problem.messages:
+            return problem.messages
+        user = Message("user", self.prompt.replace("{question}", problem.question))
+        return (Message("system", self.system), user) if self.system else (user,)
+
+    def readable(self, answer: str) -> str:
+        """Returns an answer as a person would write it (Countdown: postfix becomes infix)."""
+        return answer
