@@ -1,0 +1,272 @@
+"""Methods: each is one class whose defaults are its published settings and whose `advantages` is one pure function.
+
+Naming a method in a config is naming its paper: `[method] name = "ngrpo"` and nothing else reproduces the reference
+script. Every field may be set, and what is set is visible in the config. A new method is one function in
+`ngrpo.advantages`, one class here and one line in `METHODS`.
+
+The defaults are those of the scripts published with NGRPO (github.com/nangongrui-ngr/NGRPO), which run all methods of
+its comparison on one code base; where a paper and that script part, the class says so. An entropy bonus of 0.001 is
+the default of that code base and was active in all of its runs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ngrpo.errors import ConfigError
+from ngrpo.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Filter = Literal["none", "all", "all_correct", "all_incorrect"]
+Deviation = Literal["sample", "population"]
+
+
+class Method(Settings):
+    """What every method has: its advantages, and how the loss treats them."""
+
+    paper: ClassVar[str]
+    """Where the method was published."""
+
+    name: str
+    """Name of the method."""
+    clip_low: float = Field(0.2, ge=0.0, le=1.0)
+    """The ratio's lower bound is 1 - clip_low; it binds only where the advantage is negative."""
+    clip_high: float = Field(0.2, ge=0.0)
+    """The ratio's upper bound is 1 + clip_high; it binds only where the advantage is positive."""
+    aggregate: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
+    """How the losses of tokens become one number: mean over the tokens of the update, mean over its sequences of each
+    one's token mean, or the sum over sequences x max_completion_tokens."""
+    kl_coefficient: float = Field(0.0, ge=0.0)
+    """Weight of the KL term to the starting model in the loss; 0 loads no reference model."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """Estimator of that KL."""
+    entropy_bonus: float = 0.001
+    """Weight of the mean token entropy that is subtracted from the loss; 0 computes none."""
+    filter: Filter = "none"
+    """Groups that do not enter the batch: none, all (all-wrong and all-correct), all_correct or all_incorrect."""
+    refill: bool = True
+    """Sample further problems in place of filtered groups; false just drops them."""
+    max_refill_factor: float = Field(8.0, ge=1.0)
+    """A step samples at most this many times problems_per_step problems."""
+    max_reward: float = 1.0
+    """Reward of a correct completion; a group is all-wrong when no reward reaches it."""
+
+    @abstractmethod
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns the advantages [P, G] of rewards [P, G]; `valid` [P, G] marks the graded completions."""
+
+    def shaped_rewards(self, rewards: Tensor, num_tokens: Tensor, max_completion_tokens: int) -> Tensor:  # noqa: ARG002
+        """Returns the rewards [P, G] from which advantages are made; only DAPO changes them, by length."""
+        return rewards
+
+    @property
+    def trains_on_zero_advantage(self) -> bool:
+        """True when a rollout without advantage still carries gradient, through KL or the entropy bonus."""
+        return self.kl_coefficient > 0.0 or self.entropy_bonus != 0.0
+
+
+class GRPO(Method):
+    """Group z-score, with a KL penalty in the loss; homogeneous groups get zero."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2402.03300"
+
+    name: Literal["grpo"] = "grpo"
+    kl_coefficient: float = Field(0.001, ge=0.0)
+    std: Deviation = "sample"
+    """Deviation that divides: sample (n - 1) or population (n)."""
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns (r - mean) / (std + 1e-6)."""
+        from ngrpo.advantages import grpo_advantages
+
+        return grpo_advantages(rewards, std=self.std, valid=valid)
+
+
+class DrGRPO(Method):
+    """Group mean without the deviation, and a constant in place of sequence lengths; no KL, no entropy bonus."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2503.20783"
+
+    name: Literal["dr_grpo"] = "dr_grpo"
+    aggregate: Literal["token_mean", "sequence_mean", "constant"] = "constant"
+    entropy_bonus: float = 0.0
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns r - mean."""
+        from ngrpo.advantages import dr_grpo_advantages
+
+        return dr_grpo_advantages(rewards, valid=valid)
+
+
+class RLOO(Method):
+    """Leave-one-out baseline: each reward minus the mean of the others."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2402.14740"
+
+    name: Literal["rloo"] = "rloo"
+    entropy_bonus: float = 0.0
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns G / (G - 1) (r - mean)."""
+        from ngrpo.advantages import rloo_advantages
+
+        return rloo_advantages(rewards, valid=valid)
+
+
+class DAPO(Method):
+    """GRPO's z-score with the upper clip raised, homogeneous groups replaced, and a penalty on overlong completions."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2503.14476"
+
+    name: Literal["dapo"] = "dapo"
+    clip_high: float = Field(0.28, ge=0.0)
+    filter: Filter = "all"
+    std: Deviation = "sample"
+    """Deviation that divides: sample (n - 1) or population (n)."""
+    overlong_buffer_tokens: int = Field(1024, ge=0)
+    """Length of the zone below max_completion_tokens in which the penalty falls linearly from 0 to -1; 0 for none."""
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns (r - mean) / (std + 1e-6) of the shaped rewards."""
+        from ngrpo.advantages import grpo_advantages
+
+        return grpo_advantages(rewards, std=self.std, valid=valid)
+
+    def shaped_rewards(self, rewards: Tensor, num_tokens: Tensor, max_completion_tokens: int) -> Tensor:
+        """Returns the rewards plus ((Lmax - Lbuffer) - L) / Lbuffer, kept in [-1, 0], for completions of L tokens."""
+        if self.overlong_buffer_tokens == 0:
+            return rewards
+        start = max_completion_tokens - self.overlong_buffer_tokens
+        return rewards + ((start - num_tokens) / self.overlong_buffer_tokens).clamp(-1.0, 0.0)
+
+
+class PSR(Method):
+    """Positive sample reinforcement: only correct completions are trained on, with advantage 1."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2506.01347"
+
+    name: Literal["psr"] = "psr"
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns 1 on correct completions, 0 on others."""
+        from ngrpo.advantages import psr_advantages
+
+        return psr_advantages(rewards, max_reward=self.max_reward, valid=valid)
+
+
+class NSR(Method):
+    """Negative sample reinforcement: only wrong completions are trained on, with advantage -1."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2506.01347"
+
+    name: Literal["nsr"] = "nsr"
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns -1 on wrong completions, 0 on others."""
+        from ngrpo.advantages import nsr_advantages
+
+        return nsr_advantages(rewards, max_reward=self.max_reward, valid=valid)
+
+
+class PSRNSR(Method):
+    """W-REINFORCE: a small fixed advantage on correct completions, -1 on wrong ones; nothing is normalised."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2506.01347"
+
+    name: Literal["psr_nsr"] = "psr_nsr"
+    positive_weight: float = Field(0.1, ge=0.0)
+    """Advantage of a correct completion."""
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns positive_weight on correct completions, -1 on wrong ones."""
+        from ngrpo.advantages import w_reinforce_advantages
+
+        return w_reinforce_advantages(
+            rewards, positive_weight=self.positive_weight, max_reward=self.max_reward, valid=valid
+        )
+
+
+class Constant(Method):
+    """Control for NGRPO: GRPO with -1/sqrt(G + 1) on all-wrong groups, under NGRPO's clip and filter."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2509.18851 (a control of this project, not of the paper)"
+
+    name: Literal["constant"] = "constant"
+    clip_low: float = Field(0.16, ge=0.0, le=1.0)
+    clip_high: float = Field(0.24, ge=0.0)
+    filter: Filter = "all_correct"
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns GRPO's advantages, and -1/sqrt(G + 1) in groups without a correct completion."""
+        from ngrpo.advantages import constant_advantages
+
+        return constant_advantages(rewards, max_reward=self.max_reward, valid=valid)
+
+
+class NGRPO(Method):
+    """GRPO's statistics joined by virtual best rewards, asymmetric clipping, and no all-correct groups."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2509.18851"
+
+    name: Literal["ngrpo"] = "ngrpo"
+    clip_low: float = Field(0.16, ge=0.0, le=1.0)
+    clip_high: float = Field(0.24, ge=0.0)
+    filter: Filter = "all_correct"
+    num_virtual: int = Field(1, ge=0)
+    """How many virtual completions of reward max_reward join each group's statistics; 0 is GRPO's estimator."""
+    std: Deviation = "sample"
+    """Deviation that divides: sample (n - 1, the reference code) or population (n, the paper's Eq. 6)."""
+    calibrate: Literal["all", "all_wrong"] = "all"
+    """Virtual completions join every group, or only all-wrong ones."""
+
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns (r - m') / (s' + 1e-6), with m' and s' over real and virtual rewards."""
+        from ngrpo.advantages import ngrpo_advantages
+
+        return ngrpo_advantages(
+            rewards,
+            max_reward=self.max_reward,
+            num_virtual=self.num_virtual,
+            std=self.std,
+            calibrate=self.calibrate,
+            valid=valid,
+        )
+
+
+METHODS: Mapping[str, type[Method]] = {
+    "grpo": GRPO,
+    "dr_grpo": DrGRPO,
+    "rloo": RLOO,
+    "dapo": DAPO,
+    "psr": PSR,
+    "nsr": NSR,
+    "psr_nsr": PSRNSR,
+    "constant": Constant,
+    "ngrpo": NGRPO,
+}
+
+
+def load_method(table: Mapping[str, Any], *, where: str = "") -> Method:
+    """Returns the method of a `[method]` table.
+
+    Args:
+        table: the settings, `name` among them (default "ngrpo").
+        where: what an error message puts before the key.
+
+    Raises:
+        ConfigError: for an unknown method or a wrong setting.
+
+    Example:
+        >>> load_method({"name": "ngrpo", "num_virtual": 2}).clip_low
+        0.16
+    """
+    name = table.get("name", "ngrpo")
+    if name not in METHODS:
+        raise ConfigError(f"{where}unknown method {name!r}; allowed: {', '.join(METHODS)}")
+    return METHODS[name].parse({**table, "name": name}, where=where)

@@ -1,0 +1,7 @@
+"""Sampling: prompts in, completions out, each with the logprobs its tokens were drawn with."""
+
+from __future__ import annotations
+
+from ngrpo.sampling.sampler import Decoding, Prompt, Sampler
+
+__all__ = ["Decoding", "Prompt", "Sampler"]

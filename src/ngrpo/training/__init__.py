@@ -1,0 +1,1 @@
+"""Training: collect groups, pack them into batches, take updates, write checkpoints."""

@@ -1,0 +1,155 @@
+"""Collecting the groups of a step: sample, grade, filter, and refill what the filter dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ngrpo.config import SamplingSettings
+from ngrpo.errors import ConfigError, DataError
+from ngrpo.filters import kept_groups
+from ngrpo.methods import Method
+from ngrpo.sampling import Decoding, Prompt, Sampler
+from ngrpo.sampling.prompts import encode_prompt
+from ngrpo.tasks import Task
+from ngrpo.types import Completion, Group, Problem, Rollout
+
+
+class PromptSource:
+    """The training problems in a seeded order, each epoch shuffled anew, and how far they have been used.
+
+    Args:
+        task: gives the problems and their messages.
+        tokenizer: encodes them.
+        seed: decides the order.
+        max_prompt_tokens: longer prompts are passed over and counted in `overlong`.
+    """
+
+    def __init__(self, task: Task, tokenizer: Any, *, seed: int, max_prompt_tokens: int) -> None:
+        self._task, self._tokenizer, self._seed = task, tokenizer, seed
+        self._problems: Sequence[Problem] = task.problems("train")
+        self._max_prompt_tokens = max_prompt_tokens
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+        self.cursor = 0
+        self.overlong = 0
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def take(self, count: int, used: set[str]) -> list[Prompt]:
+        """Returns the next prompts, at most `count`, none whose problem id is in `used`, which grows by them.
+
+        Fewer are returned only when every problem has been used: a problem that came twice in a step would be drawn
+        from the same random streams twice.
+        """
+        prompts: list[Prompt] = []
+        for _ in range(2 * len(self)):  # two epochs pass every problem that is not used
+            if len(prompts) == count:
+                break
+            problem = self._next()
+            if problem.id in used:
+                continue
+            prompt = encode_prompt(self._task, problem, self._tokenizer)
+            if not 0 < len(prompt.tokens) <= self._max_prompt_tokens:
+                self.overlong += 1
+                continue
+            used.add(problem.id)
+            prompts.append(prompt)
+        return prompts
+
+    def _next(self) -> Problem:
+        epoch, place = divmod(self.cursor, len(self))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
+        self.cursor += 1
+        return self._problems[int(self._order[place])]
+
+
+@dataclass(slots=True)
+class Collected:
+    """The groups of a step: all that were sampled, and which of them the filter let into the batch."""
+
+    sampled: list[Group] = field(default_factory=list)
+    in_batch: list[bool] = field(default_factory=list)
+    rounds: int = 0
+    refill_exhausted: bool = False
+    sample_seconds: float = 0.0
+    grade_seconds: float = 0.0
+
+    @property
+    def batch(self) -> list[Group]:
+        """The groups that are trained on."""
+        return [group for group, kept in zip(self.sampled, self.in_batch, strict=True) if kept]
+
+
+def collect_groups(
+    sampler: Sampler, source: PromptSource, task: Task, method: Method, settings: SamplingSettings, *, seed: int, step: int
+) -> Collected:
+    """Returns the groups of a step: problems_per_step that pass the method's filter, where they can be had.
+
+    With `method.refill`, dropped groups are replaced by sampling further problems, whole groups each time, until the
+    batch is full, `max_refill_factor` times problems_per_step problems have been sampled, or none is left.
+    """
+    collected, used = Collected(), set[str]()
+    decoding = Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens)
+    limit = int(method.max_refill_factor * settings.problems_per_step)
+    missing = settings.problems_per_step
+    while missing > 0:
+        prompts = source.take(min(missing, limit - len(collected.sampled)), used)
+        if not prompts:
+            collected.refill_exhausted = collected.rounds > 0
+            break
+        started = time.perf_counter()
+        drawn = sampler.sample(prompts, range(settings.group_size), decoding, seed=seed, round_name=f"step {step}")
+        sampled = time.perf_counter()
+        groups = grade_groups(task, prompts, drawn)
+        collected.sample_seconds += sampled - started
+        collected.grade_seconds += time.perf_counter() - sampled
+        rewards, valid = rewards_of(groups)
+        kept = kept_groups(rewards, filter=method.filter, max_reward=method.max_reward, valid=valid)
+        collected.sampled += groups
+        collected.in_batch += kept.tolist()
+        collected.rounds += 1
+        missing = settings.problems_per_step - sum(collected.in_batch) if method.refill else 0
+    return collected
+
+
+def grade_groups(
+    task: Task, prompts: Sequence[Prompt], drawn: Sequence[Sequence[Completion]]
+) -> list[Group]:
+    """Returns the groups of the prompts' completions, graded in one call of the task."""
+    pairs = [(p.problem, c.text) for p, completions in zip(prompts, drawn, strict=True) for c in completions]
+    grades = iter(zip(pairs, task.grade_many(pairs), strict=True))
+    groups = []
+    for prompt, completions in zip(prompts, drawn, strict=True):
+        rollouts = []
+        for sample, completion in enumerate(completions):
+            (problem, _), grade = next(grades)
+            rollouts.append(Rollout(problem, sample, completion, grade))
+        groups.append(Group(prompt.problem, prompt.tokens, tuple(rollouts)))
+    return groups
+
+
+def rewards_of(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
+    """Returns the rewards [P, G] float32 and which of them are graded [P, G] bool."""
+    rewards = torch.tensor([[r.grade.reward for r in g.rollouts] for g in groups], dtype=torch.float32)
+    valid = torch.tensor([[r.grade.graded for r in g.rollouts] for g in groups], dtype=torch.bool)
+    return rewards, valid
+
+
+def check_enough_problems(source: PromptSource, settings: SamplingSettings, task_name: str) -> None:
+    """Raises ConfigError when a step wants more problems than the task has, DataError when it has none."""
+    if len(source) == 0:
+        raise DataError(f"task '{task_name}' has no training problems")
+    if len(source) < settings.problems_per_step:
+        raise ConfigError(
+            f"[sampling] problems_per_step is {settings.problems_per_step}, but task '{task_name}' has only "
+            f"{len(source)} training problems: a step uses each at most once"
+        )
