@@ -1,10 +1,9 @@
 """One pure function per estimator: the rewards of groups [P, G] become one advantage per completion [P, G].
 
-All of them share four promises. `valid` marks the completions that could be graded: the others leave the statistics
-and get exactly 0. The statistics are taken in float64 on the CPU, so that every device gives the same bits, and the
-result has the dtype and device of `rewards` (float32 for integers) and no gradient. Any finite reward gives a finite
-advantage: what the dtype cannot hold is clamped to its largest value. A completion is correct when its reward reaches
-`max_reward`, both in the dtype of `rewards`.
+All of them share four promises. `valid` marks the completions that could be graded: the others leave the
+statistics and get exactly 0. The statistics are taken in float64 on the CPU, so that every device gives the
+same bits. The result has the dtype and device of `rewards` (float32 for integers) and no gradient. Any
+finite reward gives a finite advantage: what the dtype cannot hold is clamped to its largest number.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ngrpo.errors import ConfigError
+from ngrpo.filters import comparable_reward, graded_rewards
 
 Deviation = Literal["sample", "population"]
 """Standard deviation with n - 1 or with n in its denominator."""
@@ -35,15 +35,15 @@ def ngrpo_advantages(
     calibrate: Calibration = "all",
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Returns NGRPO's calibrated advantages: z-scores in a group joined by virtual completions that are correct.
+    """Returns NGRPO's calibrated advantages: z-scores in a group joined by virtual correct completions.
 
         R' = rewards of the group + [max_reward] * num_virtual
         A_i = (r_i - mean(R')) / (std(R') + eps)        for the G real completions
 
-    An all-wrong group of equal rewards gets the same negative number everywhere, for binary rewards and one virtual
-    completion -1 / sqrt(G + 1); an all-correct group gets exactly 0. Real and virtual advantages sum to 0, so the real
-    ones alone sum to at most 0. With `num_virtual=0` this is `grpo_advantages` to the bit. A group of one works like
-    any other (the reference code skips its virtual completion).
+    An all-wrong group of equal rewards gets the same negative number everywhere, with one virtual
+    completion -1 / sqrt(G + 1); an all-correct group gets exactly 0. Real and virtual advantages sum to 0,
+    so the real ones alone sum to at most 0. With `num_virtual=0` this is `grpo_advantages` to the bit. A
+    group of one works like any other (the reference code skips its virtual completion).
 
     Args:
         rewards: [P, G], at most `max_reward`.
@@ -51,7 +51,8 @@ def ngrpo_advantages(
         num_virtual: virtual completions per group, at least 0; the paper has 1.
         std: `sample` (n - 1), as in the reference code, or `population` (n), as in the paper's Eq. 6.
         eps: added to the deviation, at least 0.
-        calibrate: `all`, or `all_wrong` for virtual completions only where no valid reward reaches `max_reward`.
+        calibrate: `all` groups get virtual completions, or only the `all_wrong` ones, in which no valid
+            reward reaches `max_reward`.
         valid: [P, G] bool, true for completions that were graded; all when None.
 
     Returns:
@@ -73,8 +74,8 @@ def ngrpo_advantages(
         raise ConfigError(f"num_virtual is {num_virtual!r}; allowed is an integer of at least 0")
     if calibrate not in ("all", "all_wrong"):
         raise ConfigError(f"calibrate is {calibrate!r}; allowed are 'all' and 'all_wrong'")
-    values, graded = _checked(rewards, valid)
-    best = _in_dtype_of(rewards, max_reward)
+    values, graded = graded_rewards(rewards, valid)
+    best = comparable_reward(max_reward, rewards)
     if num_virtual > 0 and bool((graded & (values > best)).any()):
         worst = values[graded].max().item()
         raise ConfigError(
@@ -93,8 +94,8 @@ def grpo_advantages(
 
         A_i = (r_i - mean(R)) / (std(R) + eps)
 
-    Groups of equal rewards, all-wrong and all-correct ones among them, get exactly 0, and so does a group with fewer
-    than two valid completions: one reward compares with nothing.
+    Groups of equal rewards, all-wrong and all-correct ones among them, get exactly 0, and so does a group
+    with fewer than two valid completions: one reward compares with nothing.
 
     Args:
         rewards: [P, G].
@@ -110,13 +111,13 @@ def grpo_advantages(
 
     Example:
         >>> grpo_advantages(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]))
-        tensor([[-0.5774, -0.5774,  1.1547],
+        tensor([[-0.5773, -0.5773,  1.1547],
                 [ 0.0000,  0.0000,  0.0000]])
 
     References:
         DeepSeekMath: https://arxiv.org/abs/2402.03300
     """
-    values, graded = _checked(rewards, valid)
+    values, graded = graded_rewards(rewards, valid)
     return _like(rewards, _z_scores(_centred(values, graded), std, eps))
 
 
@@ -142,7 +143,7 @@ def dr_grpo_advantages(rewards: Tensor, *, valid: Tensor | None = None) -> Tenso
     References:
         Understanding R1-Zero-Like Training: https://arxiv.org/abs/2503.20783
     """
-    values, graded = _checked(rewards, valid)
+    values, graded = graded_rewards(rewards, valid)
     return _like(rewards, _centred(values, graded).in_reward_units())
 
 
@@ -170,7 +171,7 @@ def rloo_advantages(rewards: Tensor, *, valid: Tensor | None = None) -> Tensor:
     References:
         Back to Basics: https://arxiv.org/abs/2402.14740
     """
-    values, graded = _checked(rewards, valid)
+    values, graded = graded_rewards(rewards, valid)
     group = _centred(values, graded)
     return _like(rewards, group.in_reward_units() * (group.count / (group.count - 1).clamp(min=1)))
 
@@ -235,9 +236,10 @@ def w_reinforce_advantages(
     max_reward: float = 1.0,
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Returns W-REINFORCE (PSR-NSR): `positive_weight` for a correct completion, -`negative_weight` for a wrong one.
+    """Returns W-REINFORCE (PSR-NSR): one fixed number for correct completions, one for wrong ones.
 
-    Nothing is normalised: every kind of group counts alike, and a partial reward counts as wrong.
+    A = positive_weight where the reward reaches `max_reward`, else -negative_weight. Nothing is normalised:
+    every kind of group counts alike, and a partial reward counts as wrong.
 
     Args:
         rewards: [P, G].
@@ -261,9 +263,11 @@ def w_reinforce_advantages(
     """
     for name, weight in (("positive_weight", positive_weight), ("negative_weight", negative_weight)):
         _check_not_negative(name, weight)
-    values, graded = _checked(rewards, valid)
+    values, graded = graded_rewards(rewards, valid)
     # 0 - weight and not -weight: a weight of 0 shall give 0, not -0.
-    weights = torch.where(values >= _in_dtype_of(rewards, max_reward), positive_weight, 0.0 - negative_weight)
+    weights = torch.where(
+        values >= comparable_reward(max_reward, rewards), positive_weight, 0.0 - negative_weight
+    )
     return _like(rewards, weights.double().masked_fill(~graded, 0.0))
 
 
@@ -275,10 +279,10 @@ def constant_advantages(
     eps: float = 1e-6,
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Returns GRPO's advantages, but -1 / sqrt(G + 1) everywhere in all-wrong groups (G counts valid completions).
+    """Returns GRPO's advantages, but -1 / sqrt(G + 1) in all-wrong groups, where G counts valid completions.
 
-    That constant is what NGRPO gives an all-wrong group of binary rewards, so this is the control which shows what
-    calibrating the *other* groups adds. Partial rewards in an all-wrong group are not told apart.
+    That constant is what NGRPO gives an all-wrong group of equal rewards, so this is the control that shows
+    what calibrating the *other* groups adds. Partial rewards in an all-wrong group are not told apart.
 
     Args:
         rewards: [P, G].
@@ -296,38 +300,18 @@ def constant_advantages(
     Example:
         >>> constant_advantages(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
         tensor([[-0.5000, -0.5000, -0.5000],
-                [-0.5774, -0.5774,  1.1547]])
+                [-0.5773, -0.5773,  1.1547]])
 
     References:
         NGRPO, of whose calibration it is the control: https://arxiv.org/abs/2509.18851
     """
-    values, graded = _checked(rewards, valid)
+    values, graded = graded_rewards(rewards, valid)
     group = _centred(values, graded)
-    some_correct = (graded & (values >= _in_dtype_of(rewards, max_reward))).any(dim=1, keepdim=True)
+    correct = graded & (values >= comparable_reward(max_reward, rewards))
+    some_correct = correct.any(dim=1, keepdim=True)
     constant = -(group.count + 1).rsqrt()
     advantages = torch.where(some_correct, _z_scores(group, std, eps), constant)
     return _like(rewards, advantages.masked_fill(~graded, 0.0))
-
-
-def correct_completions(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | None = None) -> Tensor:
-    """Returns [P, G] bool: true for the valid completions whose reward reaches `max_reward`.
-
-    `max_reward` is rounded to the dtype of `rewards` first: a float32 reward of 0.9 does reach a `max_reward` of 0.9.
-
-    Args:
-        rewards: [P, G].
-        max_reward: the reward from which on a completion is correct.
-        valid: [P, G] bool, true for completions that were graded; all when None.
-
-    Raises:
-        ConfigError: for wrong shapes or a valid reward that is not finite.
-
-    Example:
-        >>> correct_completions(torch.tensor([[0.0, 0.9]]), max_reward=0.9)
-        tensor([[False,  True]])
-    """
-    values, graded = _checked(rewards, valid)
-    return (graded & (values >= _in_dtype_of(rewards, max_reward))).to(rewards.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,8 +337,9 @@ def _centred(
 ) -> _CentredGroups:
     """Returns the groups around their means, each joined by `added` [P, 1] completions of reward `best`."""
     added = torch.zeros(len(values), 1, dtype=torch.float64) if added is None else added
-    # Distances from the group's largest reward, not the rewards themselves, are averaged: the mean of n equal floats
-    # need not be that float, but the mean of n zeros is 0. Halves, since a difference of two finite floats can overflow.
+    # Averaged are distances from the group's largest reward: the mean of n equal floats need not be that
+    # float, but the mean of n zeros is 0. They are halved since the difference of two finite floats can
+    # overflow.
     largest = values.masked_fill(~graded, -math.inf).amax(dim=1, keepdim=True)
     origin = torch.where(added > 0, best, largest)
     halves = torch.where(graded, values / 2 - origin / 2, 0.0)
@@ -379,41 +364,8 @@ def _z_scores(group: _CentredGroups, std: Deviation, eps: float) -> Tensor:
     return torch.where(denominator > 0, group.deviation / denominator, 0.0)
 
 
-def _checked(rewards: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Returns the rewards in float64 with 0 where not valid, and the mask of the valid ones, both on the CPU."""
-    if rewards.ndim != 2 or rewards.shape[1] == 0:
-        raise ConfigError(f"rewards have shape {list(rewards.shape)}; allowed is [P, G] with G of at least 1")
-    if valid is None:
-        valid = torch.ones_like(rewards, dtype=torch.bool)
-    if valid.shape != rewards.shape or valid.dtype != torch.bool:
-        raise ConfigError(
-            f"valid is {valid.dtype} of shape {list(valid.shape)}; "
-            f"allowed is torch.bool of the shape of rewards, {list(rewards.shape)}"
-        )
-    graded = valid.detach().cpu()
-    values = rewards.detach().cpu().double().masked_fill(~graded, 0.0)
-    if not bool(values.isfinite().all()):
-        bad = values[~values.isfinite()][0].item()
-        raise ConfigError(f"the reward of a valid completion is {bad}; allowed are finite numbers")
-    return values, graded
-
-
-def _in_dtype_of(rewards: Tensor, max_reward: float) -> float:
-    """Returns `max_reward` as a reward can express it: 0.1 in float32 is more than 0.1, in bfloat16 much more."""
-    rounded = torch.tensor(max_reward, dtype=_result_dtype(rewards)).item()
-    if not math.isfinite(rounded):
-        raise ConfigError(
-            f"max_reward is {max_reward}; allowed are finite numbers within {_result_dtype(rewards)}"
-        )
-    return float(rounded)
-
-
-def _result_dtype(rewards: Tensor) -> torch.dtype:
-    return rewards.dtype if rewards.dtype.is_floating_point else torch.float32
-
-
 def _like(rewards: Tensor, advantages: Tensor) -> Tensor:
-    dtype = _result_dtype(rewards)
+    dtype = rewards.dtype if rewards.dtype.is_floating_point else torch.float32
     limits = torch.finfo(dtype)
     return advantages.clamp(limits.min, limits.max).to(dtype).to(rewards.device)
 

@@ -11,7 +11,8 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 # Everything that can open, close or escape a brace; an escaped brace is text, so the escape is consumed as one token.
 _TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z])\s*(?P<open>\{)?)|\\.|[{}]", re.DOTALL)
 # `\boxed 5`, `\boxed -\frac{1}{2}$`; words are prose about the command ("the \boxed notation"), not an answer.
-_BARE = re.compile(r"(?:[-+.(\[\\]?[0-9\\(]|[A-Za-z](?=\$|\s*\Z))[^\s$]*")
+_BARE = re.compile(r"(?!\\(?:boxed|fbox))(?:[-+.(\[\\]?[0-9\\(]|[A-Za-z](?=\$|\s*\Z))[^\s$]*")
+_BLANK = re.compile(r"\s*")
 
 
 def last_boxed(text: str) -> str | None:
@@ -38,7 +39,7 @@ def last_boxed(text: str) -> str | None:
     if first is None:
         return None
     best = (-1, 0, 0)  # where the box begins, where its content begins and ends
-    opened: list[tuple[int, int] | None] = []  # for each open brace: its box's beginning and content, None for a plain one
+    opened: list[tuple[int, int] | None] = []  # per open brace: where its box and content begin; None: no box
     for token in _TOKEN.finditer(text, first.start()):
         start, end = token.span()
         if token["open"]:
@@ -49,7 +50,7 @@ def last_boxed(text: str) -> str | None:
             opened.append(None)
         elif text[start] == "}" and opened:
             box = opened.pop()
-            if box and box[0] > best[0] and not text[box[1] : start].isspace() and box[1] < start:
+            if box and box[0] > best[0] and not _BLANK.fullmatch(text, box[1], start):
                 best = (*box, start)
     return None if best[0] < 0 else text[best[1] : best[2]].strip()
 

@@ -1,0 +1,58 @@
+"""The `ngrpo` command: registers the commands, and turns every error meant for a user into one line.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from ngrpo.cli.advantages import advantages
+from ngrpo.cli.demo import demo
+from ngrpo.cli.eval import eval_
+from ngrpo.cli.passk import passk
+from ngrpo.cli.train import train
+from ngrpo.errors import NgrpoError
+
+# The parser's usage errors; typer exports this one subclass of them and not their parent.
+UsageError: Any = typer.BadParameter.__base__
+
+app = typer.Typer(
+    name="ngrpo",
+    help="Reinforcement learning from verifiable rewards in which groups of only wrong answers teach something.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.command()(train)
+app.command(name="eval")(eval_)
+app.command()(passk)
+app.command()(advantages)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits with its status."""
+    try:
+        status = app(args=arguments, standalone_mode=False)
+    except NgrpoError as error:
+        status = _fail(str(error), error.exit_status)
+    except typer.Exit as error:
+        status = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        status = _fail("interrupted", 130)
+    except UsageError as error:
+        status = _fail(f"{error.format_message()} (see --help)", 2)
+    sys.exit(status or 0)
+
+
+def _fail(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"ngrpo: {line}\n")
+    return status

@@ -1,0 +1,126 @@
+"""Live progress of a run on the terminal, on standard error so that --json and pipes stay clean."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from ngrpo.reports.observer import Observer
+
+_ROWS = 12
+"""Steps shown at the same time on a terminal."""
+_LINES_WANTED = 20
+"""Without a terminal, about so many steps are printed, evenly spaced."""
+
+
+class Progress(Observer):
+    """A table of the latest steps that is redrawn in place; without a terminal, one line for every so many steps.
+
+    Args:
+        quiet: print only messages.
+        console: where to; standard error unless a test wants it elsewhere.
+    """
+
+    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._rows: list[tuple[str, ...]] = []
+        self._status = ""
+        self._first, self._last, self._started = 1, 1, time.monotonic()
+
+    def loading(self, model: str) -> None:
+        """Says that the model is being loaded, which can take a while."""
+        if not self._quiet:
+            self._console.print(f"loading {model}", markup=False)
+
+    def on_start(self, facts: Sequence[str], *, first_step: int, last_step: int) -> None:
+        """Prints the facts and starts the clock."""
+        self._first, self._last, self._started = first_step, last_step, time.monotonic()
+        if self._quiet:
+            return
+        for fact in facts:
+            self._console.print(fact, markup=False)
+        if first_step > 1:
+            self._console.print(f"resuming at step {first_step} of {last_step}")
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4)
+            self._live.start()
+
+    def on_step(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Shows a step."""
+        if self._quiet:
+            return
+        row = _row(step, self._last, metrics, self._seconds_left(step))
+        self._rows = [*self._rows, row][-_ROWS:]
+        self._status = ""
+        self._redraw()
+        every = max(1, (self._last - self._first + 1) // _LINES_WANTED)
+        if self._live is None and (step % every == 0 or step in {self._first, self._last}):
+            self._console.print("  ".join(f"{n} {v}" for n, v in zip(_COLUMNS, row, strict=True)), markup=False)
+
+    def on_evaluation_progress(self, task: str, done: int, total: int) -> None:
+        """Shows how far an evaluation is."""
+        self._status = f"evaluating {task}: {done} of {total} completions"
+        self._redraw()
+
+    def on_evaluation(self, step: int, task: str, summary: Mapping[str, Any]) -> None:
+        """Prints an evaluation's Pass@k and AUC above the table."""
+        if self._quiet:
+            return
+        curve = summary["pass_at_k"]
+        shown = "  ".join(f"pass@{k} {100 * curve[k]:.1f}%" for k in dict.fromkeys((min(curve, key=int), max(curve, key=int))))
+        auc = "" if summary["auc"] is None else f"  AUC {100 * summary['auc']:.2f}"
+        self._console.print(f"step {step}: {task} {shown}{auc}", markup=False)
+        self._status = ""
+        self._redraw()
+
+    def on_message(self, text: str) -> None:
+        """Prints a message above the table."""
+        self._console.print(text, markup=False)
+
+    def close(self) -> None:
+        """Leaves the last table standing."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _seconds_left(self, step: int) -> float:
+        per_step = (time.monotonic() - self._started) / (step - self._first + 1)
+        return per_step * (self._last - step)
+
+    def _redraw(self) -> None:
+        if self._live is None:
+            return
+        table = Table(*_COLUMNS, caption=self._status or None, box=None, pad_edge=False)
+        for row in self._rows:
+            table.add_row(*row)
+        self._live.update(table)
+
+
+_COLUMNS = ("step", "reward", "all-wrong", "mixed", "all-correct", "ungraded", "entropy", "tokens/s", "left")
+
+
+def _row(step: int, last: int, metrics: Mapping[str, Any], seconds_left: float) -> tuple[str, ...]:
+    kinds = ("group/all_wrong", "group/mixed", "group/all_correct", "group/ungraded")
+    return (
+        f"{step}/{last}",
+        f"{metrics['reward/mean']:.3f}",
+        *(f"{100 * metrics[kind]:.0f}%" for kind in kinds),
+        f"{metrics['policy/entropy']:.3f}",
+        f"{metrics['time/tokens_per_second']:,.0f}",
+        _duration(seconds_left),
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

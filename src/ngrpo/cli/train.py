@@ -1,0 +1,143 @@
+"""`ngrpo train`: one run from a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ngrpo.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
+    from ngrpo.reports.run_dir import RunDir
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML config, or the config.json of a run to repeat.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override a setting; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run folder.", show_default="runs/NAME")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object when done.")] = False,
+) -> None:
+    """Train a model: sample groups, grade them, compute advantages, update, evaluate."""
+    from ngrpo.config import load_config
+    from ngrpo.reports.run_dir import RunDir
+
+    settings = load_config(config, overrides or ())
+    check_before_loading(settings)
+    folder = out or Path("runs") / settings.run.name
+    if resume:
+        run = _resumed(folder, settings)
+    else:
+        run = RunDir.create(folder, settings.to_json(), seed=settings.run.seed)
+    run_training(settings, run, quiet=json_output)
+    if json_output:
+        typer.echo(json.dumps(result_of(run)))
+
+
+def check_before_loading(config: Config) -> None:
+    """Raises whatever can be known to be wrong before torch is imported or a run folder is made.
+
+    Raises:
+        ConfigError: when there is no such model.
+        DataError: when the problems cannot be read or there are none.
+        MissingDependencyError: when a package that the config needs is not installed.
+    """
+    from importlib.util import find_spec
+
+    from ngrpo.assets import resolve_model_path
+    from ngrpo.errors import DataError, MissingDependencyError
+
+    if config.model.path == "":
+        raise ConfigError("[model] path is empty; allowed: builtin:countdown-base, a folder, or a hub id")
+    if config.model.lora is not None and find_spec("peft") is None:
+        raise MissingDependencyError("peft", "peft", "[model.lora]")
+    for tracker in config.run.trackers:
+        if find_spec(tracker) is None:
+            raise MissingDependencyError(tracker, tracker, f"[run] trackers '{tracker}'")
+    resolve_model_path(config.model.path)
+    if not len(config.task.problems("train")):
+        raise DataError(f"task '{config.task.name}' has no training problems")
+    if config.evaluation.every:
+        for task in config.evaluation_tasks():
+            task.problems("test")
+
+
+def run_training(config: Config, run: RunDir, *, quiet: bool) -> None:
+    """Trains in a run folder while showing progress on the terminal (on standard error) unless `quiet`.
+
+    Args:
+        config: the run's config.
+        run: its folder.
+        quiet: show nothing but messages.
+    """
+    from ngrpo.cli.progress import Progress
+    from ngrpo.reports.trackers import tracker_observers
+    from ngrpo.reports.observer import Observers
+    from ngrpo.training.trainer import Trainer
+
+    progress = Progress(quiet=quiet)
+    observer = Observers([progress, *tracker_observers(config, run.path)])
+    try:
+        progress.loading(config.model.path)
+        Trainer(config, run, observer).train()
+    finally:
+        observer.close()
+    if not quiet:
+        typer.echo(f"run folder: {run.path}")
+
+
+def result_of(run: RunDir) -> dict[str, Any]:
+    """Returns what a finished run reports: its folder, its last metrics and every evaluation."""
+    metrics = run.read_metrics()
+    checkpoint = run.latest_checkpoint()
+    return {
+        "run": str(run.path),
+        "steps": metrics[-1]["step"] if metrics else 0,
+        "checkpoint": str(checkpoint[1]) if checkpoint else None,
+        "metrics": metrics[-1] if metrics else {},
+        "evaluations": [{"step": e.step, "task": e.task, **e.summary} for e in run.read_summaries()],
+    }
+
+
+def _resumed(folder: Path, config: Config) -> RunDir:
+    from ngrpo.reports.run_dir import RunDir
+
+    run = RunDir.open(folder)
+    check_same_run(run.read_config()["config"], config.to_json())
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        raise CheckpointError(f"{folder} has no checkpoint to resume from: start anew with another --out")
+    if checkpoint[0] >= config.run.steps:
+        raise ConfigError(
+            f"{folder} has already taken {checkpoint[0]} of {config.run.steps} steps; "
+            "to go on, raise the number with --set run.steps=N"
+        )
+    return run
+
+
+def check_same_run(saved: dict[str, Any], current: dict[str, Any]) -> None:
+    """Raises ConfigError when a resumed run's config differs from its own in more than length, saving or reporting.
+
+    Args:
+        saved: the config of the run folder.
+        current: the config given with --resume.
+    """
+    free = {("run", key) for key in ("steps", "save_every", "trackers", "name", "keep_rollouts")}
+    for table, settings in current.items():
+        before = saved.get(table, {})
+        for key in sorted(before.keys() | settings.keys()):
+            if (table, key) not in free and before.get(key) != settings.get(key):
+                raise ConfigError(
+                    f"--resume: [{table}] {key} is {settings.get(key)!r}, but the run was started with "
+                    f"{before.get(key)!r}; resume with its own config.json, or choose another --out"
+                )

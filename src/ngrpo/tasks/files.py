@@ -1,0 +1,65 @@
+"""Problems from a file of one's own: JSON lines, parquet or CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from pydantic import field_validator
+
+from ngrpo.grading.extract import last_boxed
+from ngrpo.tasks.columns import Columns, final_answer, problems_of
+from ngrpo.tasks.math import MathTask
+from ngrpo.tasks.rows import read_rows
+from ngrpo.tasks.task import Split
+from ngrpo.types import Grade, Problem
+
+
+class FileTask(MathTask):
+    """`file:PATH`: a question and a reference per row, columns recognised or named; verl's schema is understood."""
+
+    label: ClassVar[str] = "problems from a file"
+
+    test: str = ""
+    """File with the test problems; empty: those of PATH, for training and testing alike."""
+    question: str = ""
+    """Column of the questions, text or chat messages (a dot reaches into tables); empty: recognised."""
+    reference: str = ""
+    """Column of the reference answers, such as `reward_model.ground_truth`; empty: recognised."""
+    id: str = ""
+    """Column of unique ids; empty: recognised, else rows are numbered from 0."""
+    verifier: Literal["math", "exact"] = "math"
+    """How answers are compared: as mathematics (the last box), or as text (the last box, else all of the text)."""
+
+    @field_validator("name")
+    @classmethod
+    def _has_path(cls, name: str) -> str:
+        if not name.removeprefix("file:") or not name.startswith("file:"):
+            raise ValueError("must be file:PATH")
+        return name
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Returns one problem per row, in the order of the file.
+
+        Raises:
+            DataError: when the file is missing, empty or not in a form that is understood.
+        """
+        path = self.name.removeprefix("file:")
+        if split == "test" and self.test:
+            path = self.test
+        columns = Columns(self.question, self.reference, self.id)
+        return problems_of(read_rows(path), path, columns, final_answer if self.verifier == "math" else str.strip)
+
+    def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """Returns the grade of each (problem, completion text) pair, in the order given."""
+        if self.verifier == "math":
+            return super().grade_many(answers)
+        return [self._exact_grade(problem, completion) for problem, completion in answers]
+
+    def _exact_grade(self, problem: Problem, completion: str) -> Grade:
+        answer = last_boxed(completion) or completion.strip()
+        if not answer:
+            return Grade("no_answer", 0.0, None, "empty")
+        if answer == problem.reference.strip():
+            return Grade("correct", self.max_reward, answer, "exact")
+        return Grade("wrong", 0.0, answer, "exact")

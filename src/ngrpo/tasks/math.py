@@ -1,0 +1,115 @@
+"""Competition mathematics: MATH, MATH-500, AMC23 and AIME2025, from the Hugging Face hub or local files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from ngrpo.errors import DataError
+from ngrpo.grading import shared_pool
+from ngrpo.tasks.columns import Columns, final_answer, problems_of
+from ngrpo.tasks.rows import read_hub_rows, read_rows
+from ngrpo.tasks.task import Split, Task
+from ngrpo.types import Grade, Problem
+
+MATH_PROMPT = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
+"""The instruction that Qwen2.5-Math was trained with, as a user message."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """The splits of a benchmark as (dataset id, split there); None for one that it does not have."""
+
+    train: tuple[str, str] | None
+    test: tuple[str, str]
+
+
+HUB: Mapping[str, HubSource] = {
+    "math": HubSource(("DigitalLearningGmbH/MATH-lighteval", "train"), ("DigitalLearningGmbH/MATH-lighteval", "test")),
+    "math500": HubSource(None, ("HuggingFaceH4/MATH-500", "test")),
+    "amc23": HubSource(None, ("math-ai/amc23", "test")),
+    "aime2025": HubSource(None, ("math-ai/aime25", "test")),
+}
+
+
+class MathTask(Task):
+    """What tasks have in common whose answers are mathematics in a box: the prompt, and grading in a worker process."""
+
+    prompt: str = MATH_PROMPT
+    """Template of the user's message; `{question}` is replaced, any other brace stays as it is."""
+    timeout_seconds: float = Field(2.0, gt=0)
+    """Processor time in seconds that the comparison of one answer may take before the completion is ungraded."""
+    grader_workers: int = Field(1, ge=1)
+    """Processes that compare answers; most answers need none."""
+
+    def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """Returns the grade of each (problem, completion text) pair, in the order given."""
+        pool = shared_pool(self.grader_workers, self.timeout_seconds)
+        grades = pool.grade_many([(completion, problem.reference) for problem, completion in answers])
+        return [replace(grade, reward=grade.reward * self.max_reward) for grade in grades]
+
+
+class Math(MathTask):
+    """A benchmark by name; NAME:PATH reads its test problems from a local file."""
+
+    label: ClassVar[str] = "mathematics"
+
+    train: str = ""
+    """Local file with the training problems; empty: the hub."""
+    test: str = ""
+    """Local file with the test problems, the same as PATH in NAME:PATH; empty: the hub."""
+    levels: tuple[int, ...] = ()
+    """Keep only problems of these levels (MATH has 1 to 5); empty: all."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name.partition(":")[0] not in HUB:
+            raise ValueError(f"must be one of {', '.join(HUB)}, or such a name with :PATH")
+        return name
+
+    @model_validator(mode="after")
+    def _one_test_file(self) -> Math:
+        path = self.name.partition(":")[2]
+        if path and self.test and path != self.test:
+            raise ValueError(f"the test file is given twice: '{path}' in 'name' and '{self.test}' in 'test'")
+        return self
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Returns the problems of a split in the order of their source.
+
+        Raises:
+            DataError: when the hub cannot be reached, a file cannot be used, or no problem has one of the levels.
+        """
+        kind, _, path = self.name.partition(":")
+        file = self.train if split == "train" else (path or self.test)
+        if file:
+            return self._of_levels(problems_of(read_rows(file), file, Columns(), final_answer), file)
+        source = HUB[kind].train if split == "train" else HUB[kind].test
+        if source is None:
+            raise DataError(f"'{kind}' has no training problems; give a local file with train = PATH")
+        given = "train = PATH" if split == "train" else f"the name '{kind}:PATH'"
+        rows = read_hub_rows(*source, instead=f"a local file can be given with {given}")
+        return self._of_levels(problems_of(rows, source[0], Columns(), final_answer), source[0])
+
+    def _of_levels(self, problems: list[Problem], where: str) -> list[Problem]:
+        if not self.levels:
+            return problems
+        kept = [problem for problem in problems if level_of(problem) in self.levels]
+        if not kept:
+            raise DataError(f"{where}: no problem has a level among {', '.join(map(str, self.levels))}")
+        return kept
+
+
+def level_of(problem: Problem) -> int | None:
+    """Returns the number in a problem's `level`, None where it has none (MATH knows a "Level ?").
+
+    >>> level_of(Problem("0", "q", "1", metadata={"level": "Level 5"}))
+    5
+    """
+    digits = re.search(r"[0-9]+", str(problem.metadata.get("level", "")))
+    return int(digits[0]) if digits else None

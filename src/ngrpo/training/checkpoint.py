@@ -1,0 +1,107 @@
+"""Checkpoints: an ordinary Hugging Face model folder, plus what a resumed run needs to go on exactly.
+
+    step_000050/
+      config.json, model.safetensors, tokenizer files   (or an adapter, with [model.lora])
+      optimizer.safetensors     AdamW's moments, "PARAMETER/exp_avg" and so on
+      trainer_state.json        step, place in the problem order, totals
+
+Safetensors and JSON only: reading a checkpoint cannot run code. Random draws need no state (`ngrpo.sampling.streams`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ngrpo.config import ModelSettings
+from ngrpo.errors import CheckpointError
+from ngrpo.files import write_json
+from ngrpo.models import LanguageModel, load_language_model
+from ngrpo.training.update import PolicyUpdater
+
+_STATE, _OPTIMIZER, _ADAPTER = "trainer_state.json", "optimizer.safetensors", "adapter_model.safetensors"
+
+
+@dataclass(slots=True)
+class TrainerState:
+    """Where a run stands after a step.
+
+    `cursor` counts the problems taken from the seeded order; the totals count since the start of the run.
+    """
+
+    step: int = 0
+    cursor: int = 0
+    rollouts_sampled: int = 0
+    rollouts_trained: int = 0
+    updates: int = 0
+    empty_steps: int = 0
+
+
+def save_checkpoint(folder: Path, policy: LanguageModel, updater: PolicyUpdater, state: TrainerState) -> None:
+    """Writes a checkpoint into an empty folder."""
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+    moments = {
+        f"{name}/{key}": torch.as_tensor(value).contiguous()
+        for name, parameter in updater.parameters.items()
+        for key, value in updater.optimizer.state[parameter].items()
+    }
+    save_file(moments, folder / _OPTIMIZER)
+    write_json(folder / _STATE, asdict(state))
+
+
+def load_policy(settings: ModelSettings, folder: Path | None) -> LanguageModel:
+    """Returns the policy of a run: the starting model, or a checkpoint's weights."""
+    if folder is None:
+        return load_language_model(settings, for_training=True)
+    if settings.lora is None:
+        return load_language_model(settings.model_copy(update={"path": str(folder)}), for_training=True)
+    policy = load_language_model(settings, for_training=True)
+    from peft import set_peft_model_state_dict
+
+    set_peft_model_state_dict(policy.model, _tensors(folder / _ADAPTER))
+    return policy
+
+
+def load_optimizer(folder: Path, updater: PolicyUpdater) -> None:
+    """Gives the optimiser the moments of a checkpoint.
+
+    Raises:
+        CheckpointError: when the file is missing or does not fit the policy.
+    """
+    moments = _tensors(folder / _OPTIMIZER)
+    state: dict[Any, dict[str, torch.Tensor]] = {}
+    for name, tensor in moments.items():
+        parameter_name, _, key = name.rpartition("/")
+        parameter = updater.parameters.get(parameter_name)
+        if parameter is None or (key != "step" and tensor.shape != parameter.shape):
+            raise CheckpointError(f"{folder}: the optimiser's '{name}' does not fit the model of this run")
+        # AdamW keeps its step counters on the CPU.
+        state.setdefault(parameter, {})[key] = tensor if key == "step" else tensor.to(parameter.device)
+    updater.optimizer.state.update(state)
+
+
+def load_state(folder: Path) -> TrainerState:
+    """Returns the trainer state of a checkpoint.
+
+    Raises:
+        CheckpointError: when it cannot be read.
+    """
+    try:
+        values = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        return TrainerState(**{field.name: int(values[field.name]) for field in fields(TrainerState)})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: {_STATE} cannot be used: {error!r}") from None
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None

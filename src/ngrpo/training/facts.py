@@ -1,0 +1,53 @@
+"""What a run's settings will do, in sentences, said before its first step."""
+
+from __future__ import annotations
+
+import torch
+
+from ngrpo.config import Config
+from ngrpo.filters import kept_groups
+from ngrpo.methods import Method
+
+
+def run_facts(config: Config) -> list[str]:
+    """Returns what the method will do with each kind of group, and whether its clip can bind."""
+    return [clip_fact(config), *group_facts(config.method, config.sampling.group_size)]
+
+
+def clip_fact(config: Config) -> str:
+    """Returns whether a ratio can differ from 1 and so be clipped."""
+    bounds = f"clip [{1 - config.method.clip_low:g}, {1 + config.method.clip_high:g}]"
+    updates = config.optimizer.updates_per_step
+    if updates == 1:
+        return (
+            f"{bounds}: cannot bind, because with one update per step the ratio is 1; "
+            "raise [optimizer] updates_per_step for it to act"
+        )
+    return f"{bounds}: can bind from the second of the {updates} updates of a step on"
+
+
+def group_facts(method: Method, group_size: int) -> list[str]:
+    """Returns a sentence for each kind of group, made by asking the method's own functions."""
+    wrong, correct = torch.zeros(1, group_size), torch.full((1, group_size), method.max_reward)
+    facts = [
+        f"all-wrong groups: {_fate(method, wrong)}",
+        f"all-correct groups: {_fate(method, correct)}",
+    ]
+    if group_size > 1:
+        mixed = wrong.clone()
+        mixed[0, 0] = method.max_reward
+        a = method.advantages(mixed)[0]
+        facts.insert(
+            1, f"mixed groups: with 1 of {group_size} correct, advantage {a[0]:+.3f} for it, {a[1]:+.3f} for the others"
+        )
+    return facts
+
+
+def _fate(method: Method, rewards: torch.Tensor) -> str:
+    if not kept_groups(rewards, filter=method.filter, max_reward=method.max_reward).item():
+        return f"filtered out, {'replaced by further problems' if method.refill else 'not replaced'}"
+    advantage = float(method.advantages(rewards)[0, 0])
+    if advantage != 0.0:
+        return f"advantage {advantage:+.3f} for each completion"
+    extra = " (KL and entropy terms still act)" if method.trains_on_zero_advantage else ""
+    return f"advantage 0, they teach nothing{extra}"

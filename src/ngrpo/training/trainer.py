@@ -1,0 +1,243 @@
+"""The trainer: collect groups, compute advantages, take updates, write down what happened, evaluate, save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ngrpo.config import Config
+from ngrpo.errors import TrainingError
+from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
+from ngrpo.models import LanguageModel, load_language_model
+from ngrpo.reports.run_dir import RunDir
+from ngrpo.sampling import Decoding
+from ngrpo.sampling.transformers import TransformersSampler
+from ngrpo.training.batch import Row, rows_of, split_into_updates
+from ngrpo.training.checkpoint import TrainerState, load_optimizer, load_policy, load_state, save_checkpoint
+from ngrpo.training.collect import Collected, PromptSource, check_enough_problems, collect_groups, rewards_of
+from ngrpo.training.facts import run_facts
+from ngrpo.training.metrics import step_metrics
+from ngrpo.reports.observer import Observer
+from ngrpo.training.update import PolicyUpdater
+from ngrpo.types import Group
+
+MAX_EMPTY_STEPS = 10
+"""After so many steps in a row without a group to train on, going on would only cost."""
+
+
+class Trainer:
+    """One run on this machine.
+
+    Args:
+        config: everything that decides the run.
+        run: the run folder, already made; with a checkpoint in it, the run goes on from there.
+        observer: is told what happens.
+    """
+
+    def __init__(self, config: Config, run: RunDir, observer: Observer) -> None:
+        self.config, self.run_dir, self.observer = config, run, observer
+        checkpoint = run.latest_checkpoint()
+        folder = checkpoint[1] if checkpoint else None
+        self.state = load_state(folder) if folder else TrainerState()
+        run.truncate_after(self.state.step)
+        # Problems before the model: a missing file is then reported in a moment.
+        config.task.problems("train")
+        self.policy = load_policy(config.model, folder)
+        self.source = PromptSource(
+            config.task,
+            self.policy.tokenizer,
+            seed=config.run.seed,
+            max_prompt_tokens=config.sampling.max_prompt_tokens,
+        )
+        check_enough_problems(self.source, config.sampling, config.task.name)
+        self.source.cursor = self.state.cursor
+        self.sampler = TransformersSampler(self.policy, max_sequences=config.sampling.max_sequences)
+        self.updater = PolicyUpdater(
+            self.policy,
+            self._reference(),
+            config.method,
+            config.optimizer,
+            temperature=config.sampling.temperature,
+            max_completion_tokens=config.sampling.max_completion_tokens,
+        )
+        if folder:
+            load_optimizer(folder, self.updater)
+
+    def train(self) -> None:
+        """Takes the steps that are left.
+
+        Raises:
+            TrainingError: when it cannot go on; what was finished before is on disk.
+        """
+        steps = self.config.run.steps
+        self.observer.on_start(run_facts(self.config), first_step=self.state.step + 1, last_step=steps)
+        if self.state.step == 0 and self.config.evaluation.every:
+            self.evaluate()
+        while self.state.step < steps:
+            self.step(self.state.step + 1)
+            if self._due(self.config.evaluation.every):
+                self.evaluate()
+            if self._due(self.config.run.save_every) or self.state.step == steps:
+                self.save()
+
+    def step(self, step: int) -> None:
+        """Takes one step: collect, advantages, updates, metrics."""
+        started = time.perf_counter()
+        collected = collect_groups(
+            self.sampler,
+            self.source,
+            self.config.task,
+            self.config.method,
+            self.config.sampling,
+            seed=self.config.run.seed,
+            step=step,
+        )
+        self._check_collected(collected, step)
+        advantages = self.advantages(collected.batch)
+        rows = [rows_of(group, a.tolist()) for group, a in zip(collected.batch, advantages, strict=True)]
+        updating = time.perf_counter()
+        gap = self._recompute_old_logprobs([row for group in rows for row in group])
+        totals = self.updater.take_updates(self._updates(rows, step), step=step)
+        ended = time.perf_counter()
+        self._advance(step, collected, totals.updates)
+        metrics = step_metrics(collected, advantages, totals, self.state, self.config.method)
+        metrics |= {"update/lr": self.updater.learning_rate(step)} | gap
+        metrics |= {
+            "time/sample_seconds": collected.sample_seconds,
+            "time/grade_seconds": collected.grade_seconds,
+            "time/update_seconds": ended - updating,
+            "time/step_seconds": ended - started,
+            "time/tokens_per_second": metrics["completion/tokens"] / (ended - started),
+        }
+        self._record(step, collected, advantages, metrics)
+
+    def advantages(self, groups: Sequence[Group]) -> Tensor:
+        """Returns the advantages [P, G] of whole groups under the run's method."""
+        if not groups:
+            return torch.zeros(0, self.config.sampling.group_size)
+        rewards, valid = rewards_of(groups)
+        num_tokens = torch.tensor([[len(r.completion.tokens) for r in group.rollouts] for group in groups])
+        shaped = self.config.method.shaped_rewards(rewards, num_tokens, self.config.sampling.max_completion_tokens)
+        return self.config.method.advantages(shaped, valid)
+
+    def evaluate(self) -> None:
+        """Evaluates the policy as it is on every task, into eval/STEP/TASK."""
+        settings, step = self.config.evaluation, self.state.step
+        for task in self.config.evaluation_tasks():
+            plan = EvaluationPlan(
+                samples=settings.samples,
+                decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
+                seed=self.config.run.seed,
+                problems=settings.problems,
+                round_name=f"evaluation {step}",
+            )
+            slug = task.slug
+            result = evaluate(
+                self.sampler,
+                self.policy.tokenizer,
+                task,
+                plan,
+                self.run_dir.evaluation_dir(step, slug) / "samples.jsonl",
+                on_progress=lambda done, total, slug=slug: self.observer.on_evaluation_progress(slug, done, total),
+            )
+            summary = {"step": step, "task": task.name, **result.to_json(), "settings": asdict(plan)}
+            self.run_dir.write_summary(step, slug, summary)
+            self.observer.on_evaluation(step, slug, summary)
+
+    def save(self) -> Path:
+        """Writes a checkpoint of the state as it is and returns its folder."""
+        with self.run_dir.new_checkpoint(self.state.step) as folder:
+            save_checkpoint(folder, self.policy, self.updater, self.state)
+        return self.run_dir.checkpoint_path(self.state.step)
+
+    def _reference(self) -> LanguageModel | None:
+        if self.config.method.kl_coefficient == 0.0 or self.config.model.lora is not None:
+            return None
+        return load_language_model(self.config.model, for_training=False)
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and (self.state.step % every == 0 or self.state.step == self.config.run.steps)
+
+    def _updates(self, rows: Sequence[Sequence[Row]], step: int) -> list[list[Row]]:
+        settings = self.config.optimizer
+        return split_into_updates(
+            rows,
+            updates=settings.updates_per_step,
+            passes=settings.passes_per_step,
+            seed=self.config.run.seed,
+            step=step,
+        )
+
+    def _recompute_old_logprobs(self, rows: Sequence[Row]) -> dict[str, float]:
+        choice, sampling = self.config.sampling.old_logprobs, self.config.sampling
+        exact = self.policy.dtype == torch.float32 and sampling.top_p == 1.0
+        if choice == "sampler" or (choice == "auto" and exact) or not rows:
+            return {}
+        return {"policy/sampler_gap": self.updater.old_logprobs(rows)}
+
+    def _check_collected(self, collected: Collected, step: int) -> None:
+        grades = [rollout.grade for group in collected.sampled for rollout in group.rollouts]
+        ungraded = [grade for grade in grades if not grade.graded]
+        if len(ungraded) > self.config.run.max_ungraded_share * len(grades):
+            raise TrainingError(
+                f"step {step}: {len(ungraded)} of {len(grades)} completions could not be graded "
+                f"({ungraded[0].reason or 'no reason given'}): the grader is at fault, not the model; "
+                "[run] max_ungraded_share is the bound"
+            )
+        missing = self.config.sampling.problems_per_step - len(collected.batch)
+        if missing and self.config.method.refill:
+            why = "no problem is left" if collected.refill_exhausted else "[method] max_refill_factor is reached"
+            self.observer.on_message(
+                f"step {step}: {len(collected.batch)} of {self.config.sampling.problems_per_step} groups after "
+                f"sampling {len(collected.sampled)} problems: filter '{self.config.method.filter}' dropped the "
+                f"others, and {why}"
+            )
+        self.state.empty_steps = 0 if collected.batch else self.state.empty_steps + 1
+        if self.state.empty_steps >= MAX_EMPTY_STEPS:
+            raise TrainingError(
+                f"{self.state.empty_steps} steps in a row had no group to train on: filter "
+                f"'{self.config.method.filter}' dropped every one; the problems are too easy or too hard for the model"
+            )
+
+    def _advance(self, step: int, collected: Collected, updates: int) -> None:
+        self.state.step, self.state.cursor = step, self.source.cursor
+        self.state.rollouts_sampled += sum(len(group.rollouts) for group in collected.sampled)
+        self.state.rollouts_trained += sum(r.grade.graded for group in collected.batch for r in group.rollouts)
+        self.state.updates += updates
+
+    def _record(self, step: int, collected: Collected, advantages: Tensor, metrics: dict[str, Any]) -> None:
+        if self.config.run.keep_rollouts:
+            self.run_dir.append_rollouts(_rollout_lines(step, collected, advantages))
+        self.run_dir.append_metrics({"step": step, **metrics})
+        self.observer.on_step(step, metrics)
+
+
+def _rollout_lines(step: int, collected: Collected, advantages: Tensor) -> list[dict[str, Any]]:
+    """Returns a line per sampled completion; `advantage` is null where its group was filtered out."""
+    of_batch = iter(advantages.tolist())
+    lines = []
+    for group, in_batch in zip(collected.sampled, collected.in_batch, strict=True):
+        row = next(of_batch) if in_batch else [None] * len(group.rollouts)
+        for rollout, advantage in zip(group.rollouts, row, strict=True):
+            lines.append(
+                {
+                    "step": step,
+                    "problem_id": group.problem.id,
+                    "sample": rollout.sample,
+                    "completion": rollout.completion.text,
+                    "answer": rollout.grade.answer,
+                    "reference": group.problem.reference,
+                    "status": rollout.grade.status,
+                    "reward": rollout.grade.reward,
+                    "advantage": advantage,
+                    "num_tokens": len(rollout.completion.tokens),
+                    "finish_reason": rollout.completion.finish_reason,
+                }
+            )
+    return lines
