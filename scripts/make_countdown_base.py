@@ -2,7 +2,19 @@
 
     PYTHONPATH=src python scripts/make_countdown_base.py
 
-SCAN
+It takes about 200 s on one core, is deterministic on one machine (one thread, one seed) and prints what it measured.
+A base for RLVR must be wrong often, but not hopeless: Pass@1 between 5 and 15 %, Pass@64 at least 80 %. Two means
+were scanned, the number of steps and the share of examples whose expression is a random one instead of a solution
+(`mistaken`); seed 0, all 1,024 test problems, 64 samples each:
+
+    steps  mistaken  Pass@1  Pass@8  Pass@64  all-wrong groups of 8
+      600       0.0    .120    .518     .873   .482
+      600       0.1    .102    .469     .841   .531   <- shipped
+      600       0.2    .072    .382     .812   .618
+      800       0.3    .071    .369     .813   .631
+
+Mistaken examples lower Pass@1 faster than Pass@64; more steps with more of them bring nothing that fewer of both
+do not. Fewer steps without them (330, in an earlier sketch: .09, .75 at 64, .60) cost more Pass@64.
 """
 
 from __future__ import annotations
@@ -17,10 +29,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -43,16 +53,18 @@ pipeline_tag: text-generation
 
 # countdown-base
 
-A Llama of {parameters:,} parameters that has seen Countdown problems and is rarely right: a start for reinforcement
-learning with `ngrpo` on a CPU. Prompt `2 7 9 12 = 37 :`, completion in postfix `2 9 * 12 + 7 +`, one token per
-number; it knows the numbers 0 to 60 and was trained on problems of four numbers only. No chat template.
+A Llama of {parameters:,} parameters that has seen Countdown problems and is rarely right: a start for
+reinforcement learning with `ngrpo` on a CPU. Prompt `2 7 9 12 = 37 :`, completion in postfix
+`2 9 * 12 + 7 +`, one token per number; it knows the numbers 0 to 60 and was trained on problems of four
+numbers only. No chat template.
 
 Made by
 
     PYTHONPATH=src python scripts/make_countdown_base.py {command}
 
-with the settings `{settings}`. The share `mistaken` of the examples shows a random expression over the given numbers
-in place of a solution. No problem of the task's test side was among them.
+with the settings `{settings}`.
+The share `mistaken` of the examples shows a random expression over the given numbers in place of a solution.
+No problem of the task's test side was among them.
 
 Measured by the same command on the 1,024 test problems of `Countdown()`, 64 samples each, temperature 1:
 
@@ -72,20 +84,22 @@ class Recipe:
     batch: int = 256
     learning_rate: float = 3e-3
     warmup_steps: int = 50
-    mistaken: float = 0.0
+    mistaken: float = 0.1
     seed: int = 0
 
     def learning_rate_at(self, step: int) -> float:
         """Returns the learning rate of a 0-based step: linear warm-up, then linear to 0."""
-        falling = (self.steps - step) / (self.steps - self.warmup_steps)
+        falling = (self.steps - step) / max(1, self.steps - self.warmup_steps)
         return self.learning_rate * min((step + 1) / self.warmup_steps, falling)
 
 
 def build_tokenizer() -> Any:
     """Returns the tokenizer: one token per number, operator and sign, split at white space."""
     words = [PAD, EOS, UNKNOWN, ":", "=", "+", "-", "*", "/", *map(str, range(LARGEST_NUMBER + 1))]
-    backend = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN))
-    backend.pre_tokenizer = WhitespaceSplit()
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN)
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token=PAD,
@@ -120,7 +134,7 @@ def build_model(tokenizer: Any) -> Any:
         top_p=1.0,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        max_new_tokens=COMPLETION_TOKENS,
+        max_new_tokens=2 * 6,  # the longest setting of the task: six numbers, five operators, the end
     )
     return model
 
@@ -151,7 +165,7 @@ def train(model: Any, tokenizer: Any, task: Countdown, recipe: Recipe) -> None:
         logits = model(input_ids=tokens).logits[:, -COMPLETION_TOKENS - 1 : -1]
         loss = cross_entropy(logits.flatten(0, 1), written.flatten())
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % 100 == 0:
@@ -178,9 +192,7 @@ def _decode(tokenizer: Any, row: list[int]) -> str:
     return str(tokenizer.decode(row))
 
 
-def count_correct(
-    model: Any, tokenizer: Any, task: Countdown, problems: Sequence[Problem], samples: int
-) -> list[int]:
+def count_correct(model: Any, tokenizer: Any, task: Countdown, problems: Sequence[Problem], samples: int) -> list[int]:
     """Returns how many of a problem's samples are correct, per problem."""
     counts: list[int] = []
     for start in range(0, len(problems), 64):
@@ -201,9 +213,7 @@ def mean_pass_at_k(counts: Sequence[int], samples: int, k: int) -> float:
 def measure(model: Any, tokenizer: Any, task: Countdown, samples: int) -> dict[str, float]:
     """Returns Pass@k on the test split and the share of groups of 8 without a correct completion."""
     counts = count_correct(model, tokenizer, task, task.problems("test"), samples)
-    figures = {
-        f"pass@{k}": mean_pass_at_k(counts, samples, k) for k in (1, 2, 4, 8, 16, 32, 64) if k <= samples
-    }
+    figures = {f"pass@{k}": mean_pass_at_k(counts, samples, k) for k in (1, 2, 4, 8, 16, 32, 64) if k <= samples}
     return {**figures, "all_wrong_of_8": 1 - figures["pass@8"]}
 
 
@@ -218,9 +228,7 @@ def model_card(model: Any, recipe: Recipe, figures: dict[str, float]) -> str:
 
 def main() -> None:
     """Trains, measures and saves the model."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--mistaken", type=float, default=Recipe.mistaken)

@@ -78,9 +78,7 @@ def ngrpo_advantages(
     best = comparable_reward(max_reward, rewards)
     if num_virtual > 0 and bool((graded & (values > best)).any()):
         worst = values[graded].max().item()
-        raise ConfigError(
-            f"max_reward is {max_reward} but a reward is {worst}; allowed are rewards up to max_reward"
-        )
+        raise ConfigError(f"max_reward is {max_reward} but a reward is {worst}; allowed are rewards up to max_reward")
     added = torch.full((len(values), 1), num_virtual, dtype=torch.float64)
     if calibrate == "all_wrong":
         added[(graded & (values >= best)).any(dim=1)] = 0
@@ -197,9 +195,7 @@ def psr_advantages(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | 
     References:
         The Surprising Effectiveness of Negative Reinforcement: https://arxiv.org/abs/2506.01347
     """
-    return w_reinforce_advantages(
-        rewards, positive_weight=1.0, negative_weight=0.0, max_reward=max_reward, valid=valid
-    )
+    return w_reinforce_advantages(rewards, positive_weight=1.0, negative_weight=0.0, max_reward=max_reward, valid=valid)
 
 
 def nsr_advantages(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | None = None) -> Tensor:
@@ -223,9 +219,7 @@ def nsr_advantages(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | 
     References:
         The Surprising Effectiveness of Negative Reinforcement: https://arxiv.org/abs/2506.01347
     """
-    return w_reinforce_advantages(
-        rewards, positive_weight=0.0, negative_weight=1.0, max_reward=max_reward, valid=valid
-    )
+    return w_reinforce_advantages(rewards, positive_weight=0.0, negative_weight=1.0, max_reward=max_reward, valid=valid)
 
 
 def w_reinforce_advantages(
@@ -265,9 +259,7 @@ def w_reinforce_advantages(
         _check_not_negative(name, weight)
     values, graded = graded_rewards(rewards, valid)
     # 0 - weight and not -weight: a weight of 0 shall give 0, not -0.
-    weights = torch.where(
-        values >= comparable_reward(max_reward, rewards), positive_weight, 0.0 - negative_weight
-    )
+    weights = torch.where(values >= comparable_reward(max_reward, rewards), positive_weight, 0.0 - negative_weight)
     return _like(rewards, weights.double().masked_fill(~graded, 0.0))
 
 
@@ -332,9 +324,7 @@ class _CentredGroups:
         return self.deviation * self.scale * 2
 
 
-def _centred(
-    values: Tensor, graded: Tensor, added: Tensor | None = None, best: float = 0.0
-) -> _CentredGroups:
+def _centred(values: Tensor, graded: Tensor, added: Tensor | None = None, best: float = 0.0) -> _CentredGroups:
     """Returns the groups around their means, each joined by `added` [P, 1] completions of reward `best`."""
     added = torch.zeros(len(values), 1, dtype=torch.float64) if added is None else added
     # Averaged are distances from the group's largest reward: the mean of n equal floats need not be that
@@ -355,9 +345,7 @@ def _z_scores(group: _CentredGroups, std: Deviation, eps: float) -> Tensor:
     if std not in ("sample", "population"):
         raise ConfigError(f"std is {std!r}; allowed are 'sample' and 'population'")
     _check_not_negative("eps", eps)
-    squares = (
-        group.deviation.square().sum(dim=1, keepdim=True) + group.added * group.virtual_deviation.square()
-    )
+    squares = group.deviation.square().sum(dim=1, keepdim=True) + group.added * group.virtual_deviation.square()
     freedom = group.count - 1 if std == "sample" else group.count
     denominator = (squares / freedom.clamp(min=1)).sqrt() + eps / group.scale / 2
     # Only with eps = 0 can the denominator be 0, in groups of equal rewards.

@@ -25,7 +25,6 @@ from ngrpo.methods import DAPO, Method, load_method
 from ngrpo.settings import Settings, unknown_key
 from ngrpo.tasks import Task, load_task
 
-BUILTIN_MODEL_PREFIX = "builtin:"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -43,10 +42,11 @@ class LoraSettings(Settings):
 class ModelSettings(Settings):
     """The model that is trained."""
 
-    path: str
+    path: str = Field(min_length=1)
     """'builtin:countdown-base', a folder in Hugging Face format, or a hub id."""
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Precision of the computation; trained weights are kept in float32 either way."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the computation; auto is bfloat16 on a GPU and float32 on a CPU. Trained weights are kept in
+    float32 either way."""
     device: str = "auto"
     """'auto' (a GPU where there is one), 'cpu', 'cuda', 'cuda:1', ..."""
     gradient_checkpointing: bool = False
@@ -190,15 +190,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         path: a .toml file, or a .json file such as the config.json of a run.
-        overrides: settings such as `"method.name=grpo"`; the value is read as TOML, else as a plain string.
+        overrides: see `apply_overrides`.
 
     Raises:
         ConfigError: for a missing or malformed file, an unknown key, a wrong value or settings that contradict.
     """
     path = Path(path)
     tables = _read_tables(path)
-    for override in overrides:
-        _apply_override(tables, override)
+    apply_overrides(tables, overrides)
     return config_of(tables, where=f"{path}: ")
 
 
@@ -287,18 +286,24 @@ def _read_tables(path: Path) -> dict[str, Any]:
     return tables
 
 
-def _apply_override(tables: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or len(parts) < 2 or not all(parts):
-        raise ConfigError(f"--set takes table.key=value, got '{override}'")
-    try:
-        value: Any = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word such as `grpo` needs no quotes on a command line
-    table = tables
-    for part in parts[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {override}: '{part}' is not a table")
-    table[parts[-1]] = value
+def apply_overrides(tables: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Changes plain tables by settings such as `"method.name=grpo"`; the value is read as TOML, else as a plain string.
+
+    Raises:
+        ConfigError: for an override of another form.
+    """
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        parts = key.strip().split(".")
+        if not separator or len(parts) < 2 or not all(parts):
+            raise ConfigError(f"--set takes TABLE.KEY=VALUE, got '{override}'")
+        try:
+            value: Any = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()  # a bare word such as `grpo` needs no quotes on a command line
+        table = tables
+        for part in parts[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {override}: '{part}' is not a table")
+        table[parts[-1]] = value

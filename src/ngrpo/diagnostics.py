@@ -183,6 +183,5 @@ def _mean(values: Tensor) -> float:
 def _check_same_shape(rewards: Tensor, advantages: Tensor) -> None:
     if advantages.shape != rewards.shape:
         raise ConfigError(
-            f"advantages have shape {list(advantages.shape)}; "
-            f"allowed is that of rewards, {list(rewards.shape)}"
+            f"advantages have shape {list(advantages.shape)}; allowed is that of rewards, {list(rewards.shape)}"
         )

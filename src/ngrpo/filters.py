@@ -88,7 +88,7 @@ def group_kinds(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | Non
         tensor([ True, False])
     """
     correct = correct_completions(rewards, max_reward=max_reward, valid=valid)
-    graded = torch.ones_like(correct) if valid is None else valid
+    graded = torch.ones_like(correct) if valid is None else valid.to(correct.device)
     count, num_correct = graded.sum(dim=1), correct.sum(dim=1)
     ungraded = count < min(2, rewards.shape[1])
     all_wrong = ~ungraded & (num_correct == 0)

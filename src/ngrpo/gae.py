@@ -89,9 +89,7 @@ def _whitened(advantages: Tensor, mask: Tensor) -> Tensor:
     return ((advantages - mean) * (variance + WHITENING_EPS).rsqrt()).masked_fill(~mask, 0.0)
 
 
-def _check_arguments(
-    rewards: Tensor, values: Tensor, completion_mask: Tensor, gamma: float, lam: float
-) -> None:
+def _check_arguments(rewards: Tensor, values: Tensor, completion_mask: Tensor, gamma: float, lam: float) -> None:
     shapes = [list(tensor.shape) for tensor in (rewards, values, completion_mask)]
     if rewards.ndim != 2 or not shapes[0] == shapes[1] == shapes[2]:
         raise ConfigError(

@@ -106,8 +106,7 @@ def logprobs_of_logits(logits: Tensor, tokens: Tensor, temperature: float = 1.0)
     _check_temperature(temperature)
     if logits.shape[:-1] != tokens.shape:
         raise ConfigError(
-            f"tokens have shape {list(tokens.shape)}; "
-            f"allowed is that of logits without V, {list(logits.shape[:-1])}"
+            f"tokens have shape {list(tokens.shape)}; allowed is that of logits without V, {list(logits.shape[:-1])}"
         )
     return _chosen(_log_softmax(logits, temperature), tokens)
 
@@ -128,8 +127,7 @@ def _entropies(log_probs: Tensor) -> Tensor:
 def _check_chunks(hidden: Tensor, tokens: Tensor, chunk_size: int) -> None:
     if hidden.ndim != 2 or tokens.shape != hidden.shape[:1]:
         raise ConfigError(
-            f"hidden and tokens have shapes {list(hidden.shape)} and {list(tokens.shape)}; "
-            "allowed are [N, D] and [N]"
+            f"hidden and tokens have shapes {list(hidden.shape)} and {list(tokens.shape)}; allowed are [N, D] and [N]"
         )
     if chunk_size < 1:
         raise ConfigError(f"chunk_size is {chunk_size}; allowed are integers of at least 1")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ Aggregate = Literal["token_mean", "sequence_mean", "constant"]
 KLEstimator = Literal["k1", "k2", "k3"]
 
 MAX_LOG_RATIO = 20.0
-"""Log ratios are clamped to this many nats before the exponential, as in verl; beyond it the gradient is 0."""
+"""Log ratios are clamped to this many nats before the exponential (as in verl); beyond, the gradient is 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +104,8 @@ def clipped_policy_loss(
     with torch.no_grad():
         low = (weights < 0) & (ratio < 1 - clip_low)
         high = (weights > 0) & (ratio > 1 + clip_high)
-        facts = [aggregate_tokens(fact.to(ratio.dtype), mask) for fact in (low, high, -log_ratio)]
+        tokens = max(loss_denominator(mask, "token_mean"), 1)
+        facts = [aggregate_tokens(fact, mask, "token_mean", tokens) for fact in (low, high, -log_ratio)]
     return PolicyLoss(aggregate_tokens(token_losses, mask, aggregate, denominator), *facts)
 
 
@@ -243,6 +244,7 @@ def aggregate_tokens(
         https://arxiv.org/abs/2503.20783
     """
     _check_shapes(values=values, completion_mask=completion_mask)
+    _check_aggregate(aggregate)
     mask = completion_mask != 0
     if denominator is None:
         denominator = max(loss_denominator(mask, aggregate), 1)
@@ -271,14 +273,11 @@ def loss_denominator(completion_mask: Tensor, aggregate: Aggregate) -> int:
         >>> loss_denominator(torch.tensor([[1, 1], [1, 0], [0, 0]]), "sequence_mean")
         2
     """
-    mask = completion_mask != 0
-    if aggregate == "token_mean":
-        return int(mask.sum())
-    if aggregate == "sequence_mean":
-        return int(mask.any(dim=1).sum())
+    _check_aggregate(aggregate)
     if aggregate == "constant":
         raise ConfigError("aggregate 'constant' needs a denominator, such as sequences * longest completion")
-    raise ConfigError(f"aggregate is {aggregate!r}; allowed are 'token_mean', 'sequence_mean' and 'constant'")
+    mask = completion_mask != 0
+    return int(mask.sum() if aggregate == "token_mean" else mask.any(dim=1).sum())
 
 
 def _log_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
@@ -297,8 +296,7 @@ def _per_token(advantages: Tensor, mask: Tensor) -> Tensor:
         advantages = advantages[:, None].expand(mask.shape)
     if advantages.shape != mask.shape:
         raise ConfigError(
-            f"advantages have shape {list(advantages.shape)}; "
-            f"allowed are {list(mask.shape[:1])} and {list(mask.shape)}"
+            f"advantages have shape {list(advantages.shape)}; allowed are {list(mask.shape[:1])} and {list(mask.shape)}"
         )
     return torch.where(mask, advantages, 0.0)
 
@@ -313,6 +311,11 @@ def _check_shapes(**tensors: Tensor) -> None:
     if len(first) != 2 or any(shape != first for shape in shapes.values()):
         given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ConfigError(f"the shapes are {given}; allowed is one shape [B, T] for all")
+
+
+def _check_aggregate(aggregate: str) -> None:
+    if aggregate not in get_args(Aggregate):
+        raise ConfigError(f"aggregate is {aggregate!r}; allowed are {', '.join(map(repr, get_args(Aggregate)))}")
 
 
 def _check_not_negative(name: str, value: float) -> None:

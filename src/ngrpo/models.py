@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -129,7 +130,7 @@ def load_language_model(settings: ModelSettings, *, for_training: bool) -> Langu
     """
     path = resolve_model_path(settings.path)
     device = _device(settings.device)
-    dtype = getattr(torch, settings.dtype)
+    dtype = _dtype(settings.dtype, device)
     lora = settings.lora if for_training else None
     if lora and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
@@ -156,6 +157,8 @@ def _from_pretrained(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, An
 
     logging.disable_progress_bar()
     try:
+        if (Path(path) / "adapter_config.json").is_file():
+            return _merged_adapter(path, dtype), AutoTokenizer.from_pretrained(path)
         config = AutoConfig.from_pretrained(path)
         for name in [n for n, v in config.to_dict().items() if isinstance(v, float) and _is_dropout(n)]:
             setattr(config, name, 0.0)  # a ratio of two passes means nothing when each drops other units
@@ -165,6 +168,15 @@ def _from_pretrained(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, An
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"model '{shown}' cannot be loaded: {first_line}") from error
     return model, tokenizer
+
+
+def _merged_adapter(path: str, dtype: torch.dtype) -> Any:
+    """Returns the base model of an adapter folder with the adapter added to its weights."""
+    if find_spec("peft") is None:
+        raise MissingDependencyError("peft", "peft", f"the adapter in {path}")
+    from peft import AutoPeftModelForCausalLM
+
+    return AutoPeftModelForCausalLM.from_pretrained(path, dtype=dtype).merge_and_unload()
 
 
 def _is_dropout(name: str) -> bool:
@@ -189,6 +201,12 @@ def _with_adapters(model: Any, lora: LoraSettings) -> Any:
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return torch.float32 if name == "float32" else torch.bfloat16
 
 
 def _device(name: str) -> torch.device:

@@ -92,9 +92,7 @@ def test_every_problem_is_within_the_settings_and_its_reference_is_correct(table
         assert max(numbers) <= task.max_number
         assert 0 <= target <= task.max_target
         answer = problem.reference if task.notation == "infix" else to_postfix(parse_infix(problem.reference))
-        assert (
-            grade(f"\\boxed{{{answer}}}" if task.notation == "infix" else answer, problem, task).reward == 1.0
-        )
+        assert grade(f"\\boxed{{{answer}}}" if task.notation == "infix" else answer, problem, task).reward == 1.0
         if task.tier == "hard":
             assert "*" in problem.reference or "/" in problem.reference
 
@@ -187,27 +185,28 @@ def test_needs_product_agrees_with_trying_all_sums(numbers: list[int], target: i
     signs = itertools.product((1, -1), repeat=len(numbers) - 1)
     orders = list(itertools.permutations(numbers))
     reached = {
-        order[0] + sum(s * n for s, n in zip(sign, order[1:], strict=True))
-        for sign in signs
-        for order in orders
+        order[0] + sum(s * n for s, n in zip(sign, order[1:], strict=True)) for sign in signs for order in orders
     }
     assert needs_product(numbers, target) == (target not in reached)
 
 
 def test_random_expressions_use_every_number_once_and_know_their_value() -> None:
     rng = random.Random(1)
+    without_value = 0
     for _ in range(300):
         expression, value = random_expression(rng, [3, 3, 5, 8])
-        if value is None:
-            continue
         assert sorted(numbers_in(expression)) == [3, 3, 5, 8]
-        assert value_of(expression) == value
+        if value is None:
+            without_value += 1
+            with pytest.raises(ExpressionError, match="division by zero"):
+                value_of(expression)
+        else:
+            assert value_of(expression) == value
+    assert 0 < without_value < 30
 
 
 def test_streams_of_problems_differ() -> None:
-    first = {
-        problem_rng(s, split, i).random() for s in range(3) for split in ("train", "test") for i in range(3)
-    }  # type: ignore[arg-type]
+    first = {problem_rng(s, split, i).random() for s in range(3) for split in ("train", "test") for i in range(3)}  # type: ignore[arg-type]
     assert len(first) == 18
 
 
@@ -233,18 +232,14 @@ def test_prompt_for_hub_models_is_in_the_settings_and_can_be_changed() -> None:
 # Grading
 
 
-@given(
-    st.permutations(PROBLEM.metadata["numbers"]), st.lists(st.sampled_from(OPERATORS), min_size=3, max_size=3)
-)
+@given(st.permutations(PROBLEM.metadata["numbers"]), st.lists(st.sampled_from(OPERATORS), min_size=3, max_size=3))
 def test_postfix_grade_agrees_with_exact_arithmetic(order: list[int], operators: list[Any]) -> None:
     expression: Expression = order[0]
     for operator, number in zip(operators, order[1:], strict=True):
         expression = Operation(operator, expression, number)
     correct = value_of(expression) == 37
     assert grade(to_postfix(expression)).status == ("correct" if correct else "wrong")
-    assert grade(f"\\boxed{{{to_infix(expression)}}}", task=INFIX).status == (
-        "correct" if correct else "wrong"
-    )
+    assert grade(f"\\boxed{{{to_infix(expression)}}}", task=INFIX).status == ("correct" if correct else "wrong")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import ngrpo.tasks.countdown
 from ngrpo.tasks.countdown import Countdown
 
 FOLDER = Path(ngrpo.tasks.countdown.__file__).resolve().parents[1] / "assets/countdown-base"
-SAMPLES = 32
+SAMPLES = 16
 
 
 @pytest.fixture(scope="module")
@@ -79,4 +79,4 @@ def test_it_solves_some_problems_and_fails_most(model: Any, tokenizer: Any) -> N
     pairs = [(problems[row // SAMPLES], text) for row, text in enumerate(texts)]
     correct = torch.tensor([grade.reward for grade in task.grade_many(pairs)]).view(-1, SAMPLES)
     assert 0.05 <= correct.mean() <= 0.15
-    assert correct.amax(dim=1).mean() >= 0.6
+    assert correct.amax(dim=1).mean() >= 0.5

@@ -1,4 +1,4 @@
-"""`ngrpo advantages`: what each method gives a correct and a wrong completion, by the count of correct ones."""
+"""`ngrpo advantages`: what each method gives a correct and a wrong completion, by how many are correct."""
 
 from __future__ import annotations
 

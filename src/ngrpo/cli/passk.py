@@ -28,9 +28,7 @@ def passk(
     k: Annotated[
         str | None, typer.Option("--k", help="Values of k, such as 1,8,64.", show_default="1, 2, 4, ... n")
     ] = None,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, unrounded shares.")
-    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, unrounded shares.")] = False,
 ) -> None:
     """Print unbiased Pass@k and its area over log2 k (AUC) of samples files, in percent."""
     ks = None if k is None else _parse_ks(k)
@@ -92,7 +90,9 @@ def _notes(summaries: Mapping[str, Summary]) -> list[str]:
     notes = []
     for name, summary in summaries.items():
         if summary.ungraded:
-            without = f", {summary.ungraded_problems} problems with them" if summary.ungraded_problems else ""
+            without = (
+                f"; problems without any graded one: {summary.ungraded_problems}" if summary.ungraded_problems else ""
+            )
             notes.append(f"{name}: {summary.ungraded} ungraded samples are left out{without}")
     return notes
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from ngrpo.reports.observer import Observer
@@ -37,7 +39,7 @@ class Progress(Observer):
     def loading(self, model: str) -> None:
         """Says that the model is being loaded, which can take a while."""
         if not self._quiet:
-            self._console.print(f"loading {model}", markup=False)
+            self._console.print(f"loading {model}", markup=False, soft_wrap=True)
 
     def on_start(self, facts: Sequence[str], *, first_step: int, last_step: int) -> None:
         """Prints the facts and starts the clock."""
@@ -45,7 +47,7 @@ class Progress(Observer):
         if self._quiet:
             return
         for fact in facts:
-            self._console.print(fact, markup=False)
+            self._console.print(fact, markup=False, soft_wrap=True)
         if first_step > 1:
             self._console.print(f"resuming at step {first_step} of {last_step}")
         if self._console.is_terminal:
@@ -62,7 +64,9 @@ class Progress(Observer):
         self._redraw()
         every = max(1, (self._last - self._first + 1) // _LINES_WANTED)
         if self._live is None and (step % every == 0 or step in {self._first, self._last}):
-            self._console.print("  ".join(f"{n} {v}" for n, v in zip(_COLUMNS, row, strict=True)), markup=False)
+            self._console.print(
+                "  ".join(f"{n} {v}" for n, v in zip(_COLUMNS, row, strict=True)), markup=False, soft_wrap=True
+            )
 
     def on_evaluation_progress(self, task: str, done: int, total: int) -> None:
         """Shows how far an evaluation is."""
@@ -74,15 +78,17 @@ class Progress(Observer):
         if self._quiet:
             return
         curve = summary["pass_at_k"]
-        shown = "  ".join(f"pass@{k} {100 * curve[k]:.1f}%" for k in dict.fromkeys((min(curve, key=int), max(curve, key=int))))
+        shown = "  ".join(
+            f"pass@{k} {100 * curve[k]:.1f}%" for k in dict.fromkeys((min(curve, key=int), max(curve, key=int)))
+        )
         auc = "" if summary["auc"] is None else f"  AUC {100 * summary['auc']:.2f}"
-        self._console.print(f"step {step}: {task} {shown}{auc}", markup=False)
+        self._console.print(f"step {step}: {task} {shown}{auc}", markup=False, soft_wrap=True)
         self._status = ""
         self._redraw()
 
     def on_message(self, text: str) -> None:
         """Prints a message above the table."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leaves the last table standing."""
@@ -101,6 +107,33 @@ class Progress(Observer):
         for row in self._rows:
             table.add_row(*row)
         self._live.update(table)
+
+
+class EvaluationProgress:
+    """A progress bar for one evaluation; a context manager."""
+
+    def __init__(self, task: str, *, quiet: bool) -> None:
+        console = Console(stderr=True, highlight=False)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._bar.add_task(f"evaluating {task}", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, done: int, total: int) -> None:
+        """Shows that `done` of `total` completions are drawn and graded."""
+        self._bar.update(self._task, completed=done, total=total)
 
 
 _COLUMNS = ("step", "reward", "all-wrong", "mixed", "all-correct", "ungraded", "entropy", "tokens/s", "left")

@@ -20,9 +20,7 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override a setting; repeatable.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The run folder.", show_default="runs/NAME")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="runs/NAME")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
     ] = False,
@@ -35,10 +33,7 @@ def train(
     settings = load_config(config, overrides or ())
     check_before_loading(settings)
     folder = out or Path("runs") / settings.run.name
-    if resume:
-        run = _resumed(folder, settings)
-    else:
-        run = RunDir.create(folder, settings.to_json(), seed=settings.run.seed)
+    run = _resumed(folder, settings) if resume else RunDir.create(folder, settings.to_json(), seed=settings.run.seed)
     run_training(settings, run, quiet=json_output)
     if json_output:
         typer.echo(json.dumps(result_of(run)))
@@ -57,8 +52,6 @@ def check_before_loading(config: Config) -> None:
     from ngrpo.assets import resolve_model_path
     from ngrpo.errors import DataError, MissingDependencyError
 
-    if config.model.path == "":
-        raise ConfigError("[model] path is empty; allowed: builtin:countdown-base, a folder, or a hub id")
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
     for tracker in config.run.trackers:
@@ -81,8 +74,8 @@ def run_training(config: Config, run: RunDir, *, quiet: bool) -> None:
         quiet: show nothing but messages.
     """
     from ngrpo.cli.progress import Progress
-    from ngrpo.reports.trackers import tracker_observers
     from ngrpo.reports.observer import Observers
+    from ngrpo.reports.trackers import tracker_observers
     from ngrpo.training.trainer import Trainer
 
     progress = Progress(quiet=quiet)

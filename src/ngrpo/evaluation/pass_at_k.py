@@ -119,9 +119,7 @@ def auc(curve: Mapping[int, float]) -> float | None:
     points = [(math.log2(k), share) for k, share in sorted(curve.items())]
     if len(points) < 2:
         return None
-    area = math.fsum(
-        (left + right) / 2 * (end - start) for (start, left), (end, right) in itertools.pairwise(points)
-    )
+    area = math.fsum((left + right) / 2 * (end - start) for (start, left), (end, right) in itertools.pairwise(points))
     return area / (points[-1][0] - points[0][0])
 
 
@@ -132,6 +130,7 @@ def _checked_counts(n: ArrayLike, c: ArrayLike) -> tuple[NDArray[np.int64], NDAr
         if isinstance(error, DataError):
             raise
         raise DataError(f"n and c differ in shape: {np.shape(n)} and {np.shape(c)}") from None
+    _refuse(counts < 0, "n is negative", counts, correct)
     _refuse(correct < 0, "c is negative", counts, correct)
     _refuse(correct > counts, "c is larger than n", counts, correct)
     return counts, correct

@@ -220,9 +220,7 @@ def _refuse_gaps(path: Path, columns: _Columns, problem: NDArray[np.intc]) -> No
         own = set(sample[problem == index].tolist())
         missing = next(i for i in range(len(own) + 1) if i not in own)
         name = list(columns.indices)[index]
-        raise DataError(
-            f"{path}: sample {missing} of problem {name!r} is missing, though a later one is there"
-        )
+        raise DataError(f"{path}: sample {missing} of problem {name!r} is missing, though a later one is there")
 
 
 def _counts_of_csv(path: Path, content: bytes) -> Counts:

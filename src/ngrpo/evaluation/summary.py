@@ -67,9 +67,7 @@ def summarize(counts: Counts, ks: Iterable[int] | None = None) -> Summary:
         ks = sorted(set(ks))
         if ks and ks[-1] > fewest:
             name = counts.problem_ids[int(np.flatnonzero(graded)[np.argmin(n)])]
-            raise ConfigError(
-                f"Pass@{ks[-1]} needs {ks[-1]} graded samples, but problem {name!r} has {fewest}"
-            )
+            raise ConfigError(f"Pass@{ks[-1]} needs {ks[-1]} graded samples, but problem {name!r} has {fewest}")
     area_ks = powers_of_two(fewest)
     return Summary(
         problems=len(counts.problem_ids),

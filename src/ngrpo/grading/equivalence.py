@@ -1,7 +1,7 @@
 r"""Whether an answer equals a reference: first by spelling and exact numbers, then by math-verify.
 
-`settled_cheaply` decides most pairs in microseconds. `symbolically_equal` does not bound its time or memory, so only the
-worker process of `ngrpo.grading.worker` calls it.
+`settled_cheaply` decides most pairs in microseconds. `symbolically_equal` does not bound its time or memory,
+so only the worker process of `ngrpo.grading.worker` calls it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Verdict(NamedTuple):
 def settled_cheaply(answer: str, reference: str) -> Verdict | None:
     r"""Returns the verdict where spelling, exact numbers or a limit decide, else None.
 
-    An answer over the limit is wrong, for that is a fault of the answer; a reference over it is not the answer's
-    fault, so that a pair which it keeps from being compared is ungraded.
+    An answer over the limit is wrong, for that is a fault of the answer; a reference over it is not the
+    answer's fault, so that a pair which it keeps from being compared is ungraded.
 
     Args:
         answer: what was extracted from a completion.
@@ -72,16 +72,16 @@ def symbolically_equal(answer: str, reference: str) -> bool:
 def prepare_math_verify() -> None:
     """Makes math-verify safe to call in this process, and warm.
 
-    Changes sympy for the whole process: strings are no longer evaluated. sympy turns them into objects with Python's
-    `eval`, and math-verify hands it at least every number that the model wrote.
+    Changes sympy for the whole process: strings are no longer evaluated. sympy turns them into objects with
+    Python's `eval`, and math-verify hands it at least every number that the model wrote.
     """
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
     # sympy evaluates its own names of units when this module is first imported: before strings are refused.
-    import sympy.physics.units
-    import sympy.parsing.sympy_parser
+    import sympy.physics.units  # noqa: F401
+    from sympy.parsing import sympy_parser
 
-    sympy.parsing.sympy_parser.parse_expr = _number_only
+    sympy_parser.parse_expr = _number_only
     # Nothing is left of the first parse's cost (the grammar's tables) for the first real pair to pay.
     symbolically_equal("x+1", "1+x")
 
@@ -90,7 +90,7 @@ def _parsed(answer: str) -> Any:
     from math_verify import parse
     from math_verify.parser import LatexExtractionConfig
 
-    # Its own timeouts are alarms that only the main thread may set and that are served between bytecodes: off.
+    # Its own timeouts are alarms, which only a main thread may set and which wait for a bytecode's end: off.
     config = [LatexExtractionConfig(boxed_match_priority=0)]
     return parse(rf"\boxed{{{normalize_answer(answer)}}}", config, parsing_timeout=None)
 

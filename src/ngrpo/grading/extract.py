@@ -8,9 +8,11 @@ BARE_CHARACTERS = 200
 r"""Most characters that an answer after a brace-less ``\boxed`` may have."""
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
-# Everything that can open, close or escape a brace; an escaped brace is text, so the escape is consumed as one token.
+# Everything that can open, close or escape a brace; an escaped brace is text, so the escape is consumed as
+# one token.
 _TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z])\s*(?P<open>\{)?)|\\.|[{}]", re.DOTALL)
-# `\boxed 5`, `\boxed -\frac{1}{2}$`; words are prose about the command ("the \boxed notation"), not an answer.
+# `\boxed 5`, `\boxed -\frac{1}{2}$`; words are prose about the command ("the \boxed notation"), not an
+# answer.
 _BARE = re.compile(r"(?!\\(?:boxed|fbox))(?:[-+.(\[\\]?[0-9\\(]|[A-Za-z](?=\$|\s*\Z))[^\s$]*")
 _BLANK = re.compile(r"\s*")
 
@@ -18,9 +20,9 @@ _BLANK = re.compile(r"\s*")
 def last_boxed(text: str) -> str | None:
     r"""Returns the content of the last complete box, or None where there is none.
 
-    A box is ``\boxed{...}`` or ``\fbox{...}`` with balanced braces (escaped ones do not count), or ``\boxed 5``
-    without braces. Last means: begins last, so that of nested boxes the inner one counts. A box that is empty or
-    never closed (a completion cut off) is passed over. One pass, linear in the length of the text.
+    A box is ``\boxed{...}`` or ``\fbox{...}`` with balanced braces (escaped ones do not count), or ``\boxed
+    5`` without braces. Last means: begins last, so that of nested boxes the inner one counts. A box that is
+    empty or never closed (a completion cut off) is passed over. One pass, linear in the length of the text.
 
     Args:
         text: a completion or a worked solution, any length, any characters.

@@ -9,12 +9,14 @@ import re
 from fractions import Fraction
 
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
-# A line break of a matrix is matched first, so that its second backslash does not make a thin space of what follows.
+# A line break of a matrix is matched first, so that its second backslash does not make a thin space of what
+# follows.
 _LAYOUT = re.compile(r"(?P<break>\\\\)|\\(?:displaystyle|left|right|limits)(?![A-Za-z])|\\[!,;: ]|~")
 _FRACTION = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _SHORT_FRACTION = re.compile(r"\\frac\s*([0-9])\s*([0-9])")
 _SPACE = re.compile(r"\s+")
-# White space between two letters or digits means something ("3 1/2", "\pi r"); next to anything else it does not.
+# White space between two letters or digits means something ("3 1/2", "\pi r"); next to anything else it does
+# not.
 _LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")
 
 _INTEGER = r"[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+"
@@ -29,8 +31,9 @@ _NUMBER = re.compile(
 def normalize_answer(answer: str) -> str:
     r"""Returns an answer without what only changes its look on the page.
 
-    Math delimiters around it, ``\left`` and ``\right``, thin spaces, ``\dfrac`` for ``\frac``, ``\frac12`` for
-    ``\frac{1}{2}``, ``{,}`` for a thousands comma, white space that separates nothing, a full stop at the end.
+    Math delimiters around it, ``\left`` and ``\right``, thin spaces, ``\dfrac`` for ``\frac``, ``\frac12``
+    for ``\frac{1}{2}``, ``{,}`` for a thousands comma, white space that separates nothing, a full stop at the
+    end.
 
     >>> normalize_answer(r"$\left( 3,\, \dfrac12 \right)$.")
     '(3,\\frac{1}{2})'
@@ -45,7 +48,7 @@ def normalize_answer(answer: str) -> str:
 def exact_number(text: str) -> Fraction | None:
     r"""Returns the value of a plain number, or None for anything that is not one.
 
-    Integers (with thousands commas), decimals, fractions of integers, with an optional dollar or degree sign. A
+    Integers (thousands commas too), decimals, fractions of integers, with an optional dollar or degree sign. A
     percentage is left to the symbolic stage, since 50 % may be meant as 50 or as 1/2.
 
     Args:

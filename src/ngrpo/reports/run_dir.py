@@ -232,9 +232,7 @@ def _make_empty_folder(path: Path) -> None:
     except OSError as error:
         raise ConfigError(f"cannot make the run folder {path}: {error.strerror}") from None
     if occupied:
-        raise ConfigError(
-            f"the folder {path} is not empty: choose another --out, or pass --resume to continue it"
-        )
+        raise ConfigError(f"the folder {path} is not empty: choose another --out, or pass --resume to continue it")
 
 
 def _lines_if_any(path: Path) -> Iterator[dict[str, Any]]:

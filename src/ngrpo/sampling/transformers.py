@@ -160,9 +160,7 @@ class _Batch:
         return [completions[i * g : (i + 1) * g] for i in range(len(self.prompts))]
 
 
-def _completion(
-    text: str, tokens: NDArray[np.int64], logprobs: NDArray[np.float32], stopped: bool
-) -> Completion:
+def _completion(text: str, tokens: NDArray[np.int64], logprobs: NDArray[np.float32], stopped: bool) -> Completion:
     if not np.isfinite(logprobs).all():
         raise TrainingError("the model's logits are not finite any more: the training has diverged")
     return Completion(text, tokens.copy(), logprobs.copy(), "stop" if stopped else "length")

@@ -1,15 +1,17 @@
 r"""From rows to problems: which columns hold what, in the schemas that are in use.
 
-Understood without any setting: plain columns (`problem` and `answer`, `question` and `reference`, ...), MATH's
-worked solutions (the answer is in the last box), GSM8K's (after `####`), and verl's rows (`prompt` is a list of chat
-messages, `reward_model.ground_truth` a string or a table). A dot in a column's name reaches into a nested table.
+Understood without any setting: plain columns (`problem` and `answer`, `question` and `reference`, ...),
+MATH's worked solutions (the answer is in the last box), GSM8K's (after `####`), and verl's rows (`prompt` is
+a list of chat messages, `reward_model.ground_truth` a string or a table). A dot in a column's name reaches
+into a nested table.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +35,13 @@ REFERENCES = (
 IDS = ("id", "problem_id", "question_id", "unique_id", "uid", "index", "extra_info.index")
 METADATA = ("level", "type", "subject", "difficulty", "data_source", "source")
 """Columns that are kept with the problem, for filters and reports."""
+LONGEST_PLAIN_REFERENCE = 400
+"""A longer reference without a box is taken for a worked solution; MATH's longest answer has 159 characters."""
+UNANSWERED_SHARE = 0.01
+"""Up to this share of rows without an answer is left out and logged: MATH itself has one in 7,500."""
 
 _GROUND_TRUTH = ("target", "answer", "ground_truth", "reference", "solution")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +53,19 @@ class Columns:
     id: str = ""
 
 
+class _NoAnswerError(DataError):
+    pass
+
+
 def problems_of(
     rows: Sequence[Row], where: str, columns: Columns, answer_of: Callable[[str], str | None]
 ) -> list[Problem]:
     """Returns the problem of each row, in order.
 
-    A question that is a chat of one user message is that message, so that the task's template applies; a longer chat
-    becomes the problem's `messages`. Ids that a named column holds must be unique; where a column that was only
-    recognised repeats one, all problems are numbered from 0 by row instead.
+    A question that is a chat of one user message is that message, so that the task's template applies; a
+    longer chat becomes the problem's `messages`. Ids that a named column holds must be unique; where a column
+    that was only recognised repeats one, all problems are numbered from 0 by row instead. A row without an
+    answer is an error; in a large file a few of them (`UNANSWERED_SHARE`) are left out and logged instead.
 
     Args:
         rows: at least one.
@@ -62,17 +74,27 @@ def problems_of(
         answer_of: the answer inside the text of the reference column, or None where that text has none.
 
     Raises:
-        DataError: naming the row, for a missing or empty cell; naming the columns found, for one not recognised.
+        DataError: for a missing or empty cell, naming the row; for unknown columns, naming those found.
     """
     chosen = _recognised(rows[0], where, columns)
-    problems = []
-    for number, row in enumerate(rows, start=1):
+    ids = _ids(rows, where, columns.id, chosen.id)
+    problems: list[Problem] = []
+    unanswered: list[_NoAnswerError] = []
+    for number, (name, row) in enumerate(zip(ids, rows, strict=True), start=1):
         place = f"{where}, row {number}"
         question, messages = _question(cell(row, chosen.question), f"{place}: '{chosen.question}'")
-        reference = _reference(cell(row, chosen.reference), f"{place}: '{chosen.reference}'", answer_of)
-        metadata = {name: row[name] for name in METADATA if isinstance(row.get(name), str | int | float)}
-        problems.append(Problem(str(number - 1), question, reference, messages, metadata))
-    return _with_ids(problems, rows, where, columns.id, chosen.id)
+        try:
+            reference = _reference(cell(row, chosen.reference), f"{place}: '{chosen.reference}'", answer_of)
+        except _NoAnswerError as error:
+            unanswered.append(error)
+            continue
+        metadata = {key: row[key] for key in METADATA if isinstance(row.get(key), str | int | float)}
+        problems.append(Problem(name, question, reference, messages, metadata))
+    if len(unanswered) > UNANSWERED_SHARE * len(rows):
+        raise unanswered[0]
+    if unanswered:
+        _log.warning("%d of %d rows are left out; the first: %s", len(unanswered), len(rows), unanswered[0])
+    return problems
 
 
 def final_answer(text: str) -> str | None:
@@ -86,18 +108,14 @@ def final_answer(text: str) -> str | None:
     boxed = last_boxed(text)
     if boxed is not None:
         return boxed
-    before, mark, answer = text.rpartition("####")
+    _, mark, answer = text.rpartition("####")
     if mark:
         return answer.strip()
     return text.strip() if len(text) <= LONGEST_PLAIN_REFERENCE else None
 
 
-LONGEST_PLAIN_REFERENCE = 400
-"""Characters of a reference without a box beyond which it is taken for a worked solution; MATH's longest has 159."""
-
-
 def cell(row: Row, column: str) -> Any:
-    """Returns the value under a column, None where it is absent; a dot reaches into tables, also ones in JSON text.
+    """Returns the value under a column, None where it is absent; a dot reaches into tables, JSON text too.
 
     >>> cell({"reward_model": '{"ground_truth": "7"}'}, "reward_model.ground_truth")
     '7'
@@ -106,7 +124,7 @@ def cell(row: Row, column: str) -> Any:
         return row[column]
     value: Any = row
     for key in column.split("."):
-        value = _from_json(value, dict)
+        value = _table_in(value)
         if not isinstance(value, dict):
             return None
         value = value.get(key)
@@ -115,25 +133,33 @@ def cell(row: Row, column: str) -> Any:
 
 def _recognised(row: Row, where: str, wanted: Columns) -> Columns:
     return Columns(
-        question=wanted.question or _first(row, QUESTIONS) or _unmapped(row, where, "question", QUESTIONS),
-        reference=wanted.reference or _first(row, REFERENCES) or _unmapped(row, where, "reference", REFERENCES),
+        question=_chosen(row, where, "question", wanted.question, QUESTIONS),
+        reference=_chosen(row, where, "reference", wanted.reference, REFERENCES),
         id=wanted.id or _first(row, IDS),
     )
+
+
+def _chosen(row: Row, where: str, role: str, wanted: str, candidates: Sequence[str]) -> str:
+    found = ", ".join(map(str, row)) or "none"
+    if wanted:
+        if cell(row, wanted) is None:
+            raise DataError(f"{where}: no column '{wanted}' for the {role}, found: {found}")
+        return wanted
+    recognised = _first(row, candidates)
+    if not recognised:
+        raise DataError(
+            f"{where}: no column for the {role}, found: {found}; "
+            f'name it with {role} = "COLUMN" or call it one of: {", ".join(candidates)}'
+        )
+    return recognised
 
 
 def _first(row: Row, candidates: Sequence[str]) -> str:
     return next((name for name in candidates if cell(row, name) is not None), "")
 
 
-def _unmapped(row: Row, where: str, role: str, candidates: Sequence[str]) -> str:
-    raise DataError(
-        f"{where}: no column for the {role}, found: {', '.join(map(str, row)) or 'none'}; "
-        f'name it with {role} = "COLUMN" or call it one of: {", ".join(candidates)}'
-    )
-
-
 def _question(value: Any, where: str) -> tuple[str, tuple[Message, ...]]:
-    value = _from_json(value, list)
+    value = _tables_in(value)
     if not isinstance(value, list):
         return _text(value, where), ()
     if not value or not all(isinstance(turn, dict) and isinstance(turn.get("role"), str) for turn in value):
@@ -146,15 +172,28 @@ def _question(value: Any, where: str) -> tuple[str, tuple[Message, ...]]:
 
 
 def _reference(value: Any, where: str, answer_of: Callable[[str], str | None]) -> str:
-    value = _from_json(value, dict)
+    value = _table_in(value)
     if isinstance(value, dict):
-        value = next((value[key] for key in _GROUND_TRUTH if value.get(key) is not None), None)
+        value = _ground_truth(value)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise _NoAnswerError(f"{where} is missing or empty")
     answer = answer_of(_text(value, where))
     if not answer:
-        raise DataError(f"{where} has no answer that can be found: a \\boxed one, one after ####, or the answer alone")
+        raise _NoAnswerError(f"{where} has no answer in a \\boxed, after ####, or alone")
     return answer
+
+
+def _ground_truth(table: Row) -> Any:
+    r"""The solution's box before `target`: MATH's targets in verl's files have lost white space and line breaks.
+
+    There `\pi a^2` became `\pia^2` and the `\\` of every matrix a single backslash, which no answer can
+    equal.
+    """
+    solution = table.get("solution")
+    boxed = last_boxed(solution) if isinstance(solution, str) else None
+    return boxed or next((table[key] for key in _GROUND_TRUTH if table.get(key) is not None), None)
 
 
 def _text(value: Any, where: str) -> str:
@@ -169,41 +208,36 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _from_json(value: Any, kind: type) -> Any:
-    """A table or list that a CSV or JSON file holds as text, else the value as it is.
+def _table_in(value: Any) -> Any:
+    """A table that a CSV or JSON file holds as text; any other value as it is ("{3}" is mathematics)."""
+    parsed = _json_in(value, "{")
+    return parsed if parsed and isinstance(parsed, dict) else value
 
-    Mathematics has brackets too ("[1,2]", "{3}"): only a table, or a list of tables, is taken for JSON.
-    """
-    if not (isinstance(value, str) and value.lstrip()[:1] in ("{", "[")):
-        return value
+
+def _tables_in(value: Any) -> Any:
+    """A list of tables that a file holds as text; any other value as it is ("[1,2]" is mathematics)."""
+    parsed = _json_in(value, "[")
+    return parsed if parsed and all(isinstance(item, dict) for item in parsed) else value
+
+
+def _json_in(value: Any, opening: str) -> Any:
+    if not (isinstance(value, str) and value.lstrip().startswith(opening)):
+        return None
     try:
-        parsed = json.loads(value)
+        return json.loads(value)
     except (json.JSONDecodeError, RecursionError):
-        return value
-    meant = isinstance(parsed, kind) and (kind is dict or all(isinstance(item, dict) for item in parsed))
-    return parsed if meant and parsed else value
+        return None
 
 
-def _with_ids(problems: list[Problem], rows: Sequence[Row], where: str, named: str, column: str) -> list[Problem]:
-    if not column:
-        return problems
-    ids = list(_ids(rows, where, named, column))
-    repeated = [value for value, count in Counter(ids).items() if count > 1]
-    if not repeated and all(ids):
-        return [
-            Problem(name, problem.question, problem.reference, problem.messages, problem.metadata)
-            for name, problem in zip(ids, problems, strict=True)
-        ]
+def _ids(rows: Sequence[Row], where: str, named: str, column: str) -> list[str]:
     if named:
-        first, second = [row for row, value in enumerate(ids, start=1) if value == repeated[0]][:2]
-        raise DataError(f"{where}: rows {first} and {second} have the same '{named}', {repeated[0]!r}")
-    return problems
-
-
-def _ids(rows: Sequence[Row], where: str, named: str, column: str) -> Iterator[str]:
-    for number, row in enumerate(rows, start=1):
-        value = cell(row, column)
-        if named:
-            yield _text(value, f"{where}, row {number}: '{named}'")
-        else:
-            yield "" if isinstance(value, dict | list | None) else str(value)
+        ids = [_text(cell(row, named), f"{where}, row {number}: '{named}'") for number, row in enumerate(rows, 1)]
+        name, count = Counter(ids).most_common(1)[0]
+        if count > 1:
+            first, second = [row for row, value in enumerate(ids, start=1) if value == name][:2]
+            raise DataError(f"{where}: rows {first} and {second} have the same '{named}', {name!r}")
+        return ids
+    values = [cell(row, column) for row in rows] if column else []
+    if all(isinstance(value, str | int) for value in values) and len(set(map(str, values))) == len(rows):
+        return [str(value) for value in values]
+    return [str(number) for number in range(len(rows))]

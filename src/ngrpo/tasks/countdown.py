@@ -55,7 +55,6 @@ MAX_ANSWER_CHARACTERS = 200
 _ANSWER_WINDOW = 1_000
 _TAIL_WINDOW = 20_000
 _DIGIT = re.compile("[0-9]")
-_TIMES = {1: "once", 2: "twice"}
 _HAS_OPERATION = re.compile(r"[0-9)}]\s*(?:[-+*/×÷−·]|\\times|\\div|\\cdot)\s*[0-9({\\]|\\[dt]?frac")
 
 
@@ -225,18 +224,20 @@ def problem_rng(seed: int, split: Split, index: int) -> random.Random:
 
 
 def random_expression(rng: random.Random, numbers: Sequence[int]) -> tuple[Expression, Fraction | None]:
-    """Returns an expression that uses each number once, and its value, None after a division by zero.
+    """Returns an expression that uses each number once, and its value, None where it divides by zero.
 
     Two operands are drawn and joined by a random operator until one is left: every shape and order can occur.
     """
-    pool: list[tuple[Expression, Fraction]] = [(number, Fraction(number)) for number in numbers]
+    pool: list[tuple[Expression, Fraction | None]] = [(number, Fraction(number)) for number in numbers]
     while len(pool) > 1:
         left, left_value = pool.pop(rng.randrange(len(pool)))
         right, right_value = pool.pop(rng.randrange(len(pool)))
         operator = OPERATORS[rng.randrange(len(OPERATORS))]
-        if operator == "/" and right_value == 0:
-            return left, None
-        pool.append((Operation(operator, left, right), combine(operator, left_value, right_value)))
+        if left_value is None or right_value is None or (operator == "/" and right_value == 0):
+            value = None
+        else:
+            value = combine(operator, left_value, right_value)
+        pool.append((Operation(operator, left, right), value))
     return pool[0]
 
 
@@ -328,7 +329,7 @@ def _fault(expression: Expression, numbers: Sequence[int], target: int) -> str:
         if number not in given:
             return f"uses {number}, which is not given"
         if used[number] > given[number]:
-            return f"uses {number} {_TIMES.get(used[number], f'{used[number]} times')}"
+            return f"uses {number} {'twice' if used[number] == 2 else f'{used[number]} times'}"
     for number in given:
         if used[number] < given[number]:
             return f"does not use {number}" + (" often enough" if used[number] else "")

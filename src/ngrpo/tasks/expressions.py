@@ -162,9 +162,7 @@ def parse_postfix(text: str) -> Expression:
         else:
             raise ExpressionError(f"parenthesis '{part}' in a postfix expression")
     if len(stack) != 1:
-        raise ExpressionError(
-            f"{len(stack)} numbers are left without an operator" if stack else "nothing to read"
-        )
+        raise ExpressionError(f"{len(stack)} numbers are left without an operator" if stack else "nothing to read")
     return stack[0]
 
 

@@ -16,7 +16,7 @@ from ngrpo.types import Grade, Problem
 
 
 class FileTask(MathTask):
-    """`file:PATH`: a question and a reference per row, columns recognised or named; verl's schema is understood."""
+    """`file:PATH`: a question and a reference per row; columns are recognised or named."""
 
     label: ClassVar[str] = "problems from a file"
 
@@ -29,7 +29,7 @@ class FileTask(MathTask):
     id: str = ""
     """Column of unique ids; empty: recognised, else rows are numbered from 0."""
     verifier: Literal["math", "exact"] = "math"
-    """How answers are compared: as mathematics (the last box), or as text (the last box, else all of the text)."""
+    """Answers are compared as mathematics (the last box) or as exact text (the last box, else all text)."""
 
     @field_validator("name")
     @classmethod

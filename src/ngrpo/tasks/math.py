@@ -37,12 +37,12 @@ HUB: Mapping[str, HubSource] = {
 
 
 class MathTask(Task):
-    """What tasks have in common whose answers are mathematics in a box: the prompt, and grading in a worker process."""
+    """What tasks with mathematical answers have in common: the prompt, and grading in a worker process."""
 
     prompt: str = MATH_PROMPT
     """Template of the user's message; `{question}` is replaced, any other brace stays as it is."""
     timeout_seconds: float = Field(2.0, gt=0)
-    """Processor time in seconds that the comparison of one answer may take before the completion is ungraded."""
+    """Processor time in seconds that comparing one answer may take; beyond it the completion is ungraded."""
     grader_workers: int = Field(1, ge=1)
     """Processes that compare answers; most answers need none."""
 
@@ -68,7 +68,7 @@ class Math(MathTask):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name.partition(":")[0] not in HUB:
+        if name.partition(":")[0] not in HUB or name.endswith(":"):
             raise ValueError(f"must be one of {', '.join(HUB)}, or such a name with :PATH")
         return name
 
@@ -83,7 +83,7 @@ class Math(MathTask):
         """Returns the problems of a split in the order of their source.
 
         Raises:
-            DataError: when the hub cannot be reached, a file cannot be used, or no problem has one of the levels.
+            DataError: when the hub or a file cannot be read, or no problem has one of the levels.
         """
         kind, _, path = self.name.partition(":")
         file = self.train if split == "train" else (path or self.test)

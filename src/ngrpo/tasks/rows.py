@@ -1,4 +1,4 @@
-"""Reading rows, from a JSON lines, parquet or CSV file or from the Hugging Face hub; what they mean is `columns`' part."""
+"""Reading rows: from a JSON lines, parquet or CSV file, or from the Hugging Face hub."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class PromptSource:
         task: gives the problems and their messages.
         tokenizer: encodes them.
         seed: decides the order.
-        max_prompt_tokens: longer prompts are passed over and counted in `overlong`.
+        max_prompt_tokens: longer prompts, and empty ones, are passed over.
     """
 
     def __init__(self, task: Task, tokenizer: Any, *, seed: int, max_prompt_tokens: int) -> None:
@@ -37,30 +37,28 @@ class PromptSource:
         self._max_prompt_tokens = max_prompt_tokens
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
         self.cursor = 0
-        self.overlong = 0
 
     def __len__(self) -> int:
         return len(self._problems)
 
     def take(self, count: int, used: set[str]) -> list[Prompt]:
-        """Returns the next prompts, at most `count`, none whose problem id is in `used`, which grows by them.
+        """Returns the next prompts, at most `count`, none whose problem id is in `used`.
 
-        Fewer are returned only when every problem has been used: a problem that came twice in a step would be drawn
-        from the same random streams twice.
+        `used` grows by the problems returned and by those passed over because of their length. Fewer are returned only
+        when every problem is in it: a problem that came twice in a step would be drawn from the same random streams
+        twice.
         """
         prompts: list[Prompt] = []
         for _ in range(2 * len(self)):  # two epochs pass every problem that is not used
-            if len(prompts) == count:
+            if len(prompts) == count or len(used) == len(self):
                 break
             problem = self._next()
             if problem.id in used:
                 continue
-            prompt = encode_prompt(self._task, problem, self._tokenizer)
-            if not 0 < len(prompt.tokens) <= self._max_prompt_tokens:
-                self.overlong += 1
-                continue
             used.add(problem.id)
-            prompts.append(prompt)
+            prompt = encode_prompt(self._task, problem, self._tokenizer)
+            if 0 < len(prompt.tokens) <= self._max_prompt_tokens:
+                prompts.append(prompt)
         return prompts
 
     def _next(self) -> Problem:
@@ -74,12 +72,17 @@ class PromptSource:
 
 @dataclass(slots=True)
 class Collected:
-    """The groups of a step: all that were sampled, and which of them the filter let into the batch."""
+    """The groups of a step: all that were sampled, and which of them the filter let into the batch.
+
+    `overlong` counts the problems that were passed over because of the length of their prompt. `no_problem_left` is
+    true when fewer problems were sampled than wanted, because the step had met every one.
+    """
 
     sampled: list[Group] = field(default_factory=list)
     in_batch: list[bool] = field(default_factory=list)
     rounds: int = 0
-    refill_exhausted: bool = False
+    overlong: int = 0
+    no_problem_left: bool = False
     sample_seconds: float = 0.0
     grade_seconds: float = 0.0
 
@@ -88,42 +91,60 @@ class Collected:
         """The groups that are trained on."""
         return [group for group, kept in zip(self.sampled, self.in_batch, strict=True) if kept]
 
+    def add(self, groups: Sequence[Group], method: Method) -> None:
+        """Adds the groups of one round of sampling and filters them."""
+        rewards, valid = rewards_of(groups)
+        kept = kept_groups(rewards, filter=method.filter, max_reward=method.max_reward, valid=valid)
+        self.sampled += groups
+        self.in_batch += kept.tolist()
+        self.rounds += 1
+
 
 def collect_groups(
-    sampler: Sampler, source: PromptSource, task: Task, method: Method, settings: SamplingSettings, *, seed: int, step: int
+    sampler: Sampler,
+    source: PromptSource,
+    task: Task,
+    method: Method,
+    settings: SamplingSettings,
+    *,
+    seed: int,
+    step: int,
 ) -> Collected:
     """Returns the groups of a step: problems_per_step that pass the method's filter, where they can be had.
 
     With `method.refill`, dropped groups are replaced by sampling further problems, whole groups each time, until the
     batch is full, `max_refill_factor` times problems_per_step problems have been sampled, or none is left.
+
+    Raises:
+        DataError: when no problem has a prompt that is short enough.
     """
     collected, used = Collected(), set[str]()
     decoding = Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens)
     limit = int(method.max_refill_factor * settings.problems_per_step)
-    missing = settings.problems_per_step
-    while missing > 0:
-        prompts = source.take(min(missing, limit - len(collected.sampled)), used)
+    wanted = settings.problems_per_step
+    while wanted > 0 and not collected.no_problem_left:
+        prompts = source.take(wanted, used)
+        collected.no_problem_left = len(prompts) < wanted
         if not prompts:
-            collected.refill_exhausted = collected.rounds > 0
             break
         started = time.perf_counter()
         drawn = sampler.sample(prompts, range(settings.group_size), decoding, seed=seed, round_name=f"step {step}")
         sampled = time.perf_counter()
-        groups = grade_groups(task, prompts, drawn)
+        collected.add(grade_groups(task, prompts, drawn), method)
         collected.sample_seconds += sampled - started
         collected.grade_seconds += time.perf_counter() - sampled
-        rewards, valid = rewards_of(groups)
-        kept = kept_groups(rewards, filter=method.filter, max_reward=method.max_reward, valid=valid)
-        collected.sampled += groups
-        collected.in_batch += kept.tolist()
-        collected.rounds += 1
         missing = settings.problems_per_step - sum(collected.in_batch) if method.refill else 0
+        wanted = min(missing, limit - len(collected.sampled))
+    if not collected.sampled:
+        raise DataError(
+            f"none of the {len(source)} problems of task '{task.name}' has a prompt of 1 to "
+            f"{settings.max_prompt_tokens} tokens ([sampling] max_prompt_tokens)"
+        )
+    collected.overlong = len(used) - len(collected.sampled)
     return collected
 
 
-def grade_groups(
-    task: Task, prompts: Sequence[Prompt], drawn: Sequence[Sequence[Completion]]
-) -> list[Group]:
+def grade_groups(task: Task, prompts: Sequence[Prompt], drawn: Sequence[Sequence[Completion]]) -> list[Group]:
     """Returns the groups of the prompts' completions, graded in one call of the task."""
     pairs = [(p.problem, c.text) for p, completions in zip(prompts, drawn, strict=True) for c in completions]
     grades = iter(zip(pairs, task.grade_many(pairs), strict=True))
@@ -144,12 +165,21 @@ def rewards_of(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
     return rewards, valid
 
 
-def check_enough_problems(source: PromptSource, settings: SamplingSettings, task_name: str) -> None:
+def group_advantages(groups: Sequence[Group], method: Method, max_completion_tokens: int) -> Tensor:
+    """Returns the advantages [P, G] of whole groups under a method, its shaping of the rewards included."""
+    if not groups:
+        return torch.zeros(0, 0)
+    rewards, valid = rewards_of(groups)
+    num_tokens = torch.tensor([[len(r.completion.tokens) for r in group.rollouts] for group in groups])
+    return method.advantages(method.shaped_rewards(rewards, num_tokens, max_completion_tokens), valid)
+
+
+def check_enough_problems(problems: int, settings: SamplingSettings, task_name: str) -> None:
     """Raises ConfigError when a step wants more problems than the task has, DataError when it has none."""
-    if len(source) == 0:
+    if problems == 0:
         raise DataError(f"task '{task_name}' has no training problems")
-    if len(source) < settings.problems_per_step:
+    if problems < settings.problems_per_step:
         raise ConfigError(
             f"[sampling] problems_per_step is {settings.problems_per_step}, but task '{task_name}' has only "
-            f"{len(source)} training problems: a step uses each at most once"
+            f"{problems} training problems: a step uses each at most once"
         )

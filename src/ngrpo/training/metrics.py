@@ -32,7 +32,8 @@ def step_metrics(
     """
     rewards, valid = rewards_of(collected.sampled)
     of_all = torch.zeros_like(rewards)
-    of_all[torch.tensor(collected.in_batch, dtype=torch.bool)] = advantages.to(of_all.dtype)
+    if collected.batch:
+        of_all[torch.tensor(collected.in_batch, dtype=torch.bool)] = advantages.to(of_all.dtype)
     completions = [rollout.completion for group in collected.sampled for rollout in group.rollouts]
     lengths = np.array([len(completion.tokens) for completion in completions])
     logprob_sum = sum(float(completion.logprobs.sum(dtype="float64")) for completion in completions)
@@ -42,12 +43,13 @@ def step_metrics(
         "policy/entropy": -logprob_sum / int(lengths.sum()),
         "completion/mean_tokens": float(lengths.mean()),
         "completion/truncated": float(np.mean([c.finish_reason == "length" for c in completions])),
+        "completion/tokens": int(lengths.sum()),
         "batch/groups": len(collected.batch),
         "batch/sampled_groups": len(collected.sampled),
         "batch/rounds": collected.rounds,
+        "batch/overlong_problems": collected.overlong,
         "total/rollouts_sampled": state.rollouts_sampled,
         "total/rollouts_trained": state.rollouts_trained,
         "total/updates": state.updates,
-        "completion/tokens": int(lengths.sum()),
         **totals.metrics(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,27 @@ import torch
 from torch import Tensor
 
 from ngrpo.config import Config
+from ngrpo.diagnostics import group_shares
 from ngrpo.errors import TrainingError
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
 from ngrpo.models import LanguageModel, load_language_model
+from ngrpo.reports.observer import Observer
 from ngrpo.reports.run_dir import RunDir
 from ngrpo.sampling import Decoding
 from ngrpo.sampling.transformers import TransformersSampler
 from ngrpo.training.batch import Row, rows_of, split_into_updates
 from ngrpo.training.checkpoint import TrainerState, load_optimizer, load_policy, load_state, save_checkpoint
-from ngrpo.training.collect import Collected, PromptSource, check_enough_problems, collect_groups, rewards_of
+from ngrpo.training.collect import (
+    Collected,
+    PromptSource,
+    check_enough_problems,
+    collect_groups,
+    group_advantages,
+    rewards_of,
+)
 from ngrpo.training.facts import run_facts
 from ngrpo.training.metrics import step_metrics
-from ngrpo.reports.observer import Observer
 from ngrpo.training.update import PolicyUpdater
-from ngrpo.types import Group
 
 MAX_EMPTY_STEPS = 10
 """After so many steps in a row without a group to train on, going on would only cost."""
@@ -42,12 +50,12 @@ class Trainer:
 
     def __init__(self, config: Config, run: RunDir, observer: Observer) -> None:
         self.config, self.run_dir, self.observer = config, run, observer
+        self._said: set[str] = set()
         checkpoint = run.latest_checkpoint()
         folder = checkpoint[1] if checkpoint else None
         self.state = load_state(folder) if folder else TrainerState()
-        run.truncate_after(self.state.step)
-        # Problems before the model: a missing file is then reported in a moment.
-        config.task.problems("train")
+        # Problems before the model: a missing file or too few of them is then reported in a moment.
+        check_enough_problems(len(config.task.problems("train")), config.sampling, config.task.name)
         self.policy = load_policy(config.model, folder)
         self.source = PromptSource(
             config.task,
@@ -55,7 +63,6 @@ class Trainer:
             seed=config.run.seed,
             max_prompt_tokens=config.sampling.max_prompt_tokens,
         )
-        check_enough_problems(self.source, config.sampling, config.task.name)
         self.source.cursor = self.state.cursor
         self.sampler = TransformersSampler(self.policy, max_sequences=config.sampling.max_sequences)
         self.updater = PolicyUpdater(
@@ -68,6 +75,7 @@ class Trainer:
         )
         if folder:
             load_optimizer(folder, self.updater)
+        run.truncate_after(self.state.step)  # last, so that a checkpoint that cannot be used changes nothing
 
     def train(self) -> None:
         """Takes the steps that are left.
@@ -99,7 +107,9 @@ class Trainer:
             step=step,
         )
         self._check_collected(collected, step)
-        advantages = self.advantages(collected.batch)
+        advantages = group_advantages(
+            collected.batch, self.config.method, self.config.sampling.max_completion_tokens
+        )
         rows = [rows_of(group, a.tolist()) for group, a in zip(collected.batch, advantages, strict=True)]
         updating = time.perf_counter()
         gap = self._recompute_old_logprobs([row for group in rows for row in group])
@@ -116,15 +126,6 @@ class Trainer:
             "time/tokens_per_second": metrics["completion/tokens"] / (ended - started),
         }
         self._record(step, collected, advantages, metrics)
-
-    def advantages(self, groups: Sequence[Group]) -> Tensor:
-        """Returns the advantages [P, G] of whole groups under the run's method."""
-        if not groups:
-            return torch.zeros(0, self.config.sampling.group_size)
-        rewards, valid = rewards_of(groups)
-        num_tokens = torch.tensor([[len(r.completion.tokens) for r in group.rollouts] for group in groups])
-        shaped = self.config.method.shaped_rewards(rewards, num_tokens, self.config.sampling.max_completion_tokens)
-        return self.config.method.advantages(shaped, valid)
 
     def evaluate(self) -> None:
         """Evaluates the policy as it is on every task, into eval/STEP/TASK."""
@@ -144,11 +145,17 @@ class Trainer:
                 task,
                 plan,
                 self.run_dir.evaluation_dir(step, slug) / "samples.jsonl",
-                on_progress=lambda done, total, slug=slug: self.observer.on_evaluation_progress(slug, done, total),
+                on_progress=partial(self.observer.on_evaluation_progress, slug),
             )
             summary = {"step": step, "task": task.name, **result.to_json(), "settings": asdict(plan)}
             self.run_dir.write_summary(step, slug, summary)
-            self.observer.on_evaluation(step, slug, summary)
+            if result.summary.pass_at_k:
+                self.observer.on_evaluation(step, slug, summary)
+            else:  # no reason to lose a run: the training has its own bound, [run] max_ungraded_share
+                self.observer.on_message(
+                    f"step {step}: none of the {result.summary.samples} completions for {slug} could be graded, so "
+                    "there is no Pass@k"
+                )
 
     def save(self) -> Path:
         """Writes a checkpoint of the state as it is and returns its folder."""
@@ -179,7 +186,7 @@ class Trainer:
         exact = self.policy.dtype == torch.float32 and sampling.top_p == 1.0
         if choice == "sampler" or (choice == "auto" and exact) or not rows:
             return {}
-        return {"policy/sampler_gap": self.updater.old_logprobs(rows)}
+        return {"policy/sampler_gap": self.updater.old_logprobs(self.updater.rows_with_gradient(rows))}
 
     def _check_collected(self, collected: Collected, step: int) -> None:
         grades = [rollout.grade for group in collected.sampled for rollout in group.rollouts]
@@ -190,20 +197,40 @@ class Trainer:
                 f"({ungraded[0].reason or 'no reason given'}): the grader is at fault, not the model; "
                 "[run] max_ungraded_share is the bound"
             )
-        missing = self.config.sampling.problems_per_step - len(collected.batch)
-        if missing and self.config.method.refill:
-            why = "no problem is left" if collected.refill_exhausted else "[method] max_refill_factor is reached"
-            self.observer.on_message(
-                f"step {step}: {len(collected.batch)} of {self.config.sampling.problems_per_step} groups after "
-                f"sampling {len(collected.sampled)} problems: filter '{self.config.method.filter}' dropped the "
-                f"others, and {why}"
-            )
+        self._report_missing(collected, step)
         self.state.empty_steps = 0 if collected.batch else self.state.empty_steps + 1
         if self.state.empty_steps >= MAX_EMPTY_STEPS:
+            rewards, valid = rewards_of(collected.sampled)
+            shares = group_shares(rewards, max_reward=self.config.method.max_reward, valid=valid)
             raise TrainingError(
                 f"{self.state.empty_steps} steps in a row had no group to train on: filter "
-                f"'{self.config.method.filter}' dropped every one; the problems are too easy or too hard for the model"
+                f"'{self.config.method.filter}' dropped every one, in the last step {shares.all_wrong:.0%} all-wrong, "
+                f"{shares.all_correct:.0%} all-correct, {shares.mixed:.0%} mixed and {shares.ungraded:.0%} ungraded groups"
             )
+
+    def _report_missing(self, collected: Collected, step: int) -> None:
+        """Says, the first time for each reason, that the batch is not full; batch/groups has it for every step."""
+        sampling = self.config.sampling
+        wanted, batch = sampling.problems_per_step, len(collected.batch)
+        if collected.overlong:
+            self._say_once(
+                "overlong",
+                f"step {step}: {collected.overlong} problems left out, their prompts are longer than "
+                f"{sampling.max_prompt_tokens} tokens ([sampling] max_prompt_tokens)",
+            )
+        if batch == wanted or not (self.config.method.refill or collected.no_problem_left):
+            return
+        why = "no problem is left" if collected.no_problem_left else "[method] max_refill_factor is reached"
+        self._say_once(
+            why,
+            f"step {step}: {batch} of {wanted} groups after sampling {len(collected.sampled)} problems: filter "
+            f"'{self.config.method.filter}' dropped the others, and {why}",
+        )
+
+    def _say_once(self, what: str, text: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            self.observer.on_message(f"{text}; said once")
 
     def _advance(self, step: int, collected: Collected, updates: int) -> None:
         self.state.step, self.state.cursor = step, self.source.cursor

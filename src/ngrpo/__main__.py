@@ -1,0 +1,5 @@
+"""`python -m ngrpo`."""
+
+from ngrpo.cli.main import main
+
+main()

@@ -1,0 +1,100 @@
+"""Summaries: what the reference printed, and honest numbers where samples are ungraded or missing."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ngrpo.errors import ConfigError, DataError
+from ngrpo.evaluation.samples import Counts, read_counts
+from ngrpo.evaluation.summary import Summary, summarize
+
+DATA = Path(__file__).parents[1] / "data" / "conformance"
+SHARED = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared"))
+
+
+def counts(n: list[int], c: list[int], ungraded: list[int] | None = None) -> Counts:
+    left_out = np.zeros(len(n), np.int64) if ungraded is None else np.array(ungraded)
+    return Counts(tuple(f"p{i}" for i in range(len(n))), np.array(n, int), np.array(c, int), left_out)
+
+
+def assert_is_what_the_reference_printed(summary: Summary, text: str) -> None:
+    score = re.search(r"final score is: ([\d.]+)", text)
+    assert score is not None
+    row = [float(number) for number in text.strip().splitlines()[-1].split("&") if number.strip()]
+    assert summary.auc is not None
+    assert round(100 * summary.auc, 2) == float(score[1])
+    assert [round(100 * share, 2) for share in summary.pass_at_k.values()] == row
+
+
+def test_counts_give_what_the_reference_printed() -> None:
+    summary = summarize(read_counts(DATA / "samples_counts.csv"))
+    assert_is_what_the_reference_printed(summary, (DATA / "samples.expected.txt").read_text())
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no shared folder at {SHARED}; set NGRPO_SHARED")
+def test_the_reference_file_gives_what_the_reference_printed() -> None:
+    folder = SHARED / "conformance"
+    summary = summarize(read_counts(folder / "samples.jsonl"))
+    assert_is_what_the_reference_printed(summary, (folder / "samples.expected.txt").read_text())
+    assert (summary.problems, summary.samples, summary.samples_per_problem) == (20, 1280, 64)
+
+
+def test_json_has_the_promised_keys() -> None:
+    summary = summarize(counts([4, 4], [0, 4]))
+    assert json.loads(json.dumps(summary.to_json())) == {
+        "problems": 2,
+        "samples": 8,
+        "samples_per_problem": 4,
+        "ungraded": 0,
+        "ungraded_problems": 0,
+        "pass_at_k": {"1": 0.5, "2": 0.5, "4": 0.5},
+        "auc": 0.5,
+        "auc_max_k": 4,
+    }
+
+
+def test_one_sample_per_problem_has_no_area() -> None:
+    summary = summarize(counts([1, 1], [0, 1]))
+    assert (summary.pass_at_k, summary.auc, summary.auc_max_k) == ({1: 0.5}, None, 1)
+
+
+def test_chosen_ks_leave_the_area_as_it_is() -> None:
+    full, chosen = summarize(counts([8, 8], [1, 3])), summarize(counts([8, 8], [1, 3]), [5, 2])
+    assert list(chosen.pass_at_k) == [2, 5]
+    assert chosen.auc == full.auc
+
+
+def test_ungraded_samples_leave_n_and_shorten_the_curve() -> None:
+    summary = summarize(counts([8, 6], [4, 3], ungraded=[0, 2]))
+    assert list(summary.pass_at_k) == [1, 2, 4]
+    assert summary.pass_at_k[1] == 0.5
+    assert (summary.samples, summary.samples_per_problem, summary.ungraded) == (16, 8, 2)
+
+
+def test_a_problem_without_grades_is_left_out_and_counted() -> None:
+    summary = summarize(counts([4, 0], [2, 0], ungraded=[0, 4]))
+    assert summary.pass_at_k == pytest.approx({1: 0.5, 2: 5 / 6, 4: 1.0})
+    assert (summary.problems, summary.ungraded_problems) == (2, 1)
+
+
+def test_nothing_graded_is_an_error() -> None:
+    with pytest.raises(DataError, match="needs graded completions, got none"):
+        summarize(counts([0], [0], ungraded=[4]))
+    with pytest.raises(DataError, match="needs graded completions, got none"):
+        summarize(counts([], []))
+
+
+def test_a_problem_with_another_number_of_samples_is_named() -> None:
+    with pytest.raises(DataError, match="problem 'p1' has 7 samples where others have 8"):
+        summarize(counts([8, 6, 8], [1, 1, 1], ungraded=[0, 1, 0]))
+
+
+def test_a_k_beyond_the_graded_samples_names_the_problem() -> None:
+    with pytest.raises(ConfigError, match="Pass@4 needs 4 graded samples, but problem 'p2' has 3"):
+        summarize(counts([4, 0, 3], [1, 0, 1], ungraded=[0, 4, 1]), [1, 4])
+    with pytest.raises(ConfigError, match="k must be a whole number >= 1, got 0"):
+        summarize(counts([4], [1]), [0])
