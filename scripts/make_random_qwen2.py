@@ -45,6 +45,36 @@ def byte_level_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTok
     return fast
 
 
+def random_model(
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    vocabulary: int,
+    hidden: int,
+    intermediate: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    seed: int = 0,
+) -> Qwen2ForCausalLM:
+    """Returns a model with random weights, of at least as many tokens as the tokenizer has."""
+    torch.manual_seed(seed)
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=max(vocabulary, len(tokenizer)),
+            hidden_size=hidden,
+            intermediate_size=intermediate,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=kv_heads,
+            max_position_embeddings=4096,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
 def main() -> None:
     """Writes the model folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -60,21 +90,15 @@ def main() -> None:
     given = parser.parse_args()
     problems = load_task({"name": given.task}).problems("test")
     tokenizer = byte_level_tokenizer((problem.question for problem in problems), given.vocabulary)
-    torch.manual_seed(given.seed)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=max(given.vocabulary, len(tokenizer)),
-            hidden_size=given.hidden,
-            intermediate_size=given.intermediate,
-            num_hidden_layers=given.layers,
-            num_attention_heads=given.heads,
-            num_key_value_heads=given.kv_heads,
-            max_position_embeddings=4096,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    model = random_model(
+        tokenizer,
+        vocabulary=given.vocabulary,
+        hidden=given.hidden,
+        intermediate=given.intermediate,
+        layers=given.layers,
+        heads=given.heads,
+        kv_heads=given.kv_heads,
+        seed=given.seed,
     )
     model.save_pretrained(given.out)
     tokenizer.save_pretrained(given.out)

@@ -39,8 +39,10 @@ def process_of(pool: GraderPool) -> int:
 
 
 def fork_of(pool: GraderPool) -> int:
-    pid = process_of(pool)
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    children = Path(f"/proc/{process_of(pool)}/task/{process_of(pool)}/children")
+    while not (forks := children.read_text().split()):
+        time.sleep(0.01)
+    return int(forks[0])
 
 
 def exists(group: int) -> bool:
@@ -146,7 +148,8 @@ def test_an_answer_that_would_hang_is_ungraded_in_bounded_time() -> None:
     with GraderPool(timeout_seconds=0.3) as pool:
         statuses(pool, [(boxed("x+1"), "1+x")])  # the start of the process is not what is timed
         before = process_of(pool)
-        for attack in ATTACKS:
+        for number, attack in enumerate(ATTACKS):
+            pool.grade_many([(boxed(f"x+{number}"), f"{number}+x")])  # nor a new start, should one be due
             started = time.monotonic()
             (grade,) = pool.grade_many([(boxed(attack), "x+42")])
             # Processor time decides, but never more wall-clock time than WALL_FACTOR times as much (and a margin).
@@ -278,9 +281,13 @@ def test_alarms_of_the_program_stay_as_they_are(pool: GraderPool) -> None:
 def test_interrupting_stops_the_process_and_the_pool_goes_on(pool: GraderPool) -> None:
     statuses(pool, [(boxed("x+70"), "70+x")])
     before = process_of(pool)
-    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
+
+    def grade_until_interrupted() -> None:
+        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         pool.grade_many([(boxed(r"(10^{10})!"), "x+71")])
+
+    with pytest.raises(KeyboardInterrupt):
+        grade_until_interrupted()
     wait_until_gone(before, 2)
     assert statuses(pool, [(boxed("x+72"), "72+x")]) == ["correct"]
 

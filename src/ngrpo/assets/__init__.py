@@ -8,7 +8,7 @@ from pathlib import Path
 from ngrpo.errors import ConfigError
 
 BUILTIN_PREFIX = "builtin:"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 
 
 def resolve_model_path(path: str) -> str:
@@ -16,6 +16,9 @@ def resolve_model_path(path: str) -> str:
 
     Args:
         path: `builtin:NAME`, a folder in Hugging Face format, or a hub id.
+
+    Returns:
+        The absolute path of a folder (an adapter saved later names it as its base), or the hub id.
 
     Raises:
         ConfigError: when it is none of these.
@@ -27,13 +30,24 @@ def resolve_model_path(path: str) -> str:
             allowed = ", ".join(BUILTIN_PREFIX + known for known in shipped)
             raise ConfigError(f"no model '{path}' is shipped; allowed: {allowed}")
         return str(Path(__file__).parent / name)
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-            raise ConfigError(f"model folder '{path}' has no config.json: not a model in Hugging Face format")
-        return str(folder)
-    if folder.exists():
+    folder = _existing(path)
+    if folder is None:
+        if not _HUB_ID.fullmatch(path):
+            raise ConfigError(f"model path '{path}' does not exist")
+        return path
+    if not folder.is_dir():
         raise ConfigError(f"model path '{path}' is a file; a folder in Hugging Face format is needed")
-    if not _HUB_ID.fullmatch(path):
-        raise ConfigError(f"model path '{path}' does not exist")
-    return path
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ConfigError(f"model folder '{path}' has no config.json: not a model in Hugging Face format")
+    if (folder / "checkpoints").is_dir():
+        raise ConfigError(f"model folder '{path}' is the folder of a run; its models are in '{path}/checkpoints'")
+    return str(folder.resolve())
+
+
+def _existing(path: str) -> Path | None:
+    """Returns the file or folder that a path names, None where there is none or the text can be no path."""
+    try:
+        found = Path(path).expanduser()
+        return found if found.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a NUL
+        return None

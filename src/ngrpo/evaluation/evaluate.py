@@ -59,7 +59,7 @@ def evaluate(
     plan: EvaluationPlan,
     samples_path: Path,
     *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Evaluation:
     """Returns the evaluation of whatever model the sampler draws from.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,22 +46,30 @@ class TensorBoard(Observer):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise MissingDependencyError("tensorboard", "tensorboard", "[run] trackers 'tensorboard'") from None
-        self._writer: Any = SummaryWriter(str(folder))
+        self._new_writer, self._folder = SummaryWriter, str(folder)
+        self._writer: Any = None
+
+    def on_start(self, facts: Sequence[str], *, first_step: int, last_step: int) -> None:  # noqa: ARG002
+        """Opens an event file; on a resume, it takes back what earlier ones say of the steps that are taken again."""
+        self._writer = self._new_writer(self._folder, purge_step=first_step if first_step > 1 else None)
 
     def on_step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes every metric of a step."""
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+        self._write(step, metrics)
 
     def on_evaluation(self, step: int, task: str, summary: Mapping[str, Any]) -> None:
         """Writes Pass@k and AUC."""
-        for name, value in flat_evaluation(task, summary).items():
-            self._writer.add_scalar(name, value, step)
+        self._write(step, flat_evaluation(task, summary))
 
     def close(self) -> None:
         """Closes the event file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self, step: int, numbers: Mapping[str, Any]) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
 
 class LoggingService(Observer):

@@ -17,44 +17,53 @@ def draw_tokens(
     With p = softmax(logits / temperature), the token is the first whose cumulative probability exceeds the uniform
     number. Below top_p = 1, only the smallest set of likeliest tokens whose probability reaches top_p is drawn from
     (equal ones in order of index), and logprobs are those of the renormalised set. Temperature 0 takes the likeliest
-    token, with logprob 0.
+    token (of equal ones the first), with logprob 0. All of it is computed in float64.
 
     Args:
-        logits: [B, V], any floating type; not finite rows give a NaN logprob.
+        logits: [B, V], any floating type, -inf for a forbidden token; a row with NaN, +inf or nothing but -inf gives
+            a NaN logprob.
         uniforms: [B] in [0, 1), float64.
         temperature: at least 0.
         top_p: in (0, 1].
 
     Returns:
         Tokens [B] int64 and logprobs [B] float32, in nats.
+
+    Example:
+        >>> draw_tokens(torch.zeros(2, 4), torch.tensor([0.0, 0.6], dtype=torch.float64), top_p=0.5)
+        (tensor([0, 1]), tensor([-0.6931, -0.6931]))
     """
     if temperature == 0.0:
-        return logits.argmax(dim=-1), logits.new_zeros(len(logits), dtype=torch.float32)
-    rows = max(1, _ELEMENTS_AT_ONCE // logits.shape[-1])
+        likeliest, tokens = logits.max(dim=-1)
+        return tokens, (likeliest - likeliest).float()  # 0, or NaN where the row has no finite maximum
+    slices = max(1, _ELEMENTS_AT_ONCE // logits.shape[-1])
     parts = [
-        _draw(logits[i : i + rows].float() / temperature, uniforms[i : i + rows], top_p)
-        for i in range(0, len(logits), rows)
+        _draw(rows.double() / temperature, numbers, top_p)
+        for rows, numbers in zip(torch.split(logits, slices), torch.split(uniforms, slices), strict=True)
     ]
     return torch.cat([tokens for tokens, _ in parts]), torch.cat([logprobs for _, logprobs in parts])
 
 
 def _draw(scaled: Tensor, uniforms: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    logprobs = scaled.log_softmax(dim=-1)
+    probs = scaled.softmax(dim=-1)
     if top_p >= 1.0:
-        chosen = _inverse_transform(logprobs.double().exp(), uniforms)
-        return chosen, logprobs.gather(-1, chosen[:, None])[:, 0]
-    ordered, order = logprobs.sort(dim=-1, descending=True, stable=True)
-    probs = ordered.double().exp()
-    before = probs.cumsum(dim=-1) - probs
-    kept = torch.where(before < top_p, probs, 0.0)
-    place = _inverse_transform(kept, uniforms)[:, None]
-    mass = kept.sum(dim=-1).log().float()
-    return order.gather(-1, place)[:, 0], ordered.gather(-1, place)[:, 0] - mass
+        place, drawn = _inverse_transform(probs, uniforms)
+        return place[:, 0], drawn.log().float()[:, 0]
+    ordered, order = probs.sort(dim=-1, descending=True, stable=True)
+    before = torch.zeros_like(ordered)
+    before[:, 1:] = ordered.cumsum(dim=-1)[:, :-1]
+    kept = torch.where(before < top_p, ordered, 0.0)
+    place, drawn = _inverse_transform(kept, uniforms)
+    return order.gather(-1, place)[:, 0], (drawn / kept.sum(dim=-1, keepdim=True)).log().float()[:, 0]
 
 
-def _inverse_transform(probs: Tensor, uniforms: Tensor) -> Tensor:
-    """Returns the first index whose cumulative weight exceeds uniform x total, so that a weight of 0 is never drawn."""
-    cumulative = probs.cumsum(dim=-1)
+def _inverse_transform(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the first index [B, 1] whose cumulative weight exceeds uniform x total, and its weight [B, 1].
+
+    A weight of 0 is never drawn: it does not raise the cumulative weight above what stands before it.
+    """
+    cumulative = weights.cumsum(dim=-1)
     threshold = uniforms[:, None] * cumulative[:, -1:]
-    chosen = torch.searchsorted(cumulative, threshold, right=True)[:, 0]
-    return chosen.clamp(max=probs.shape[-1] - 1)
+    place = torch.searchsorted(cumulative, threshold, right=True)
+    place = place.clamp(max=weights.shape[-1] - 1)  # NaN weights have no such index
+    return place, weights.gather(-1, place)

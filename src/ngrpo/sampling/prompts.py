@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from jinja2 import TemplateError
 
+from ngrpo.errors import ConfigError
 from ngrpo.sampling.sampler import Prompt
 from ngrpo.tasks import Task
 from ngrpo.types import Problem
@@ -16,26 +17,29 @@ def encode_prompt(task: Task, problem: Problem, tokenizer: Any) -> Prompt:
     """Returns the prompt of a problem.
 
     Where the tokenizer has a chat template, the task's messages go through it, ready for the assistant's turn;
-    elsewhere their texts are joined by blank lines and encoded as they are.
+    elsewhere their texts are joined by blank lines and encoded as the tokenizer encodes the beginning of a text.
 
     Args:
         task: gives the messages.
         problem: the problem.
         tokenizer: a Hugging Face tokenizer.
+
+    Raises:
+        ConfigError: when the chat template does not take the messages (some take no system message).
     """
     messages = [{"role": m.role, "content": m.content} for m in task.messages(problem)]
     if getattr(tokenizer, "chat_template", None):
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        tokens = tokenizer.encode(text, add_special_tokens=False)
+        try:
+            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except (TemplateError, ValueError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise ConfigError(
+                f"the chat template of the tokenizer refuses the messages of problem '{problem.id}' ({roles}): {error}"
+            ) from error
+        tokens = tokenizer.encode(text, add_special_tokens=False)  # the template has written them
     else:
         tokens = tokenizer.encode("\n\n".join(m["content"] for m in messages))
+        # Some tokenizers close every text; after an end-of-sequence token there would be nothing left to say.
+        while len(tokens) > 1 and tokens[-1] == tokenizer.eos_token_id:
+            tokens.pop()
     return Prompt(problem, np.asarray(tokens, dtype=np.int64))
-
-
-def encode_prompts(
-    task: Task, problems: Iterable[Problem], tokenizer: Any, *, max_prompt_tokens: int
-) -> tuple[list[Prompt], int]:
-    """Returns the prompts of at most `max_prompt_tokens` tokens, in order, and how many longer ones were left out."""
-    prompts = [encode_prompt(task, problem, tokenizer) for problem in problems]
-    kept = [prompt for prompt in prompts if 0 < len(prompt.tokens) <= max_prompt_tokens]
-    return kept, len(prompts) - len(kept)

@@ -24,9 +24,10 @@ def stream_key(seed: int, round_name: str, problem_id: str, sample: int) -> int:
         >>> stream_key(0, "step 1", "p", 0) == stream_key(0, "step 1", "p", 1)
         False
     """
-    # JSON-like quoting of the texts keeps ("a", "bc") and ("ab", "c") apart.
-    text = f"{seed}|{round_name!r}|{problem_id!r}|{sample}"
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    # Quoted, so that no two (round, problem) run into the same text; escaped to ASCII, because what else counts as
+    # printable differs between versions of Python.
+    text = f"{seed}|{round_name!a}|{problem_id!a}|{sample}"
+    return int.from_bytes(blake2b(text.encode("ascii"), digest_size=8).digest(), "little")
 
 
 def uniforms(keys: NDArray[np.uint64], position: int) -> NDArray[np.float64]:
@@ -41,4 +42,4 @@ def uniforms(keys: NDArray[np.uint64], position: int) -> NDArray[np.float64]:
         z = (z ^ (z >> np.uint64(30))) * _MIX_1
         z = (z ^ (z >> np.uint64(27))) * _MIX_2
         z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)) * 2.0**-53
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53

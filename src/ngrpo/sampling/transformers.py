@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ngrpo.errors import TrainingError
+from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel
 from ngrpo.sampling.draw import draw_tokens
+from ngrpo.sampling.reader import CachedReader, check_cache
 from ngrpo.sampling.sampler import Decoding, Prompt
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.types import Completion
@@ -26,141 +25,113 @@ class TransformersSampler:
 
     Args:
         language_model: model, tokenizer and precision; the weights are used as they are at each call.
-        max_sequences: completions drawn at the same time.
+        max_sequences: completions drawn at the same time, at least 1.
+
+    Raises:
+        ConfigError: when the model's family cannot be sampled from with a cache.
     """
 
     def __init__(self, language_model: LanguageModel, *, max_sequences: int = 512) -> None:
         self._lm = language_model
         self._max_sequences = max_sequences
+        check_cache(language_model)
 
     def sample(
         self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, *, seed: int, round_name: str
     ) -> list[list[Completion]]:
-        """Returns, for each prompt, one completion for each sample index; see `Sampler.sample`."""
+        """Returns, for each prompt, one completion for each sample index; see `Sampler.sample`.
+
+        Raises:
+            ConfigError: when the prompts do not fit the model: too long for its positions, or of another vocabulary.
+            DataError: for an empty prompt.
+            TrainingError: when the model's logits are not finite.
+        """
+        for prompt in prompts:
+            self._check(prompt, decoding)
         out: list[list[Completion]] = [[] for _ in prompts]
         training = self._lm.model.training
-        self._lm.model.eval()
+        if training:
+            self._lm.model.eval()
         try:
             # One context for all passes: autocast then casts each weight once, not once per token.
             with torch.no_grad(), self._lm.autocast():
                 for chunk, part in self._chunks(prompts, samples):
-                    batch = _Batch(self._lm, [prompts[i] for i in chunk], part, decoding, seed, round_name)
-                    for i, completions in zip(chunk, batch.run(), strict=True):
-                        out[i].extend(completions)
+                    completions = self._draw([prompts[i] for i in chunk], part, decoding, seed, round_name)
+                    for row, completion in enumerate(completions):
+                        out[chunk[row // len(part)]].append(completion)
         finally:
-            self._lm.model.train(training)
+            if training:
+                self._lm.model.train()
         return out
+
+    def _check(self, prompt: Prompt, decoding: Decoding) -> None:
+        """Raises the errors of a prompt that the model cannot read; on a GPU it would end the process."""
+        length, limit, positions = len(prompt.tokens), decoding.max_completion_tokens, self._lm.max_positions
+        if length == 0:
+            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be drawn after it")
+        if positions is not None and length + limit > positions:
+            raise ConfigError(
+                f"the model reads at most {positions} tokens, but the prompt of problem '{prompt.problem.id}' has "
+                f"{length} and max_completion_tokens is {limit}"
+            )
+        if prompt.tokens.max() >= self._lm.vocabulary_size:
+            raise ConfigError(
+                f"the tokenizer gives token {prompt.tokens.max()}, but the model knows {self._lm.vocabulary_size} "
+                "tokens only: they do not belong together"
+            )
 
     def _chunks(self, prompts: Sequence[Prompt], samples: Sequence[int]) -> Iterator[tuple[list[int], Sequence[int]]]:
         """Yields (prompt indices, samples) of at most max_sequences rows; prompts of like length go together."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].tokens))
-        per_prompt = min(len(samples), self._max_sequences)
-        prompts_at_once = max(1, self._max_sequences // max(1, per_prompt))
+        prompts_at_once = max(1, self._max_sequences // max(1, len(samples)))
         for i in range(0, len(order), prompts_at_once):
             for j in range(0, len(samples), self._max_sequences):
                 yield order[i : i + prompts_at_once], samples[j : j + self._max_sequences]
 
-
-class _Batch:
-    """The rows that are drawn together, from prefill to the last finished one."""
-
-    def __init__(
-        self,
-        lm: LanguageModel,
-        prompts: Sequence[Prompt],
-        samples: Sequence[int],
-        decoding: Decoding,
-        seed: int,
-        round_name: str,
-    ) -> None:
-        self.lm, self.prompts, self.samples, self.decoding = lm, prompts, samples, decoding
-        rows = len(prompts) * len(samples)
-        limit = decoding.max_completion_tokens
-        self.keys = np.array(
+    def _draw(
+        self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, seed: int, round_name: str
+    ) -> list[Completion]:
+        """Returns the completions of the rows that are drawn together, prompt by prompt."""
+        device, limit = self._lm.device, decoding.max_completion_tokens
+        keys = np.array(
             [stream_key(seed, round_name, prompt.problem.id, sample) for prompt in prompts for sample in samples],
             dtype=np.uint64,
         )
-        # Rows are written as they are drawn; on the device, so that a token costs no transfer.
-        self.tokens = torch.zeros(rows, limit, dtype=torch.int64, device=lm.device)
-        self.logprobs = torch.zeros(rows, limit, dtype=torch.float32, device=lm.device)
-        self.lengths = torch.full((rows,), limit, device=lm.device)
-        self.stops = torch.tensor(sorted(lm.stop_tokens), device=lm.device)
-
-    def run(self) -> list[list[Completion]]:
-        """Returns the completions by prompt."""
-        logits, cache, mask = self._prefill()
-        rows = torch.arange(len(self.keys), device=self.lm.device)
+        # Written as they are drawn, on the device, so that a token costs no transfer.
+        all_tokens = torch.zeros(len(keys), limit, dtype=torch.int64, device=device)
+        all_logprobs = torch.zeros(len(keys), limit, dtype=torch.float32, device=device)
+        stops = torch.tensor(sorted(self._lm.stop_tokens), dtype=torch.int64, device=device)
+        rows = torch.arange(len(keys), device=device)
         running = torch.ones_like(rows, dtype=torch.bool)
-        for position in range(self.decoding.max_completion_tokens):
-            drawn = self._draw(logits, rows, position)
-            running &= ~torch.isin(drawn, self.stops)
-            num_running = int(running.sum())
-            if num_running == 0 or position + 1 == self.decoding.max_completion_tokens:
+        reader = CachedReader(self._lm)
+        logits = reader.read_prompts([prompt.tokens for prompt in prompts], len(samples), limit)
+        for position in range(limit):
+            numbers = torch.from_numpy(uniforms(keys, position)).to(device)
+            tokens, logprobs = draw_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
+            all_tokens[rows, position], all_logprobs[rows, position] = tokens, logprobs
+            running &= ~torch.isin(tokens, stops)
+            num_running, num_broken = torch.stack([running.sum(), logprobs.isnan().sum()]).tolist()
+            if num_broken:
+                raise TrainingError("the model's logits are not finite any more: the training has diverged")
+            if num_running == 0 or position + 1 == limit:
                 break
-            if num_running <= (1 - _COMPACT_AT) * len(rows):
+            if num_running <= (1 - _COMPACT_AT) * len(rows):  # until then, a finished row draws on unheard
                 kept = running.nonzero()[:, 0]
-                rows, running, drawn, mask = rows[kept], running[kept], drawn[kept], mask[kept]
-                cache.batch_select_indices(kept)
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            logits = self._forward(drawn[:, None], mask, cache)
-        return self._completions()
+                rows, running, tokens, keys = rows[kept], running[kept], tokens[kept], keys[kept.cpu().numpy()]
+                reader.keep(kept)
+            logits = reader.read(tokens)
+        return self._completions(all_tokens.cpu().numpy(), all_logprobs.cpu().numpy())
 
-    def _prefill(self) -> tuple[Tensor, Any, Tensor]:
-        """Returns the logits [B, V], cache and attention mask [B, L] after the prompts, each read once, G rows from it."""
-        from transformers import DynamicCache
-
-        longest = max(len(prompt.tokens) for prompt in self.prompts)
-        ids = np.full((len(self.prompts), longest), self.lm.pad_token, dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, prompt in enumerate(self.prompts):
-            ids[row, longest - len(prompt.tokens) :] = prompt.tokens
-            mask[row, longest - len(prompt.tokens) :] = 1
-        cache = DynamicCache(config=self.lm.plain.config)
-        attention = torch.from_numpy(mask).to(self.lm.device)
-        logits = self._forward(torch.from_numpy(ids).to(self.lm.device), attention, cache)
-        cache.batch_repeat_interleave(len(self.samples))
-        return (
-            logits.repeat_interleave(len(self.samples), dim=0),
-            cache,
-            attention.repeat_interleave(len(self.samples), dim=0),
+    def _completions(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32]) -> list[Completion]:
+        """Returns the completions of rows [B, T], each up to its first stop token."""
+        is_stop = np.isin(tokens, sorted(self._lm.stop_tokens))
+        stopped = np.any(is_stop, axis=1)
+        lengths = np.where(stopped, is_stop.argmax(axis=1) + 1, tokens.shape[1])
+        texts = self._lm.tokenizer.batch_decode(
+            [row[: n - stop] for row, n, stop in zip(tokens.tolist(), lengths, stopped, strict=True)],
+            skip_special_tokens=True,
         )
-
-    def _forward(self, input_ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
-        """Returns the logits [B, V] after the last of the tokens [B, L]; the cache grows by L."""
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
-        optional = {"position_ids": positions, "logits_to_keep": 1}
-        known = {name: value for name, value in optional.items() if name in self.lm.forward_arguments}
-        out = self.lm.model(input_ids=input_ids, attention_mask=mask, past_key_values=cache, use_cache=True, **known)
-        return out.logits[:, -1]  # type: ignore[no-any-return]
-
-    def _draw(self, logits: Tensor, rows: Tensor, position: int) -> Tensor:
-        """Draws and records one token of each row; a row that has finished draws on unheard."""
-        numbers = torch.from_numpy(uniforms(self.keys[rows.cpu().numpy()], position)).to(self.lm.device)
-        tokens, logprobs = draw_tokens(
-            logits, numbers, temperature=self.decoding.temperature, top_p=self.decoding.top_p
-        )
-        self.tokens[rows, position] = tokens
-        self.logprobs[rows, position] = logprobs
-        ended = torch.isin(tokens, self.stops)
-        self.lengths[rows] = torch.where(ended, self.lengths[rows].clamp(max=position + 1), self.lengths[rows])
-        return tokens
-
-    def _completions(self) -> list[list[Completion]]:
-        tokens, logprobs = self.tokens.cpu().numpy(), self.logprobs.cpu().numpy()
-        lengths, stops = self.lengths.cpu().numpy(), self.lm.stop_tokens
-        cut = [tokens[row, :length] for row, length in enumerate(lengths)]
-        texts = self.lm.tokenizer.batch_decode(
-            [(row[:-1] if int(row[-1]) in stops else row).tolist() for row in cut], skip_special_tokens=True
-        )
-        completions = [
-            _completion(text, row, logprobs[i, : len(row)], int(row[-1]) in stops)
-            for i, (text, row) in enumerate(zip(texts, cut, strict=True))
+        return [
+            Completion(text, row[:n].copy(), values[:n].copy(), "stop" if stop else "length")
+            for text, row, values, n, stop in zip(texts, tokens, logprobs, lengths, stopped, strict=True)
         ]
-        g = len(self.samples)
-        return [completions[i * g : (i + 1) * g] for i in range(len(self.prompts))]
-
-
-def _completion(text: str, tokens: NDArray[np.int64], logprobs: NDArray[np.float32], stopped: bool) -> Completion:
-    if not np.isfinite(logprobs).all():
-        raise TrainingError("the model's logits are not finite any more: the training has diverged")
-    return Completion(text, tokens.copy(), logprobs.copy(), "stop" if stopped else "length")

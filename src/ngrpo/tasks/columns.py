@@ -172,9 +172,9 @@ def _question(value: Any, where: str) -> tuple[str, tuple[Message, ...]]:
 
 
 def _reference(value: Any, where: str, answer_of: Callable[[str], str | None]) -> str:
-    value = _table_in(value)
-    if isinstance(value, dict):
-        value = _ground_truth(value)
+    table = _table_in(value)
+    if isinstance(table, dict) and (isinstance(value, dict) or not table.keys().isdisjoint(_GROUND_TRUTH)):
+        value = _ground_truth(table)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if value is None or (isinstance(value, str) and not value.strip()):

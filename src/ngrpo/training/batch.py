@@ -68,8 +68,7 @@ def split_into_updates(
     parts: list[list[Row]] = []
     for number in range(passes if groups else 0):
         order = np.random.default_rng([seed, step, number]).permutation(len(groups))
-        for part in np.array_split(order, per_pass):
-            parts.append([row for i in part for row in groups[i]])
+        parts.extend([row for i in part for row in groups[i]] for part in np.array_split(order, per_pass))
     return parts
 
 
@@ -100,6 +99,11 @@ def pack(rows: Sequence[Row], device: torch.device) -> MicroBatch:
         positions[i, :length] = np.arange(start - 1, start - 1 + length)
         mask[i, :length] = True
         old_logprobs[i, :length] = row.old_logprobs
-    arrays = (input_ids[:, :-1], tokens, positions, mask, old_logprobs)  # the last token predicts nothing
-    advantages = torch.tensor([row.advantage for row in rows], dtype=torch.float32)
-    return MicroBatch(*(torch.from_numpy(a).to(device) for a in arrays), advantages.to(device))
+    return MicroBatch(
+        input_ids=torch.from_numpy(input_ids[:, :-1]).to(device),  # the last token predicts nothing
+        tokens=torch.from_numpy(tokens).to(device),
+        positions=torch.from_numpy(positions).to(device),
+        completion_mask=torch.from_numpy(mask).to(device),
+        old_logprobs=torch.from_numpy(old_logprobs).to(device),
+        advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device),
+    )

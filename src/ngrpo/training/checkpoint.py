@@ -20,12 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ngrpo.config import ModelSettings
-from ngrpo.errors import CheckpointError
+from ngrpo.errors import CheckpointError, ConfigError
 from ngrpo.files import write_json
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.training.update import PolicyUpdater
 
 _STATE, _OPTIMIZER, _ADAPTER = "trainer_state.json", "optimizer.safetensors", "adapter_model.safetensors"
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 
 
 @dataclass(slots=True)
@@ -57,33 +58,45 @@ def save_checkpoint(folder: Path, policy: LanguageModel, updater: PolicyUpdater,
 
 
 def load_policy(settings: ModelSettings, folder: Path | None) -> LanguageModel:
-    """Returns the policy of a run: the starting model, or a checkpoint's weights."""
+    """Returns the policy of a run: the starting model, or a checkpoint's weights.
+
+    Args:
+        settings: the [model] table of the run.
+        folder: the checkpoint, or None at the start of a run.
+
+    Raises:
+        ConfigError: when the starting model cannot be loaded.
+        CheckpointError: when the checkpoint is incomplete, torn or of another model.
+    """
     if folder is None:
         return load_language_model(settings, for_training=True)
-    if settings.lora is None:
+    if settings.lora is not None:
+        policy = load_language_model(settings, for_training=True)
+        _load_adapter(folder / _ADAPTER, policy)
+        return policy
+    try:
         return load_language_model(settings.model_copy(update={"path": str(folder)}), for_training=True)
-    policy = load_language_model(settings, for_training=True)
-    from peft import set_peft_model_state_dict
-
-    set_peft_model_state_dict(policy.model, _tensors(folder / _ADAPTER))
-    return policy
+    except (ConfigError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {folder} cannot be loaded: {_first_line(error)}") from None
 
 
 def load_optimizer(folder: Path, updater: PolicyUpdater) -> None:
     """Gives the optimiser the moments of a checkpoint.
 
     Raises:
-        CheckpointError: when the file is missing or does not fit the policy.
+        CheckpointError: when the file is missing or torn or does not fit the policy.
     """
-    moments = _tensors(folder / _OPTIMIZER)
     state: dict[Any, dict[str, torch.Tensor]] = {}
-    for name, tensor in moments.items():
+    for name, tensor in _tensors(folder / _OPTIMIZER).items():
         parameter_name, _, key = name.rpartition("/")
         parameter = updater.parameters.get(parameter_name)
         if parameter is None or (key != "step" and tensor.shape != parameter.shape):
             raise CheckpointError(f"{folder}: the optimiser's '{name}' does not fit the model of this run")
         # AdamW keeps its step counters on the CPU.
         state.setdefault(parameter, {})[key] = tensor if key == "step" else tensor.to(parameter.device)
+    for name, parameter in updater.parameters.items():
+        if state and state.get(parameter, {}).keys() != _MOMENTS:
+            raise CheckpointError(f"{folder}: {_OPTIMIZER} lacks the moments of '{name}'")
     updater.optimizer.state.update(state)
 
 
@@ -100,8 +113,21 @@ def load_state(folder: Path) -> TrainerState:
         raise CheckpointError(f"{folder}: {_STATE} cannot be used: {error!r}") from None
 
 
+def _load_adapter(path: Path, policy: LanguageModel) -> None:
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    saved, wanted = _tensors(path), get_peft_model_state_dict(policy.model)
+    if {name: tensor.shape for name, tensor in saved.items()} != {name: t.shape for name, t in wanted.items()}:
+        raise CheckpointError(f"{path}: the adapter does not fit [model] path and [model.lora] of this run")
+    set_peft_model_state_dict(policy.model, saved)
+
+
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+        raise CheckpointError(f"{path}: cannot be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -18,6 +18,11 @@ def clip_fact(config: Config) -> str:
     """Returns whether a ratio can differ from 1 and so be clipped."""
     bounds = f"clip [{1 - config.method.clip_low:g}, {1 + config.method.clip_high:g}]"
     updates = config.optimizer.updates_per_step
+    if updates == 1 and config.sampling.old_logprobs == "sampler":
+        return (
+            f"{bounds}: with one update per step it can bind only where sampler and trainer differ, by rounding or "
+            "top_p; raise [optimizer] updates_per_step for it to act"
+        )
     if updates == 1:
         return (
             f"{bounds}: cannot bind, because with one update per step the ratio is 1; "

@@ -107,9 +107,7 @@ class Trainer:
             step=step,
         )
         self._check_collected(collected, step)
-        advantages = group_advantages(
-            collected.batch, self.config.method, self.config.sampling.max_completion_tokens
-        )
+        advantages = group_advantages(collected.batch, self.config.method, self.config.sampling.max_completion_tokens)
         rows = [rows_of(group, a.tolist()) for group, a in zip(collected.batch, advantages, strict=True)]
         updating = time.perf_counter()
         gap = self._recompute_old_logprobs([row for group in rows for row in group])
@@ -204,8 +202,8 @@ class Trainer:
             shares = group_shares(rewards, max_reward=self.config.method.max_reward, valid=valid)
             raise TrainingError(
                 f"{self.state.empty_steps} steps in a row had no group to train on: filter "
-                f"'{self.config.method.filter}' dropped every one, in the last step {shares.all_wrong:.0%} all-wrong, "
-                f"{shares.all_correct:.0%} all-correct, {shares.mixed:.0%} mixed and {shares.ungraded:.0%} ungraded groups"
+                f"'{self.config.method.filter}' dropped every one; the last were {shares.all_wrong:.0%} all-wrong, "
+                f"{shares.all_correct:.0%} all-correct, {shares.mixed:.0%} mixed, {shares.ungraded:.0%} ungraded"
             )
 
     def _report_missing(self, collected: Collected, step: int) -> None:

@@ -196,15 +196,11 @@ class PolicyUpdater:
         sums.add("policy/approx_kl", policy_loss.approx_kl * tokens)
         if scored.entropies is not None:
             sums.add("update/entropy", scored.entropies.detach().sum())
-            loss = loss - method.entropy_bonus * aggregate_tokens(
-                scored.entropies, mask, method.aggregate, denominator
-            )
+            loss = loss - method.entropy_bonus * aggregate_tokens(scored.entropies, mask, method.aggregate, denominator)
         if method.kl_coefficient > 0.0:
             with torch.no_grad(), self._reference() as reference:
                 ref_logprobs = self._score(reference, batch, entropy=False).logprobs
-            kl = kl_divergence(
-                scored.logprobs, ref_logprobs, estimator=method.kl_estimator, completion_mask=mask
-            )
+            kl = kl_divergence(scored.logprobs, ref_logprobs, estimator=method.kl_estimator, completion_mask=mask)
             sums.add("policy/ref_kl", kl.detach().sum())
             loss = loss + method.kl_coefficient * aggregate_tokens(kl, mask, method.aggregate, denominator)
         return loss

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from ngrpo.errors import ConfigError
+from ngrpo.sampling.prompts import encode_prompt
+from ngrpo.tasks import load_task
+from ngrpo.tasks.countdown import Countdown
+from ngrpo.types import Message, Problem
+
+PROBLEM = Problem("p", "how many ?", "3")
+WORDS = ["<s>", "</s>", "<unk>", "how", "many", "?", "system", "user", "assistant", "be", "brief", "3", ":"]
+
+
+def word_tokenizer(*, template: str | None = None, closing: str = "") -> PreTrainedTokenizerFast:
+    """Words to tokens, with <s> before every text, as Llama's, and perhaps something after it."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = [("<s>", 0), ("</s>", 1)]
+    tokenizer.post_processor = TemplateProcessing(single=f"<s> $A {closing}".strip(), special_tokens=special)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast.chat_template = template
+    return fast
+
+
+def words(tokenizer: Any, problem: Problem = PROBLEM, **settings: str) -> list[str]:
+    task = Countdown(**{"prompt": "{question}", **settings})
+    prompt = encode_prompt(task, problem, tokenizer)
+    assert prompt.problem is problem
+    assert prompt.tokens.dtype == "int64"
+    return list(tokenizer.convert_ids_to_tokens(prompt.tokens.tolist()))
+
+
+TEMPLATE = (
+    "<s> {% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}"
+    "{% if add_generation_prompt %}assistant :{% endif %}"
+)
+
+
+def test_without_a_chat_template_the_text_is_encoded_as_the_beginning_of_one() -> None:
+    assert words(word_tokenizer()) == ["<s>", "how", "many", "?"]
+    assert words(word_tokenizer(), system="be brief") == ["<s>", "be", "brief", "how", "many", "?"]
+
+
+def test_an_end_token_that_the_tokenizer_adds_is_taken_off() -> None:
+    assert words(word_tokenizer(closing="</s>")) == ["<s>", "how", "many", "?"]
+
+
+def test_a_chat_template_writes_the_roles_and_the_only_bos() -> None:
+    tokenizer = word_tokenizer(template=TEMPLATE)
+    assert words(tokenizer) == ["<s>", "user", ":", "how", "many", "?", "assistant", ":"]
+    with_system = words(tokenizer, system="be brief")
+    assert with_system == ["<s>", "system", ":", "be", "brief", "user", ":", "how", "many", "?", "assistant", ":"]
+
+
+def test_messages_of_the_data_take_the_place_of_the_tasks() -> None:
+    problem = Problem("p", "", "", messages=(Message("user", "many"), Message("assistant", "3"), Message("user", "how")))
+    expected = ["<s>", "user", ":", "many", "assistant", ":", "3", "user", ":", "how", "assistant", ":"]
+    assert words(word_tokenizer(template=TEMPLATE), problem, system="be brief") == expected
+
+
+def test_a_template_that_refuses_the_messages_is_one_line() -> None:
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
+    tokenizer = word_tokenizer(template=refusing)
+    assert words(tokenizer)[0] == "<s>"
+    with pytest.raises(ConfigError, match=r"^the chat template .* problem 'p' \(system, user\): no system role$"):
+        words(tokenizer, system="be brief")
+
+
+def test_a_text_of_nothing_has_no_tokens_but_the_tokenizers_own() -> None:
+    assert words(word_tokenizer(), Problem("p", "", "")) == ["<s>"]
+
+
+def test_the_byte_level_tokenizer_survives_any_text(tiny_model_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
+    question = "Löse \\frac{1}{2} = x, 第二 🧮 <|im_end|>\n{{ m }}"
+    task = load_task({"name": "countdown", "prompt": "{question}"})
+    tokens = encode_prompt(task, Problem("p", question, ""), tokenizer).tokens
+    text = tokenizer.decode(tokens.tolist())
+    assert text == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
