@@ -32,7 +32,19 @@ def test_a_hub_id_stays_as_it_is(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/no/such/folder", "./folder", "~/no such", "~nosuchuser/x", "a/b/c", "-x", " ", "", "a\0b", "x" * 5000, "x/" * 99],
+    [
+        "/no/such/folder",
+        "./folder",
+        "~/no such",
+        "~nosuchuser/x",
+        "a/b/c",
+        "-x",
+        " ",
+        "",
+        "a\0b",
+        "x" * 5000,
+        "x/" * 99,
+    ],
 )
 def test_what_can_be_no_model_does_not_exist(path: str) -> None:
     with pytest.raises(ConfigError, match="^model path '.*' does not exist$"):

@@ -212,9 +212,13 @@ def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, Any]:
             raise ConfigError(f"model '{shown}': {error}") from error
         raise ConfigError(f"{where} cannot be loaded: {one_line(error)}") from error
     try:
-        return model, AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except _LOAD_ERRORS as error:
         raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: {one_line(error)}") from error
+    # Where there are no files, Hugging Face makes a tokenizer of a few special tokens for some families.
+    if not set(tokenizer.encode("1 2 a b", add_special_tokens=False)) - {tokenizer.unk_token_id}:
+        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: it knows no digit and no letter")
+    return model, tokenizer
 
 
 def _from_pretrained(path: str, dtype: torch.dtype) -> Any:
@@ -257,7 +261,7 @@ def _merged_adapter(path: str, dtype: torch.dtype) -> Any:
     is_adapter = (Path(base) / "adapter_config.json").is_file()
     # In float32, so that a small change is not lost before the sum is rounded.
     model = _merged_adapter(base, torch.float32) if is_adapter else _from_pretrained(base, torch.float32)
-    merged = PeftModel.from_pretrained(model, path).merge_and_unload().to(dtype)
+    merged = PeftModel.from_pretrained(model, path).merge_and_unload().to(dtype).requires_grad_(True)
     merged.name_or_path = path  # what an adapter that is trained on top of it names as its base
     return merged
 

@@ -60,7 +60,9 @@ def test_a_chat_template_writes_the_roles_and_the_only_bos() -> None:
 
 
 def test_messages_of_the_data_take_the_place_of_the_tasks() -> None:
-    problem = Problem("p", "", "", messages=(Message("user", "many"), Message("assistant", "3"), Message("user", "how")))
+    problem = Problem(
+        "p", "", "", messages=(Message("user", "many"), Message("assistant", "3"), Message("user", "how"))
+    )
     expected = ["<s>", "user", ":", "many", "assistant", ":", "3", "user", ":", "how", "assistant", ":"]
     assert words(word_tokenizer(template=TEMPLATE), problem, system="be brief") == expected
 

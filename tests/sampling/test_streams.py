@@ -35,7 +35,10 @@ def test_numbers_are_those_of_splitmix64() -> None:
 
 def test_keys_differ_in_every_component() -> None:
     parts = itertools.product(
-        (0, 1, -1, 2**70), ("", "a", "ab", "step 1", "step 11"), ("", "b", "bc", "c", "'", '"', "|0", "ä", "\ud800"), (0, 1)
+        (0, 1, -1, 2**70),
+        ("", "a", "ab", "step 1", "step 11"),
+        ("", "b", "bc", "c", "'", '"', "|0", "ä", "\ud800"),
+        (0, 1),
     )
     keys = [stream_key(*part) for part in parts]
     assert len(set(keys)) == len(keys)

@@ -53,7 +53,7 @@ VERL = [
 
 def problems(path: Path, rows: Rows, split: Any = "train", **settings: Any) -> Sequence[Problem]:
     FORMATS[path.suffix](path, rows)
-    return load_task({"name": f"file:{path}", **settings}).problems(split)
+    return load_task({"name": f"file:{path}", **settings}).load_problems(split)
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -125,7 +125,7 @@ def test_a_longer_chat_is_kept_and_the_template_not_applied(tmp_path: Path) -> N
     path = tmp_path / "rows.jsonl"
     write_jsonl(path, [{"prompt": chat, "answer": "2"}, {"prompt": chat[1:], "answer": "2"}])
     task = load_task({"name": f"file:{path}", "prompt": "Q: {question} {}", "system": "S"})
-    first, second = task.problems("train")
+    first, second = task.load_problems("train")
     assert first.question == second.question == "1+1?"
     assert task.messages(first) == (Message("system", "Be brief."), Message("user", "1+1?"))
     assert task.messages(second) == (Message("system", "S"), Message("user", "Q: 1+1? {}"))
@@ -223,7 +223,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, me
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        load_task({"name": f"file:{path}"}).problems("train")
+        load_task({"name": f"file:{path}"}).load_problems("train")
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -231,12 +231,12 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, me
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        load_task({"name": f"file:{tmp_path / 'rows.jsonl'}"}).problems("train")
+        load_task({"name": f"file:{tmp_path / 'rows.jsonl'}"}).load_problems("train")
     with pytest.raises(DataError, match=r"is a folder, expected a file ending in \.jsonl"):
-        load_task({"name": f"file:{tmp_path}"}).problems("train")
+        load_task({"name": f"file:{tmp_path}"}).load_problems("train")
     locked = tmp_path / "a\0b.jsonl"
     with pytest.raises(DataError, match="no such file"):
-        load_task({"name": f"file:{locked}"}).problems("train")
+        load_task({"name": f"file:{locked}"}).load_problems("train")
 
 
 def test_json_arrays_byte_order_marks_and_windows_line_ends(tmp_path: Path) -> None:

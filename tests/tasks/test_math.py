@@ -53,7 +53,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def test_the_answer_is_the_last_box_of_the_solution(file: Path) -> None:
-    problems = load_task({"name": f"math:{file}"}).problems("test")
+    problems = load_task({"name": f"math:{file}"}).load_problems("test")
     assert [problem.reference for problem in problems] == ["2", r"\frac{1}{2}", "2"]
     assert [problem.id for problem in problems] == ["0", "1", "2"]
     assert [problem.question for problem in problems] == [row["problem"] for row in ROWS]
@@ -62,16 +62,16 @@ def test_the_answer_is_the_last_box_of_the_solution(file: Path) -> None:
 
 def test_the_prompt_asks_for_a_box(file: Path) -> None:
     task = load_task({"name": f"math:{file}"})
-    (message,) = task.messages(task.problems("test")[0])
+    (message,) = task.messages(task.load_problems("test")[0])
     content = "What is 1+1?\nPlease reason step by step, and put your final answer within \\boxed{}."
     assert message == Message("user", content)
 
 
 def test_levels_choose_problems(file: Path) -> None:
     task = load_task({"name": f"math:{file}", "levels": [2, 5]})
-    assert [level_of(problem) for problem in task.problems("test")] == [5]
+    assert [level_of(problem) for problem in task.load_problems("test")] == [5]
     with pytest.raises(DataError, match="no problem has a level among 2, 3"):
-        load_task({"name": f"math:{file}", "levels": [2, 3]}).problems("test")
+        load_task({"name": f"math:{file}", "levels": [2, 3]}).load_problems("test")
 
 
 def test_train_and_test_files(file: Path, tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_train_and_test_files(file: Path, tmp_path: Path) -> None:
         {"name": "amc23", "test": str(file), "train": str(other)},
     ]:
         task = load_task(table)
-        assert [problem.reference for problem in task.problems("train")] == ["7"]
-        assert len(task.problems("test")) == 3
+        assert [problem.reference for problem in task.load_problems("train")] == ["7"]
+        assert len(task.load_problems("test")) == 3
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_without_a_file_the_hub_is_asked(hub: list[tuple[str, str]], name: str, 
     task = load_task({"name": name})
     if source is None:
         with pytest.raises(DataError, match=f"'{name}' has no training problems; give a local file with train = PATH"):
-            task.problems(split)
+            task.load_problems(split)
     else:
-        assert [problem.reference for problem in task.problems(split)] == ["2", r"\frac{1}{2}", "2"]
+        assert [problem.reference for problem in task.load_problems(split)] == ["2", r"\frac{1}{2}", "2"]
         assert hub == [source]
 
 
@@ -106,7 +106,7 @@ def test_a_hub_out_of_reach_is_one_line_that_names_the_way_out(
     gone = SimpleNamespace(train=None, test=("math-ai/aime25", "missing"))
     monkeypatch.setattr("ngrpo.tasks.math.HUB", {"aime2025": gone})
     with pytest.raises(DataError) as caught:
-        load_task({"name": "aime2025"}).problems("test")
+        load_task({"name": "aime2025"}).load_problems("test")
     assert str(caught.value) == (
         "the dataset math-ai/aime25 (missing) could not be loaded: Couldn't reach the Hub; "
         "a local file can be given with the name 'aime2025:PATH'"
@@ -119,7 +119,7 @@ def test_the_real_package_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=r"math-ai/aime25 \(test\) could not be loaded.*aime2025:PATH") as caught:
-        load_task({"name": "aime2025"}).problems("test")
+        load_task({"name": "aime2025"}).load_problems("test")
     assert "\n" not in str(caught.value)
 
 
@@ -166,7 +166,7 @@ def test_tasks_share_their_grading_processes(file: Path) -> None:
 def test_every_reference_of_the_benchmarks_is_accepted(name: str, count: int) -> None:
     kind, _, stem = name.partition(":")
     task = load_task({"name": f"{kind}:{DATA / stem}.parquet"})
-    problems = task.problems("test")
+    problems = task.load_problems("test")
     assert len(problems) == len({problem.id for problem in problems}) == count
     grades = task.grade_many([(problem, rf"Therefore $\boxed{{{problem.reference}}}$.") for problem in problems])
     assert Counter(grade.status for grade in grades) == {"correct": count}
@@ -175,7 +175,7 @@ def test_every_reference_of_the_benchmarks_is_accepted(name: str, count: int) ->
 @needs_data
 def test_aime2025_accepts_336_for_336_degrees() -> None:
     task = load_task({"name": f"aime2025:{DATA / 'aime2025.parquet'}"})
-    (problem,) = [problem for problem in task.problems("test") if "circ" in problem.reference]
+    (problem,) = [problem for problem in task.load_problems("test") if "circ" in problem.reference]
     assert problem.reference == r"336^\circ"
     assert [g.status for g in task.grade_many([(problem, r"\boxed{336}"), (problem, r"\boxed{335}")])] == [
         "correct",
@@ -188,7 +188,7 @@ def test_aime2025_accepts_336_for_336_degrees() -> None:
 def test_math_train_in_verls_schema(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     path = f"{DATA / 'math_train.parquet'}"
     task = load_task({"name": "math", "train": path} if kind == "math" else {"name": f"file:{path}"})
-    problems = task.problems("train")
+    problems = task.load_problems("train")
     # Two of the 7,500 have an empty box in their solution and no target: nobody can answer them.
     assert len(problems) == len({problem.id for problem in problems}) == 7498
     assert "2 of 7500 rows are left out" in caplog.text

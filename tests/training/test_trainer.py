@@ -383,7 +383,7 @@ def test_a_filter_that_drops_everything_ends_the_run(
 ) -> None:
     monkeypatch.setattr(trainer_module, "MAX_EMPTY_STEPS", 3)
     hopeless = ("method.name=grpo", "method.filter=all", "method.refill=false", "sampling.max_completion_tokens=1")
-    with pytest.raises(TrainingError, match="3 steps in a row had no group to train on: .* 100% all-wrong"):
+    with pytest.raises(TrainingError, match=r"3 steps in a row had no group to train on: .* 100% all-wrong"):
         train(tmp_path / "run", small_config(*hopeless, "run.steps=9"), listener)
     assert listener.steps == [1, 2]
     assert [line["update/count"] for line in RunDir.open(tmp_path / "run").read_metrics()] == [0, 0]

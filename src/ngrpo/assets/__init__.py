@@ -48,6 +48,6 @@ def _existing(path: str) -> Path | None:
     """Returns the file or folder that a path names, None where there is none or the text can be no path."""
     try:
         found = Path(path).expanduser()
-        return found if found.exists() else None
+        return found if path and found.exists() else None
     except (OSError, RuntimeError, ValueError):  # too long, no such user, a NUL
         return None

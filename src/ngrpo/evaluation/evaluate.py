@@ -97,7 +97,7 @@ def evaluate(
     partial.replace(samples_path)
     return Evaluation(
         summary=_summary(read_counts(samples_path)),
-        entropy=-logprob_sum / max(1, tokens),
+        entropy=-logprob_sum / max(1, tokens) + 0.0,  # 0, not -0, at temperature 0
         mean_tokens=tokens / (len(problems) * plan.samples),
     )
 

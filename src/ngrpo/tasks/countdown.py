@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, ClassVar, Literal, overload
 
 from pydantic import Field, model_validator
@@ -108,8 +107,8 @@ class Countdown(Task):
             return {**table, "prompt": PROMPTS["infix"]}
         return table
 
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Returns the problems of a split; the train split is lazy, the test split is drawn once and kept.
+    def load_problems(self, split: Split) -> Sequence[Problem]:
+        """Returns the problems of a split; the train split is lazy, the test split is drawn at once.
 
         Raises:
             ConfigError: when the settings admit no problem, or fewer different ones than `test_size`.
@@ -285,7 +284,6 @@ def find_infix(text: str) -> str:
     return ""
 
 
-@lru_cache(maxsize=16)
 def _distinct_problems(task: Countdown) -> tuple[Problem, ...]:
     seen: set[tuple[tuple[int, ...], int]] = set()
     problems: list[Problem] = []

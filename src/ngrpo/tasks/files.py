@@ -38,7 +38,7 @@ class FileTask(MathTask):
             raise ValueError("must be file:PATH")
         return name
 
-    def problems(self, split: Split) -> Sequence[Problem]:
+    def load_problems(self, split: Split) -> Sequence[Problem]:
         """Returns one problem per row, in the order of the file.
 
         Raises:

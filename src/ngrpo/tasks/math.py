@@ -79,7 +79,7 @@ class Math(MathTask):
             raise ValueError(f"the test file is given twice: '{path}' in 'name' and '{self.test}' in 'test'")
         return self
 
-    def problems(self, split: Split) -> Sequence[Problem]:
+    def load_problems(self, split: Split) -> Sequence[Problem]:
         """Returns the problems of a split in the order of their source.
 
         Raises:

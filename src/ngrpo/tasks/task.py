@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from ngrpo.settings import Settings
@@ -32,13 +33,17 @@ class Task(Settings):
         kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in self.name)
         return kept.strip("._")[:100] or "task"
 
-    @abstractmethod
     def problems(self, split: Split) -> Sequence[Problem]:
-        """Returns the problems of a split, in a fixed order and with unique ids.
+        """Returns the problems of a split, in a fixed order and with unique ids; they are loaded once.
 
         Raises:
             DataError: when a file is missing, empty or not in a form that is understood.
         """
+        return _loaded(self, split)
+
+    @abstractmethod
+    def load_problems(self, split: Split) -> Sequence[Problem]:
+        """Reads or makes the problems that `problems` returns; see there."""
 
     @abstractmethod
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
@@ -54,3 +59,9 @@ class Task(Settings):
     def readable(self, answer: str) -> str:
         """Returns an answer as a person would write it (Countdown: postfix becomes infix)."""
         return answer
+
+
+@lru_cache(maxsize=16)
+def _loaded(task: Task, split: Split) -> Sequence[Problem]:
+    # Kept beside the task, not in it: two tasks of equal settings are equal whether their problems are loaded or not.
+    return task.load_problems(split)

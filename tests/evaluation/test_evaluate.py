@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from ngrpo.errors import DataError
+from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
+from ngrpo.evaluation.samples import read_counts
+from ngrpo.files import partial_path
+from ngrpo.sampling import Decoding, Prompt
+from ngrpo.tasks.task import Split, Task
+from ngrpo.types import Completion, Grade, Problem
+
+
+class Scripted(Task):
+    """Problem i is solved by its first `solved[i]` samples; the last `ungraded[i]` ones cannot be graded."""
+
+    label: ClassVar[str] = "scripted"
+    name: str = "scripted"
+    solved: tuple[int, ...] = ()
+    ungraded: tuple[int, ...] = ()
+    samples: int = 4
+
+    def problems(self, split: Split) -> list[Problem]:
+        return [Problem(f"{split}-{i}", "x " * (i + 1), "ref", metadata={"i": i}) for i in range(len(self.solved))]
+
+    def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        return [self._grade(problem.metadata["i"], int(text)) for problem, text in answers]
+
+    def _grade(self, i: int, sample: int) -> Grade:
+        if self.ungraded and sample >= self.samples - self.ungraded[i]:
+            return Grade("ungraded", 0.0, None, "time limit")
+        return Grade("correct", 1.0, "yes") if sample < self.solved[i] else Grade("wrong", 0.0, "no")
+
+
+class Sampler:
+    """The text is the sample index; a completion has 2 tokens of logprob -0.25. Dies before call `fails_at`."""
+
+    def __init__(self, fails_at: int = 10**9) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.fails_at = fails_at
+
+    def sample(
+        self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, *, seed: int, round_name: str
+    ) -> list[list[Completion]]:
+        if len(self.calls) == self.fails_at:
+            raise KeyboardInterrupt
+        self.calls.append({"prompts": prompts, "decoding": decoding, "seed": seed, "round_name": round_name})
+        logprobs = np.full(2, -0.25, dtype=np.float32)
+        return [[Completion(str(i), np.ones(2, dtype=np.int64), logprobs, "stop") for i in samples] for _ in prompts]
+
+
+class Words:
+    chat_template = None
+    eos_token_id = None
+
+    def encode(self, text: str) -> list[int]:
+        return [1] * len(text.split())
+
+
+PLAN = EvaluationPlan(samples=4, decoding=Decoding(0.6, 0.95, 32), seed=3, round_name="evaluation 7")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_summary_is_that_of_the_samples_file(tmp_path: Path) -> None:
+    path, sampler, seen = tmp_path / "samples.jsonl", Sampler(), []
+    result = evaluate(
+        sampler,
+        Words(),
+        Scripted(solved=(0, 1, 4)),
+        PLAN,
+        path,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert result.summary.pass_at_k == {1: pytest.approx(5 / 12), 2: pytest.approx((0 + 0.5 + 1) / 3), 4: 2 / 3}
+    assert result.entropy == pytest.approx(0.25)
+    assert result.mean_tokens == 2.0
+    rows = lines(path)
+    assert [(row["problem_id"], row["sample"]) for row in rows] == [
+        (f"test-{i}", j) for i in range(3) for j in range(4)
+    ]
+    assert rows[4] == {
+        "problem_id": "test-1",
+        "sample": 0,
+        "completion": "0",
+        "answer": "yes",
+        "reference": "ref",
+        "status": "correct",
+        "reward": 1.0,
+        "num_tokens": 2,
+    }
+    assert seen[-1] == (12, 12)
+    assert sampler.calls[0]["seed"] == 3
+    assert sampler.calls[0]["round_name"] == "evaluation 7"
+    assert sampler.calls[0]["decoding"] == PLAN.decoding
+    saved = result.to_json()
+    assert saved["pass_at_k"]["4"] == pytest.approx(2 / 3)
+    assert saved["entropy"] == pytest.approx(0.25)
+
+
+def test_only_the_first_problems_of_the_split_are_taken(tmp_path: Path) -> None:
+    plan = EvaluationPlan(samples=4, decoding=Decoding(), seed=0, problems=2, split="train")
+    evaluate(Sampler(), Words(), Scripted(solved=(0, 1, 4)), plan, tmp_path / "s.jsonl")
+    assert {row["problem_id"] for row in lines(tmp_path / "s.jsonl")} == {"train-0", "train-1"}
+    more = EvaluationPlan(samples=4, decoding=Decoding(), seed=0, problems=99)
+    assert evaluate(Sampler(), Words(), Scripted(solved=(1,)), more, tmp_path / "s.jsonl").summary.problems == 1
+
+
+def test_long_prompts_are_not_left_out(tmp_path: Path) -> None:
+    sampler = Sampler()
+    evaluate(sampler, Words(), Scripted(solved=(0,) * 50), PLAN, tmp_path / "s.jsonl")
+    assert max(len(prompt.tokens) for prompt in sampler.calls[0]["prompts"]) == 50
+
+
+def test_many_samples_are_drawn_and_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ngrpo.evaluation.evaluate._COMPLETIONS_AT_ONCE", 8)
+    sampler, seen = Sampler(), []
+    task = Scripted(solved=(0, 1, 2, 3, 4))
+    path = tmp_path / "s.jsonl"
+    evaluate(sampler, Words(), task, PLAN, path, on_progress=lambda done, total: seen.append((done, total)))
+    assert [len(call["prompts"]) for call in sampler.calls] == [2, 2, 1]
+    assert seen == [(8, 20), (16, 20), (20, 20)]
+    whole = tmp_path / "whole.jsonl"
+    monkeypatch.undo()
+    evaluate(Sampler(), Words(), task, PLAN, whole)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_ungraded_completions_leave_pass_at_k(tmp_path: Path) -> None:
+    task = Scripted(solved=(1, 2), ungraded=(0, 2))
+    summary = evaluate(Sampler(), Words(), task, PLAN, tmp_path / "s.jsonl").summary
+    assert summary.pass_at_k[1] == pytest.approx((1 / 4 + 2 / 2) / 2)
+    assert (summary.ungraded, summary.ungraded_problems) == (2, 0)
+
+
+def test_when_nothing_could_be_graded_there_is_no_pass_at_k_but_the_counts(tmp_path: Path) -> None:
+    result = evaluate(Sampler(), Words(), Scripted(solved=(1, 2), ungraded=(4, 4)), PLAN, tmp_path / "s.jsonl")
+    assert result.to_json() == {
+        "problems": 2,
+        "samples": 8,
+        "samples_per_problem": 4,
+        "ungraded": 8,
+        "ungraded_problems": 2,
+        "pass_at_k": {},
+        "auc": None,
+        "auc_max_k": 0,
+        "entropy": pytest.approx(0.25),
+        "mean_tokens": 2.0,
+    }
+
+
+def test_a_samples_file_is_whole_or_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ngrpo.evaluation.evaluate._COMPLETIONS_AT_ONCE", 4)
+    path = tmp_path / "samples.jsonl"
+    evaluate(Sampler(), Words(), Scripted(solved=(4,)), PLAN, path)
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Sampler(fails_at=2), Words(), Scripted(solved=(0, 0, 0)), PLAN, path)
+    assert path.read_bytes() == before
+    assert len(lines(partial_path(path))) == 8  # what was drawn is still there to look at
+    evaluate(Sampler(), Words(), Scripted(solved=(0, 0, 0)), PLAN, path)
+    assert not partial_path(path).exists()
+    assert read_counts(path).n.tolist() == [4, 4, 4]
+
+
+def test_a_split_without_problems_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="task 'scripted' has no problems in its test split"):
+        evaluate(Sampler(), Words(), Scripted(), PLAN, tmp_path / "s.jsonl")
+
+
+def test_the_shipped_model_on_its_own_task(tmp_path: Path, countdown_model: Any) -> None:
+    from ngrpo.sampling.transformers import TransformersSampler
+    from ngrpo.tasks import load_task
+
+    plan = EvaluationPlan(samples=8, decoding=Decoding(1.0, 1.0, 8), seed=0, problems=32)
+    task = load_task({"name": "countdown"})
+    sampler = TransformersSampler(countdown_model)
+    results = [evaluate(sampler, countdown_model.tokenizer, task, plan, tmp_path / f"{i}.jsonl") for i in range(2)]
+    assert results[0] == results[1]
+    assert (tmp_path / "0.jsonl").read_bytes() == (tmp_path / "1.jsonl").read_bytes()
+    curve = results[0].summary.pass_at_k
+    assert 0.0 < curve[1] < curve[2] < curve[4] < curve[8] < 1.0
+    assert 0.2 < results[0].entropy < 2.0
+    likeliest = EvaluationPlan(samples=1, decoding=Decoding(0.0, 1.0, 8), seed=0, problems=8)
+    assert evaluate(sampler, countdown_model.tokenizer, task, likeliest, tmp_path / "g.jsonl").entropy == 0.0
