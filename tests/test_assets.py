@@ -47,7 +47,7 @@ def test_a_hub_id_stays_as_it_is(path: str) -> None:
     ],
 )
 def test_what_can_be_no_model_does_not_exist(path: str) -> None:
-    with pytest.raises(ConfigError, match="^model path '.*' does not exist$"):
+    with pytest.raises(ConfigError, match=r"^model path '.*' does not exist$"):
         resolve_model_path(path)
 
 
@@ -58,10 +58,10 @@ def test_an_unknown_shipped_model_names_those_that_are(name: str) -> None:
 
 
 def test_files_and_other_folders_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has no config.json: not a model in Hugging Face format$"):
+    with pytest.raises(ConfigError, match=r"has no config.json: not a model in Hugging Face format$"):
         resolve_model_path(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="is a file; a folder in Hugging Face format is needed$"):
+    with pytest.raises(ConfigError, match=r"is a file; a folder in Hugging Face format is needed$"):
         resolve_model_path(str(tmp_path / "config.json"))
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match=r"is the folder of a run; its models are in '.*/checkpoints'$"):

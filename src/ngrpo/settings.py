@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -48,6 +48,9 @@ def first_complaint(model: type[BaseModel], error: ValidationError) -> str:
     if complaint["type"] == "extra_forbidden":
         allowed = _fields_at(model, complaint["loc"][:-1])
         return unknown_key(key, allowed)
+    if complaint["type"] == "missing" and isinstance(complaint["loc"][-1], int):
+        array = ".".join(str(part) for part in complaint["loc"][:-1])
+        return f"'{array}': too few items, got {_shown(complaint['input'])}"
     if complaint["type"] == "missing":
         return f"the key '{key}' is missing"
     message = complaint["msg"].removeprefix("Value error, ")
@@ -68,9 +71,12 @@ def unknown_key(key: str, allowed: Iterable[str]) -> str:
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        # A table that may be left out is annotated as `Table | None`.
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        tables = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not tables:
             return []
-        model = field.annotation
+        model = tables[0]
     return list(model.model_fields)
 
 

@@ -26,7 +26,7 @@ class Scripted(Task):
     ungraded: tuple[int, ...] = ()
     samples: int = 4
 
-    def problems(self, split: Split) -> list[Problem]:
+    def load_problems(self, split: Split) -> list[Problem]:
         return [Problem(f"{split}-{i}", "x " * (i + 1), "ref", metadata={"i": i}) for i in range(len(self.solved))]
 
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:

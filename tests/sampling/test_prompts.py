@@ -15,16 +15,18 @@ from ngrpo.tasks.countdown import Countdown
 from ngrpo.types import Message, Problem
 
 PROBLEM = Problem("p", "how many ?", "3")
+UNKNOWN = "<unk>"
 WORDS = ["<s>", "</s>", "<unk>", "how", "many", "?", "system", "user", "assistant", "be", "brief", "3", ":"]
 
 
 def word_tokenizer(*, template: str | None = None, closing: str = "") -> PreTrainedTokenizerFast:
     """Words to tokens, with <s> before every text, as Llama's, and perhaps something after it."""
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = [("<s>", 0), ("</s>", 1)]
     tokenizer.post_processor = TemplateProcessing(single=f"<s> $A {closing}".strip(), special_tokens=special)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": UNKNOWN}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
     fast.chat_template = template
     return fast
 

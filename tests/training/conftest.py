@@ -112,7 +112,7 @@ class ScriptedTask(Task):
     size: int = 20
     words: tuple[int, ...] = (3,)
 
-    def problems(self, split: Split) -> list[Problem]:
+    def load_problems(self, split: Split) -> list[Problem]:
         return [
             Problem(f"p{i}", " ".join(["x"] * self.words[i % len(self.words)]), "", metadata={"i": i})
             for i in range(self.size)

@@ -243,7 +243,7 @@ def test_step_metrics_are_token_means_however_rows_are_cut(
         moved = logprobs.detach() - torch.from_numpy(row.old_logprobs)
         low += float(((moved.exp() < 0.8) & (torch.tensor(row.advantage) < 0)).sum())
         kl -= float(moved.sum())
-        entropy += float(entropies.sum())
+        entropy += entropies.sum().item()
     assert sums.tokens == sum(len(row.completion) for row in random_rows)
     assert float(sums.per_token["clip/low_fraction"]) == pytest.approx(low, abs=1e-3)
     assert float(sums.per_token["policy/approx_kl"]) == pytest.approx(kl, rel=1e-4)

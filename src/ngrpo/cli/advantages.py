@@ -45,7 +45,7 @@ def advantages(
     ] = "sample",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, unrounded.")] = False,
 ) -> None:
-    """Print the advantage of a correct and a wrong completion, for every method and count of correct ones."""
+    """Print what each method gives a correct and a wrong completion."""
     settings = {"max_reward": max_reward, "num_virtual": num_virtual, "std": std}
     rows = advantage_rows(group_size, method or None, **settings)
     if json_output:

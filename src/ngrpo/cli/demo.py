@@ -33,15 +33,15 @@ CAVEAT = (
 
 
 def demo(
-    steps: Annotated[int, typer.Option("--steps", help="Training steps of each method.")] = 60,
-    seed: Annotated[int, typer.Option("--seed", help="Decides problems' order and every draw.")] = 0,
-    processes: Annotated[int, typer.Option("--processes", help="Runs side by side, one core each.")] = 2,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of each method.")] = 60,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides problems' order and every draw.")] = 0,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Runs side by side, one core each.")] = 2,
     out: Annotated[
         Path | None, typer.Option("--out", help="Keep the run folders here.", show_default="a temporary folder")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Train the shipped model with GRPO, PSR-NSR and NGRPO on Countdown, and show what happened."""
+    """Train the shipped model with three methods on a CPU and show what happened."""
     from rich.console import Console
 
     from ngrpo.config import load_config

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def eval_(
     model: Annotated[
-        str, typer.Argument(help="builtin:countdown-base, a model, checkpoint or run folder, or a hub id.")
+        str, typer.Argument(metavar="MODEL", help="builtin:countdown-base, a model, checkpoint or run folder, or a hub id.")
     ],
     task: Annotated[
         str, typer.Option("--task", help="countdown, math, math500, amc23, aime2025 (or NAME:FILE), file:PATH.")
@@ -39,7 +39,7 @@ def eval_(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, shares 0 to 1.")] = False,
 ) -> None:
-    """Draw samples of a model for every test problem of a task, grade them, and print Pass@k and its AUC."""
+    """Sample a model on a task, grade, and print Pass@k and its AUC."""
     from ngrpo.assets import resolve_model_path
     from ngrpo.config import apply_overrides, config_of
 

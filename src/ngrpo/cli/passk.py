@@ -30,7 +30,7 @@ def passk(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, unrounded shares.")] = False,
 ) -> None:
-    """Print unbiased Pass@k and its area over log2 k (AUC) of samples files, in percent."""
+    """Print Pass@k and its AUC of samples files, in percent."""
     ks = None if k is None else _parse_ks(k)
     summaries = {str(path): _summary(path, ks) for path in files}
     if json_output:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -34,7 +34,8 @@ class Progress(Observer):
         self._live: Live | None = None
         self._rows: list[tuple[str, ...]] = []
         self._status = ""
-        self._first, self._last, self._started = 1, 1, time.monotonic()
+        self._first, self._last = 1, 1
+        self._step_seconds: deque[float] = deque(maxlen=50)
 
     def loading(self, model: str) -> None:
         """Says that the model is being loaded, which can take a while."""
@@ -42,8 +43,8 @@ class Progress(Observer):
             self._console.print(f"loading {model}", markup=False, soft_wrap=True)
 
     def on_start(self, facts: Sequence[str], *, first_step: int, last_step: int) -> None:
-        """Prints the facts and starts the clock."""
-        self._first, self._last, self._started = first_step, last_step, time.monotonic()
+        """Prints the facts and opens the table."""
+        self._first, self._last = first_step, last_step
         if self._quiet:
             return
         for fact in facts:
@@ -58,7 +59,9 @@ class Progress(Observer):
         """Shows a step."""
         if self._quiet:
             return
-        row = _row(step, self._last, metrics, self._seconds_left(step))
+        self._step_seconds.append(metrics["time/step_seconds"])
+        seconds_left = sum(self._step_seconds) / len(self._step_seconds) * (self._last - step)
+        row = _row(step, self._last, metrics, seconds_left)
         self._rows = [*self._rows, row][-_ROWS:]
         self._status = ""
         self._redraw()
@@ -95,10 +98,6 @@ class Progress(Observer):
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    def _seconds_left(self, step: int) -> float:
-        per_step = (time.monotonic() - self._started) / (step - self._first + 1)
-        return per_step * (self._last - step)
 
     def _redraw(self) -> None:
         if self._live is None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML config, or the config.json of a run to repeat.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML config, or the config.json of a run to repeat.")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override a setting; repeatable.")
     ] = None,
@@ -26,7 +26,7 @@ def train(
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object when done.")] = False,
 ) -> None:
-    """Train a model: sample groups, grade them, compute advantages, update, evaluate."""
+    """Train a model as a config says, into a run folder."""
     from ngrpo.config import load_config
     from ngrpo.reports.run_dir import RunDir
 

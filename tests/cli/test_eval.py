@@ -1,0 +1,72 @@
+"""`ngrpo eval` on the shipped model, on a run, and on real mathematics."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TINY
+
+CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
+SHARED = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared"))
+SHORT = ("--max-completion-tokens", 8, "--temperature", 1, "--top-p", 1)
+
+
+def test_the_shipped_model_scores_as_its_card_says(run, tmp_path):
+    out = ("--out", tmp_path / "e", "--json")
+    outcome = run("eval", "builtin:countdown-base", "--task", "countdown", "--samples", 32, *SHORT, "--problems", 256, *out)
+    assert outcome.status == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert (summary["problems"], summary["samples"], summary["ungraded"]) == (256, 256 * 32, 0)
+    assert 0.05 < summary["pass_at_k"]["1"] < 0.15
+    assert json.loads((tmp_path / "e" / "summary.json").read_text())["auc"] == summary["auc"]
+    passk = run("passk", tmp_path / "e" / "samples.jsonl", "--json")
+    assert json.loads(passk.out)["pass_at_k"] == summary["pass_at_k"]
+    again = run("eval", "builtin:countdown-base", "--task", "countdown", *SHORT, *out)
+    assert again.status == 2
+    assert "already holds samples" in again.err
+
+
+def test_a_run_folder_stands_for_its_newest_checkpoint(run, tmp_path):
+    train = run("train", CONFIG, *TINY, "--set", "run.steps=1", "--out", tmp_path / "r")
+    assert train.status == 0, train.err
+    options = ("--task", "countdown", "--samples", 4, "--problems", 4, *SHORT)
+    outcome = run("eval", tmp_path / "r", *options, "--out", tmp_path / "e", "--json")
+    assert outcome.status == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert summary["samples"] == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("builtin:countdown-base", "--task", "chess"), 2, "unknown task 'chess'"),
+        (("builtin:countdown-base", "--task", "file:no.jsonl"), 1, "no.jsonl: no such file"),
+        (("no/such/folder", "--task", "countdown"), 2, "does not exist"),
+        (("builtin:countdown-base", "--task", "countdown", "--samples", "0"), 2, "'samples'"),
+        (("builtin:countdown-base", "--task", "countdown", "--top-p", "0"), 2, "'top_p'"),
+        (("builtin:countdown-base", "--task", "countdown", "--set", "task.number=3"), 2, "did you mean 'numbers'?"),
+    ],
+)
+def test_wrong_input_is_one_line(run, tmp_path, arguments, status, said):
+    outcome = run("eval", *arguments, "--out", tmp_path / "e")
+    assert outcome.status == status
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason=f"the shared data are not at {SHARED}/data")
+@pytest.mark.parametrize("name", ["aime2025", "amc23"])
+def test_real_mathematics(run, tmp_path, tiny_model_folder, name):
+    outcome = run(
+        *("eval", tiny_model_folder, "--task", f"{name}:{SHARED}/data/{name}.parquet", "--samples", 2),
+        *("--max-completion-tokens", 4, "--out", tmp_path / "e", "--json"),
+    )
+    assert outcome.status == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert summary["problems"] == {"aime2025": 30, "amc23": 40}[name]
+    assert summary["pass_at_k"]["1"] == 0.0

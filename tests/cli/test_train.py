@@ -1,0 +1,127 @@
+"""`ngrpo train` as a user runs it: a run folder, JSON, resume, and one line for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TINY
+
+CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
+
+
+def test_a_run_leaves_a_folder_and_prints_json(run, tmp_path):
+    outcome = run("train", CONFIG, *TINY, "--set", "run.steps=2", "--out", tmp_path / "r", "--json")
+    assert outcome.status == 0, outcome.err
+    result = json.loads(outcome.out)
+    assert result["steps"] == 2
+    assert [e["step"] for e in result["evaluations"]] == [0, 2]
+    assert set(result["evaluations"][0]["pass_at_k"]) == {"1", "2", "4"}
+    names = {path.name for path in (tmp_path / "r").iterdir()}
+    assert names == {"config.json", "metrics.jsonl", "rollouts.jsonl", "eval", "checkpoints"}
+    assert len((tmp_path / "r" / "rollouts.jsonl").read_text().splitlines()) >= 2 * 8 * 8
+
+
+def test_a_runs_own_config_repeats_it(run, tmp_path):
+    assert run("train", CONFIG, *TINY, "--set", "run.steps=1", "--out", tmp_path / "a").status == 0
+    assert run("train", tmp_path / "a" / "config.json", "--out", tmp_path / "b").status == 0
+    first, second = ((tmp_path / name / "rollouts.jsonl").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_resume_goes_on_where_the_run_stopped(run, tmp_path):
+    assert run("train", CONFIG, *TINY, "--set", "run.steps=1", "--out", tmp_path / "r").status == 0
+    again = run("train", CONFIG, *TINY, "--set", "run.steps=1", "--out", tmp_path / "r", "--resume")
+    assert again.status == 2
+    assert "already taken 1 of 1 steps" in again.err
+    changed = run("train", CONFIG, *TINY, "--set", "run.seed=5", "--out", tmp_path / "r", "--resume")
+    assert changed.status == 2
+    assert "[run] seed is 5, but the run was started with 0" in changed.err
+    longer = run("train", CONFIG, *TINY, "--set", "run.steps=3", "--out", tmp_path / "r", "--resume")
+    assert longer.status == 0, longer.err
+    assert "resuming at step 2 of 3" in longer.err
+    steps = [json.loads(line)["step"] for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
+
+
+def test_an_occupied_folder_is_not_touched(run, tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    outcome = run("train", CONFIG, "--out", tmp_path)
+    assert outcome.status == 2
+    assert "not empty" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_resume_needs_a_run(run, tmp_path):
+    outcome = run("train", CONFIG, "--out", tmp_path / "none", "--resume")
+    assert outcome.status == 1
+    assert "no run folder" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "status", "said"),
+    [
+        ("method.clip_lo=0.1", 2, "unknown key 'clip_lo'; did you mean 'clip_low'?"),
+        ("methods.name=ngrpo", 2, "unknown key 'methods'; did you mean 'method'?"),
+        ("run.steps=many", 2, "[run] 'steps'"),
+        ("run.steps=0", 2, "[run] 'steps'"),
+        ("method.name=ngpro", 2, "unknown method 'ngpro'"),
+        ("task.name=sudoku", 2, "unknown task 'sudoku'"),
+        ("method.max_reward=0.5", 2, "max_reward is 0.5, below"),
+        ("model.path=/no/such/model", 2, "'/no/such/model' does not exist"),
+        ("model.path=builtin:gpt", 2, "allowed: builtin:countdown-base"),
+        ("model.device=tpu", 2, "'tpu'"),
+        ("task.name='file:missing.jsonl'", 1, "missing.jsonl: no such file"),
+        ("optimizer.passes_per_step=3", 2, "does not divide"),
+        ("sampling.problems_per_step=30000", 2, "30000"),
+        ("steps=3", 2, "TABLE.KEY=VALUE"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(run, tmp_path, setting, status, said):
+    outcome = run("train", CONFIG, "--out", tmp_path / "r", "--set", setting)
+    assert outcome.status == status
+    last = outcome.err.strip().splitlines()[-1]
+    assert last.startswith("ngrpo: ")
+    assert said in last
+
+
+def test_group_of_one_with_grpo(run, tmp_path):
+    settings = ("--set", "method.name=grpo", "--set", "sampling.group_size=1")
+    outcome = run("train", CONFIG, *settings, "--out", tmp_path / "r")
+    assert outcome.status == 2
+    assert "group_size is 1, but grpo compares" in outcome.err
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("content", ["", '{"question": "1+1"}\n', "not json\n"])
+def test_an_unusable_problem_file_stops_before_the_run_folder_is_made(run, tmp_path, content):
+    (tmp_path / "p.jsonl").write_text(content)
+    (tmp_path / "c.toml").write_text(
+        f'[model]\npath = "builtin:countdown-base"\n[task]\nname = "file:{tmp_path}/p.jsonl"\n'
+    )
+    outcome = run("train", tmp_path / "c.toml", "--out", tmp_path / "r")
+    assert outcome.status == 1
+    assert "p.jsonl" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_missing_or_malformed_config(run, tmp_path):
+    missing = run("train", tmp_path / "no.toml")
+    assert (missing.status, missing.err) == (2, f"ngrpo: {tmp_path}/no.toml: no such file\n")
+    (tmp_path / "bad.toml").write_text("[run\n")
+    bad = run("train", tmp_path / "bad.toml")
+    assert bad.status == 2
+    assert "not valid TOML" in bad.err
+
+
+def test_a_missing_extra_names_the_install_command(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    outcome = run("train", CONFIG, "--set", "run.trackers=['wandb']", "--out", tmp_path / "r")
+    assert outcome.status == 1
+    assert "pip install 'ngrpo[wandb]'" in outcome.err
+    lora = run("train", CONFIG, "--set", "model.lora.rank=4", "--out", tmp_path / "r")
+    assert lora.status == 1
+    assert "pip install 'ngrpo[peft]'" in lora.err
