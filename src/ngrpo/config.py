@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from ngrpo.errors import ConfigError
+from ngrpo.errors import ConfigError, DataError
 from ngrpo.methods import DAPO, Method, load_method
 from ngrpo.settings import Settings, unknown_key
 from ngrpo.tasks import Task, load_task
@@ -170,6 +170,17 @@ class Config(Settings):
         if not self.evaluation.tasks:
             return [self.task]
         return [load_task({"name": spec}, where="[evaluation] tasks: ") for spec in self.evaluation.tasks]
+
+    def check_enough_problems(self) -> None:
+        """Raises DataError when the task has no training problems, ConfigError when a step wants more than there are."""
+        available = len(self.task.problems("train"))
+        if available == 0:
+            raise DataError(f"task '{self.task.name}' has no training problems")
+        if available < self.sampling.problems_per_step:
+            raise ConfigError(
+                f"[sampling] problems_per_step is {self.sampling.problems_per_step}, but task '{self.task.name}' has "
+                f"only {available} training problems: a step uses each at most once"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Returns the resolved config, every default filled in, as plain JSON values that `config_of` reads back."""

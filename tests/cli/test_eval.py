@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import TINY
 
 CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
@@ -17,7 +16,9 @@ SHORT = ("--max-completion-tokens", 8, "--temperature", 1, "--top-p", 1)
 
 def test_the_shipped_model_scores_as_its_card_says(run, tmp_path):
     out = ("--out", tmp_path / "e", "--json")
-    outcome = run("eval", "builtin:countdown-base", "--task", "countdown", "--samples", 32, *SHORT, "--problems", 256, *out)
+    outcome = run(
+        "eval", "builtin:countdown-base", "--task", "countdown", "--samples", 32, *SHORT, "--problems", 256, *out
+    )
     assert outcome.status == 0, outcome.err
     summary = json.loads(outcome.out)
     assert (summary["problems"], summary["samples"], summary["ungraded"]) == (256, 256 * 32, 0)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import TINY
 
 CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
@@ -85,6 +84,7 @@ def test_a_wrong_setting_is_one_line(run, tmp_path, setting, status, said):
     last = outcome.err.strip().splitlines()[-1]
     assert last.startswith("ngrpo: ")
     assert said in last
+    assert not (tmp_path / "r").exists()
 
 
 def test_group_of_one_with_grpo(run, tmp_path):

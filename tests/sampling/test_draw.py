@@ -143,3 +143,8 @@ def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch, top_p: float) ->
     for elements in (1, 7 * 11, 8 * 11):
         monkeypatch.setattr(ngrpo.sampling.draw, "_ELEMENTS_AT_ONCE", elements)
         assert drawn(logits, us, top_p=top_p) == whole
+
+
+def test_equal_tokens_of_a_large_vocabulary_are_in_order_of_index() -> None:
+    tokens, _ = drawn(torch.zeros(3, 4096), [0.0, 0.5, LAST], top_p=0.5)
+    assert tokens == [0, 1024, 2047]

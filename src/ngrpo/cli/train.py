@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ngrpo.errors import CheckpointError, ConfigError
+from ngrpo.errors import CheckpointError, ConfigError, NgrpoError
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
@@ -50,7 +50,7 @@ def check_before_loading(config: Config) -> None:
     from importlib.util import find_spec
 
     from ngrpo.assets import resolve_model_path
-    from ngrpo.errors import DataError, MissingDependencyError
+    from ngrpo.errors import MissingDependencyError
 
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
@@ -58,8 +58,7 @@ def check_before_loading(config: Config) -> None:
         if find_spec(tracker) is None:
             raise MissingDependencyError(tracker, tracker, f"[run] trackers '{tracker}'")
     resolve_model_path(config.model.path)
-    if not len(config.task.problems("train")):
-        raise DataError(f"task '{config.task.name}' has no training problems")
+    config.check_enough_problems()
     if config.evaluation.every:
         for task in config.evaluation_tasks():
             task.problems("test")
@@ -79,10 +78,15 @@ def run_training(config: Config, run: RunDir, *, quiet: bool) -> None:
     from ngrpo.training.trainer import Trainer
 
     progress = Progress(quiet=quiet)
-    observer = Observers([progress, *tracker_observers(config, run.path)])
+    progress.loading(config.model.path)
     try:
-        progress.loading(config.model.path)
-        Trainer(config, run, observer).train()
+        observer = Observers([progress, *tracker_observers(config, run.path)])
+        trainer = Trainer(config, run, observer)
+    except NgrpoError:
+        run.remove_if_unused()  # so that the same command works once the cause is mended
+        raise
+    try:
+        trainer.train()
     finally:
         observer.close()
     if not quiet:

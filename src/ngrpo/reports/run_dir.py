@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,12 @@ class RunDir:
         if not run.config_path.is_file():
             raise DataError(f"{path} is not a run folder: it has no config.json")
         return run
+
+    def remove_if_unused(self) -> None:
+        """Removes the folder of a run that failed before its first step, evaluation and checkpoint."""
+        used = (self.metrics_path, self.rollouts_path, self.checkpoints_path, self.path / "eval")
+        if not any(path.exists() for path in used):
+            shutil.rmtree(self.path)
 
     def read_config(self) -> dict[str, Any]:
         """Returns config.json: `config`, `versions`, `seed`, `platform`, `started` and the extra keys."""

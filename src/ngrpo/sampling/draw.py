@@ -49,7 +49,7 @@ def _draw(scaled: Tensor, uniforms: Tensor, top_p: float) -> tuple[Tensor, Tenso
     if top_p >= 1.0:
         place, drawn = _inverse_transform(probs, uniforms)
         return place[:, 0], drawn.log().float()[:, 0]
-    ordered, order = probs.sort(dim=-1, descending=True, stable=False)
+    ordered, order = probs.sort(dim=-1, descending=True, stable=True)
     before = torch.zeros_like(ordered)
     before[:, 1:] = ordered.cumsum(dim=-1)[:, :-1]
     kept = torch.where(before < top_p, ordered, 0.0)

@@ -1,0 +1,57 @@
+"""What the pages say of commands, metrics and configs is what the code has."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ngrpo.config import load_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_generated_pages_are_up_to_date():
+    script = ROOT / "scripts" / "write_docs.py"
+    out = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+
+
+def test_links_in_pages_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("method", ["grpo", "psr_nsr", "dapo"])
+def test_paper_configs_differ_in_what_their_names_say(method):
+    ours = load_config(ROOT / "configs" / "paper" / "ngrpo.toml").to_json()
+    other = load_config(ROOT / "configs" / "paper" / f"{method}.toml").to_json()
+    assert {key for key in ours if ours[key] != other[key]} == {"method", "run"}
+    assert other["method"]["name"] == method
+    assert {**other["run"], "name": ""} == {**ours["run"], "name": ""}
+
+
+def test_no_page_or_file_names_a_path_of_some_machine():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/*.toml")]:
+        assert not re.search(r"/(work|root|home)/", path.read_text(encoding="utf-8")), path
+
+
+def test_every_metric_of_a_real_run_is_explained(tmp_path):
+    from ngrpo.cli.train import run_training
+    from ngrpo.reports.run_dir import RunDir
+    from tests.cli.conftest import TINY
+
+    settings = [*TINY[1::2], "run.steps=1", "evaluation.every=0", "method.kl_coefficient=0.1"]
+    config = load_config(ROOT / "configs" / "countdown" / "ngrpo.toml", [*settings, "sampling.old_logprobs=recompute"])
+    run = RunDir.create(tmp_path / "r", config.to_json(), seed=0)
+    run_training(config, run, quiet=True)
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    keys = set(run.read_metrics()[0]) - {"step"}
+    assert {"policy/ref_kl", "policy/sampler_gap", "group/all_wrong"} <= keys
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+    explained = set(re.findall(r"^\| `([a-z]+/[a-z_]+)`", page, flags=re.MULTILINE))
+    assert explained <= keys, "the page explains a metric that does not exist"
