@@ -11,12 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from ngrpo.advantages import (
-    _centred,
-    _CentredGroups,
-    _check_not_negative,
-    _like,
-)
+from ngrpo.advantages import _centred, _CentredGroups, _check_not_negative, _like
 from ngrpo.errors import ConfigError
 from ngrpo.filters import comparable_reward, graded_rewards
 
@@ -51,6 +46,7 @@ def corpo_advantages(rewards: Tensor, *, min_correct_reward: float = 0.5, valid:
     References:
         CoRPO: https://arxiv.org/abs/2511.04439
     """
+    _check_finite("min_correct_reward", min_correct_reward)
     values, graded = graded_rewards(rewards, valid)
     group = _centred(values, graded)
     missing = (comparable_reward(min_correct_reward, rewards) - _means(values, graded, group)).clamp(min=0.0)
@@ -123,8 +119,7 @@ def asymre_advantages(rewards: Tensor, *, baseline_shift: float = -0.1, valid: T
     References:
         Asymmetric REINFORCE: https://arxiv.org/abs/2506.20520
     """
-    if not math.isfinite(baseline_shift):
-        raise ConfigError(f"baseline_shift is {baseline_shift}; allowed are finite numbers")
+    _check_finite("baseline_shift", baseline_shift)
     values, graded = graded_rewards(rewards, valid)
     advantages = _in_reward_units(_centred(values, graded)) - baseline_shift
     return _like(rewards, advantages.masked_fill(~graded, 0.0))
@@ -250,7 +245,7 @@ def pkpo_advantages(rewards: Tensor, *, k: int = 4, valid: Tensor | None = None)
     # lies below it in C(m, k - 1) subsets. Summed by gaps between neighbours, equal rewards get equal numbers.
     ascending, order = group.deviation.masked_fill(~graded, math.inf).sort(dim=1)
     gaps = torch.where(ascending.isfinite(), ascending, 0.0).diff(dim=1, prepend=ascending[:, :1])
-    gaps = torch.where(ascending.isfinite(), gaps, 0.0).nan_to_num()
+    gaps = torch.where(ascending.isfinite(), gaps, 0.0)
     count = graded.sum(dim=1, keepdim=True).double()
     below = torch.arange(rewards.shape[1], dtype=torch.float64).expand_as(gaps)
     subsets = _subset_share(below, count, k - 1) * (k / (count - k + 1).clamp(min=1))
@@ -283,3 +278,8 @@ def _means(values: Tensor, graded: Tensor, group: _CentredGroups) -> Tensor:
 def _check_k(k: int, *, least: int) -> None:
     if isinstance(k, bool) or not isinstance(k, int) or k < least:
         raise ConfigError(f"k is {k!r}; allowed is an integer of at least {least}")
+
+
+def _check_finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise ConfigError(f"{name} is {value}; allowed are finite numbers")
