@@ -235,6 +235,13 @@ def test_evaluation_tasks_are_those_named_or_the_training_task(tmp_path: Path) -
     assert [task.slug for task in named.evaluation_tasks()] == ["aime2025", "amc23"]
 
 
+def test_a_step_needs_as_many_problems_as_it_samples(tmp_path: Path) -> None:
+    path = written(tmp_path, BASE + "train_size = 7")
+    load_config(path, ["sampling.problems_per_step=7"]).check_enough_problems()
+    with pytest.raises(ConfigError, match=r"problems_per_step is 8, but task 'countdown' has only 7"):
+        load_config(path, ["sampling.problems_per_step=8"]).check_enough_problems()
+
+
 def test_every_setting_is_described() -> None:
     config = load_config(SHIPPED[0])
     for name in Config.model_fields:

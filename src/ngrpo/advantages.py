@@ -324,9 +324,7 @@ class _CentredGroups:
         return self.deviation * self.scale * 2
 
 
-def _centred(
-    values: Tensor, graded: Tensor, added: Tensor | None = None, best: float | Tensor = 0.0
-) -> _CentredGroups:
+def _centred(values: Tensor, graded: Tensor, added: Tensor | None = None, best: float | Tensor = 0.0) -> _CentredGroups:
     """Returns the groups around their means, each joined by `added` [P, 1] completions of reward `best` (or [P, 1])."""
     added = torch.zeros(len(values), 1, dtype=torch.float64) if added is None else added
     # Averaged are distances from the group's largest reward: the mean of n equal floats need not be that

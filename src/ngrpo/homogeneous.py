@@ -184,7 +184,9 @@ def avspo_threshold(
     """
     low, high = bounds
     if not 0.0 <= low <= threshold <= high <= 1.0:
-        raise ConfigError(f"threshold is {threshold} and bounds are {bounds}; allowed is 0 <= low <= threshold <= high <= 1")
+        raise ConfigError(
+            f"threshold is {threshold} and bounds are {bounds}; allowed is 0 <= low <= threshold <= high <= 1"
+        )
     _check_not_negative("learning_rate", learning_rate)
     values, graded = graded_rewards(rewards, valid)
     if previous_mean_reward is None or not bool(graded.any()):
@@ -219,7 +221,7 @@ def rl_zvp_advantages(
 
     Args:
         rewards: [P, G].
-        entropies: [P, G, T] in nats, of the policy that drew the completions.
+        entropies: [P, G, T] in nats, at least 0, of the policy that drew the completions.
         completion_mask: [P, G, T], nonzero on tokens that the model wrote; other tokens get 0.
         alpha: at least 0.
         max_reward: the reward from which on a completion is correct.
@@ -236,7 +238,7 @@ def rl_zvp_advantages(
     Example:
         >>> rewards, mask = torch.tensor([[0.0], [1.0]]), torch.ones(2, 1, 3)
         >>> rl_zvp_advantages(rewards, torch.tensor([[[0.0, 1.0, 3.0]], [[0.0, 1.0, 3.0]]]), mask)
-        tensor([[[-0.3000, -0.2000, -0.0000]],
+        tensor([[[-0.3000, -0.2000,  0.0000]],
         <BLANKLINE>
                 [[ 0.0000,  0.1000,  0.3000]]])
 
@@ -257,8 +259,8 @@ def rl_zvp_advantages(
     base = _like(rewards.to(dtype), _z_scores(group, std, eps)).to(device)[..., None]
     mask = (completion_mask != 0) & graded.to(device)[..., None]
     kept = torch.where(mask, entropies.detach().to(dtype), 0.0)
-    below_peak = kept.amax(dim=-1, keepdim=True) - kept if kept.shape[-1] else kept
-    shaped = alpha * torch.where(correct.to(device)[..., None], kept, -below_peak)
+    peak = kept.amax(dim=-1, keepdim=True) if kept.shape[-1] else kept
+    shaped = alpha * torch.where(correct.to(device)[..., None], kept, kept - peak)
     limits = torch.finfo(dtype)
     advantages = torch.where(equal.to(device)[..., None], shaped.clamp(limits.min, limits.max), base)
     return torch.where(mask, advantages, 0.0)

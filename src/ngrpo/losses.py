@@ -92,21 +92,15 @@ def clipped_policy_loss(
         PPO: https://arxiv.org/abs/1707.06347; bounds of their own: DAPO, https://arxiv.org/abs/2503.14476;
         NGRPO: https://arxiv.org/abs/2509.18851
     """
-    _check_shapes(logprobs=logprobs, old_logprobs=old_logprobs, completion_mask=completion_mask)
-    _check_not_negative("clip_low", clip_low)
-    _check_not_negative("clip_high", clip_high)
-    mask = completion_mask != 0
-    weights = _per_token(advantages, mask)
-    log_ratio = _log_ratio(logprobs, old_logprobs, mask)
+    mask, weights, log_ratio = _checked_tokens(
+        logprobs, old_logprobs, advantages, completion_mask, clip_low=clip_low, clip_high=clip_high
+    )
     ratio = log_ratio.exp()
     clamped = ratio.clamp(1 - clip_low, 1 + clip_high)
     token_losses = torch.maximum(-weights * ratio, -weights * clamped)
-    with torch.no_grad():
-        low = (weights < 0) & (ratio < 1 - clip_low)
-        high = (weights > 0) & (ratio > 1 + clip_high)
-        tokens = max(loss_denominator(mask, "token_mean"), 1)
-        facts = [aggregate_tokens(fact, mask, "token_mean", tokens) for fact in (low, high, -log_ratio)]
-    return PolicyLoss(aggregate_tokens(token_losses, mask, aggregate, denominator), *facts)
+    low = (weights < 0) & (ratio < 1 - clip_low)
+    high = (weights > 0) & (ratio > 1 + clip_high)
+    return PolicyLoss(aggregate_tokens(token_losses, mask, aggregate, denominator), *_facts(low, high, log_ratio, mask))
 
 
 def kl_divergence(
@@ -278,6 +272,30 @@ def loss_denominator(completion_mask: Tensor, aggregate: Aggregate) -> int:
         raise ConfigError("aggregate 'constant' needs a denominator, such as sequences * longest completion")
     mask = completion_mask != 0
     return int(mask.sum() if aggregate == "token_mean" else mask.any(dim=1).sum())
+
+
+def _checked_tokens(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    completion_mask: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the mask, the advantages and the log ratios of a policy loss, [B, T]; the latter two 0 outside the mask."""
+    _check_shapes(logprobs=logprobs, old_logprobs=old_logprobs, completion_mask=completion_mask)
+    _check_not_negative("clip_low", clip_low)
+    _check_not_negative("clip_high", clip_high)
+    mask = completion_mask != 0
+    return mask, _per_token(advantages, mask), _log_ratio(logprobs, old_logprobs, mask)
+
+
+@torch.no_grad()
+def _facts(low: Tensor, high: Tensor, log_ratio: Tensor, mask: Tensor) -> list[Tensor]:
+    """Returns the clip fractions and the approximate KL of `PolicyLoss`."""
+    tokens = max(loss_denominator(mask, "token_mean"), 1)
+    return [aggregate_tokens(fact, mask, "token_mean", tokens) for fact in (low, high, -log_ratio)]
 
 
 def _log_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:

@@ -98,6 +98,22 @@ class LanguageModel:
                 yield name, parameter
 
     @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Without gradients, in the computing precision, and in evaluation mode: checkpointed activations use no cache.
+
+        One context for many passes: autocast then casts each weight once, not once per pass.
+        """
+        training = self.model.training
+        if training:
+            self.model.eval()
+        try:
+            with torch.no_grad(), self.autocast():
+                yield
+        finally:
+            if training:
+                self.model.train()
+
+    @contextmanager
     def starting_weights(self) -> Iterator[None]:
         """With adapters only: the model as it was before training, for the time of the context."""
         with self.model.disable_adapter():

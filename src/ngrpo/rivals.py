@@ -156,7 +156,7 @@ def reinforce_rej_advantages(rewards: Tensor, *, max_reward: float = 1.0, valid:
     correct = graded & (values >= comparable_reward(max_reward, rewards))
     wrong = graded & ~correct
     mixed = correct.any(dim=1, keepdim=True) & wrong.any(dim=1, keepdim=True)
-    return _like(rewards, (correct.double() - wrong.double()) * mixed)
+    return _like(rewards, torch.where(mixed, correct.double() - wrong.double(), 0.0))
 
 
 def pass_at_k_advantages(

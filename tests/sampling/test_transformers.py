@@ -296,6 +296,19 @@ def test_broken_weights_end_the_run_at_the_first_token(temperature: float) -> No
     assert lm.model.training
 
 
+def test_a_model_that_checkpoints_activations_draws_the_same(tiny_model_folder: Path) -> None:
+    drawn = []
+    for checkpointing in (True, False):
+        settings = ModelSettings(
+            path=str(tiny_model_folder), device="cpu", dtype="float32", gradient_checkpointing=checkpointing
+        )
+        sampler = TransformersSampler(load_language_model(settings, for_training=True))
+        prompt = Prompt(Problem("p", "", ""), np.arange(5, 9))
+        drawn.append(sampler.sample([prompt], range(2), Decoding(1.0, 1.0, 6), seed=0, round_name="step 1"))
+    for with_it, without in zip(drawn[0][0], drawn[1][0], strict=True):
+        assert with_it.tokens.tolist() == without.tokens.tolist()
+
+
 @pytest.mark.parametrize("for_training", [True, False])
 def test_bfloat16_is_near_float32(tiny_model_folder: Path, for_training: bool) -> None:
     half, full = (

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from ngrpo.config import SamplingSettings
-from ngrpo.errors import ConfigError, DataError
+from ngrpo.errors import DataError
 from ngrpo.methods import load_method
 from ngrpo.training.collect import (
     Collected,
     PromptSource,
-    check_enough_problems,
     collect_groups,
     group_advantages,
     rewards_of,
@@ -178,12 +177,3 @@ def test_advantages_are_those_of_the_shaped_rewards(collect: Any) -> None:
     # 2, 3 and 4 tokens of at most 4: penalties -0.5, -0.75 and -1, z-scored.
     torch.testing.assert_close(group_advantages(groups, method, 4), torch.tensor([[1.0, 0.0, -1.0]]), atol=1e-4, rtol=0)
     assert len(group_advantages([], method, 4)) == 0
-
-
-def test_too_few_problems_are_found_before_the_first_step() -> None:
-    settings = SamplingSettings(problems_per_step=8)
-    check_enough_problems(8, settings, "t")
-    with pytest.raises(ConfigError, match=r"problems_per_step is 8, but task 't' has only 7"):
-        check_enough_problems(7, settings, "t")
-    with pytest.raises(DataError, match="'t' has no training problems"):
-        check_enough_problems(0, settings, "t")

@@ -70,7 +70,6 @@ class CachedReader:
         return out.logits[:, -1]  # type: ignore[no-any-return]
 
 
-@torch.no_grad()
 def check_cache(lm: LanguageModel) -> None:
     """Compares cached, padded reading with plain full passes on a few tokens.
 
@@ -80,13 +79,14 @@ def check_cache(lm: LanguageModel) -> None:
     prompts = [np.arange(3) % lm.vocabulary_size, np.arange(1, 7) % lm.vocabulary_size]
     tokens = np.arange(4, 6) % lm.vocabulary_size
     try:
-        reader = CachedReader(lm)
-        reader.read_prompts(prompts, copies=2, max_new_tokens=2)
-        reader.keep(torch.tensor([1, 2], device=lm.device))  # one row of each prompt
-        for token in tokens:
-            ours = reader.read(torch.full((2,), int(token), device=lm.device))
-        full = [torch.from_numpy(np.concatenate([prompt, tokens]))[None].to(lm.device) for prompt in prompts]
-        theirs = torch.cat([lm.plain(input_ids=ids, use_cache=False).logits[:, -1] for ids in full])
+        with lm.inference():
+            reader = CachedReader(lm)
+            reader.read_prompts(prompts, copies=2, max_new_tokens=2)
+            reader.keep(torch.tensor([1, 2], device=lm.device))  # one row of each prompt
+            for token in tokens:
+                ours = reader.read(torch.full((2,), int(token), device=lm.device))
+            full = [torch.from_numpy(np.concatenate([prompt, tokens]))[None].to(lm.device) for prompt in prompts]
+            theirs = torch.cat([lm.plain(input_ids=ids, use_cache=False).logits[:, -1] for ids in full])
     except torch.OutOfMemoryError:
         raise
     except STRUCTURE_ERRORS as error:

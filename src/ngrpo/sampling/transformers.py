@@ -49,19 +49,11 @@ class TransformersSampler:
         for prompt in prompts:
             self._check(prompt, decoding)
         out: list[list[Completion]] = [[] for _ in prompts]
-        training = self._lm.model.training
-        if training:
-            self._lm.model.eval()
-        try:
-            # One context for all passes: autocast then casts each weight once, not once per token.
-            with torch.no_grad(), self._lm.autocast():
-                for chunk, part in self._chunks(prompts, samples):
-                    completions = self._draw([prompts[i] for i in chunk], part, decoding, seed, round_name)
-                    for row, completion in enumerate(completions):
-                        out[chunk[row // len(part)]].append(completion)
-        finally:
-            if training:
-                self._lm.model.train()
+        with self._lm.inference():
+            for chunk, part in self._chunks(prompts, samples):
+                completions = self._draw([prompts[i] for i in chunk], part, decoding, seed, round_name)
+                for row, completion in enumerate(completions):
+                    out[chunk[row // len(part)]].append(completion)
         return out
 
     def _check(self, prompt: Prompt, decoding: Decoding) -> None:

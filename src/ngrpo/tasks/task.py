@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import PurePath
 from typing import ClassVar, Literal
 
 from ngrpo.settings import Settings
@@ -29,8 +30,10 @@ class Task(Settings):
 
     @property
     def slug(self) -> str:
-        """The task's name as a file name: letters, digits, dot, dash and underscore only."""
-        kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in self.name)
+        """The task's name as a file name, `aime2025` or a file's own name; letters, digits, `.`, `-` and `_` only."""
+        kind, _, path = self.name.partition(":")
+        name = PurePath(path).stem if kind == "file" else kind
+        kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
         return kept.strip("._")[:100] or "task"
 
     def problems(self, split: Split) -> Sequence[Problem]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ngrpo.config import SamplingSettings
-from ngrpo.errors import ConfigError, DataError
+from ngrpo.errors import DataError
 from ngrpo.filters import kept_groups
 from ngrpo.methods import Method
 from ngrpo.sampling import Decoding, Prompt, Sampler
@@ -172,14 +172,3 @@ def group_advantages(groups: Sequence[Group], method: Method, max_completion_tok
     rewards, valid = rewards_of(groups)
     num_tokens = torch.tensor([[len(r.completion.tokens) for r in group.rollouts] for group in groups])
     return method.advantages(method.shaped_rewards(rewards, num_tokens, max_completion_tokens), valid)
-
-
-def check_enough_problems(problems: int, settings: SamplingSettings, task_name: str) -> None:
-    """Raises ConfigError when a step wants more problems than the task has, DataError when it has none."""
-    if problems == 0:
-        raise DataError(f"task '{task_name}' has no training problems")
-    if problems < settings.problems_per_step:
-        raise ConfigError(
-            f"[sampling] problems_per_step is {settings.problems_per_step}, but task '{task_name}' has only "
-            f"{problems} training problems: a step uses each at most once"
-        )

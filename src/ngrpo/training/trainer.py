@@ -26,7 +26,6 @@ from ngrpo.training.checkpoint import TrainerState, load_optimizer, load_policy,
 from ngrpo.training.collect import (
     Collected,
     PromptSource,
-    check_enough_problems,
     collect_groups,
     group_advantages,
     rewards_of,
@@ -55,7 +54,7 @@ class Trainer:
         folder = checkpoint[1] if checkpoint else None
         self.state = load_state(folder) if folder else TrainerState()
         # Problems before the model: a missing file or too few of them is then reported in a moment.
-        check_enough_problems(len(config.task.problems("train")), config.sampling, config.task.name)
+        config.check_enough_problems()
         self.policy = load_policy(config.model, folder)
         self.source = PromptSource(
             config.task,
