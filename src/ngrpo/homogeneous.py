@@ -73,11 +73,11 @@ def sova_advantages(
     correct = graded & (values >= best)
     all_wrong = ~correct.any(dim=1, keepdim=True)
     all_correct = (correct == graded).all(dim=1, keepdim=True) & ~all_wrong
-    anchor = torch.where(all_wrong, best, best * SOVA_LOWER_ANCHOR)
-    weight = all_wrong * negative_weight + all_correct * positive_weight
+    anchor = best * torch.where(all_wrong, 1.0, SOVA_LOWER_ANCHOR).double()
+    weights = all_wrong * negative_weight + all_correct * positive_weight
     plain = _z_scores(_centred(values, graded), "sample", eps)
     virtual = _z_scores(_centred(values, graded, (all_wrong | all_correct).double(), anchor), "sample", eps)
-    return _like(rewards, torch.where(weight > 0, (1 - weight) * plain + weight * virtual, plain))
+    return _like(rewards, torch.where(weights > 0, (1 - weights) * plain + weights * virtual, plain))
 
 
 def avspo_advantages(

@@ -283,7 +283,7 @@ def _checked_tokens(
     clip_low: float,
     clip_high: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the mask, the advantages and the log ratios of a policy loss, [B, T]; the latter two 0 outside the mask."""
+    """Returns the mask, the advantages and the log ratios, all [B, T]; the latter two are 0 outside the mask."""
     _check_shapes(logprobs=logprobs, old_logprobs=old_logprobs, completion_mask=completion_mask)
     _check_not_negative("clip_low", clip_low)
     _check_not_negative("clip_high", clip_high)

@@ -256,7 +256,7 @@ def pkpo_advantages(rewards: Tensor, *, k: int = 4, valid: Tensor | None = None)
 
 def _subset_share(part: Tensor, whole: Tensor, size: int) -> Tensor:
     """Returns C(part, size) / C(whole, size) in float64; 0 where `part` is smaller than `size`."""
-    share = torch.ones(torch.broadcast_shapes(part.shape, whole.shape), dtype=torch.float64)
+    share = torch.ones_like(part)
     for taken in range(size):
         share = share * (part - taken).clamp(min=0) / (whole - taken).clamp(min=1)
     return share

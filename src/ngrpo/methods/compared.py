@@ -1,8 +1,4 @@
-"""Methods: each is one class whose defaults are its published settings and whose `advantages` is one pure function.
-
-Naming a method in a config is naming its paper: `[method] name = "ngrpo"` and nothing else reproduces the reference
-script. Every field may be set, and what is set is visible in the config. A new method is one function in
-`ngrpo.advantages`, one class here and one line in `METHODS`.
+"""The methods of the paper's comparison, their common relatives and a control.
 
 The defaults are those of the scripts published with NGRPO (github.com/nangongrui-ngr/NGRPO), which run all methods of
 its comparison on one code base; where a paper and that script part, the class says so. An entropy bonus of 0.001 is
@@ -11,70 +7,21 @@ the default of that code base and was active in all of its runs.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from ngrpo.errors import ConfigError
-from ngrpo.settings import Settings
+from ngrpo.methods.method import Deviation, Filter, Method
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Filter = Literal["none", "all", "all_correct", "all_incorrect"]
-Deviation = Literal["sample", "population"]
-
-
-class Method(Settings):
-    """What every method has: its advantages, and how the loss treats them."""
-
-    paper: ClassVar[str]
-    """Where the method was published."""
-
-    name: str
-    """Name of the method."""
-    clip_low: float = Field(0.2, ge=0.0, le=1.0)
-    """The ratio's lower bound is 1 - clip_low; it binds only where the advantage is negative."""
-    clip_high: float = Field(0.2, ge=0.0)
-    """The ratio's upper bound is 1 + clip_high; it binds only where the advantage is positive."""
-    aggregate: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
-    """How the losses of tokens become one number: mean over the tokens of the update, mean over its sequences of each
-    one's token mean, or the sum over sequences x max_completion_tokens."""
-    kl_coefficient: float = Field(0.0, ge=0.0)
-    """Weight of the KL term to the starting model in the loss; 0 loads no reference model."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """Estimator of that KL."""
-    entropy_bonus: float = 0.001
-    """Weight of the mean token entropy that is subtracted from the loss; 0 computes none."""
-    filter: Filter = "none"
-    """Groups that do not enter the batch: none, all (all-wrong and all-correct), all_correct or all_incorrect."""
-    refill: bool = True
-    """Sample further problems in place of filtered groups; false just drops them."""
-    max_refill_factor: float = Field(8.0, ge=1.0)
-    """A step samples at most this many times problems_per_step problems."""
-    max_reward: float = 1.0
-    """Reward of a correct completion; a group is all-wrong when no reward reaches it."""
-
-    @abstractmethod
-    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Returns the advantages [P, G] of rewards [P, G]; `valid` [P, G] marks the graded completions."""
-
-    def shaped_rewards(self, rewards: Tensor, num_tokens: Tensor, max_completion_tokens: int) -> Tensor:  # noqa: ARG002
-        """Returns the rewards [P, G] from which advantages are made; only DAPO changes them, by length."""
-        return rewards
-
-    @property
-    def trains_on_zero_advantage(self) -> bool:
-        """True when a rollout without advantage still carries gradient, through KL or the entropy bonus."""
-        return self.kl_coefficient > 0.0 or self.entropy_bonus != 0.0
 
 
 class GRPO(Method):
     """Group z-score, with a KL penalty in the loss; homogeneous groups get zero."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.03300"
+    relative: ClassVar[bool] = True
 
     name: Literal["grpo"] = "grpo"
     kl_coefficient: float = Field(0.001, ge=0.0)
@@ -92,6 +39,7 @@ class DrGRPO(Method):
     """Group mean without the deviation, and a constant in place of sequence lengths; no KL, no entropy bonus."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2503.20783"
+    relative: ClassVar[bool] = True
 
     name: Literal["dr_grpo"] = "dr_grpo"
     aggregate: Literal["token_mean", "sequence_mean", "constant"] = "constant"
@@ -108,6 +56,7 @@ class RLOO(Method):
     """Leave-one-out baseline: each reward minus the mean of the others."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.14740"
+    relative: ClassVar[bool] = True
 
     name: Literal["rloo"] = "rloo"
     entropy_bonus: float = 0.0
@@ -123,6 +72,7 @@ class DAPO(Method):
     """GRPO's z-score with the upper clip raised, homogeneous groups replaced, and a penalty on overlong completions."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2503.14476"
+    relative: ClassVar[bool] = True
 
     name: Literal["dapo"] = "dapo"
     clip_high: float = Field(0.28, ge=0.0)
@@ -237,36 +187,3 @@ class NGRPO(Method):
             calibrate=self.calibrate,
             valid=valid,
         )
-
-
-METHODS: Mapping[str, type[Method]] = {
-    "grpo": GRPO,
-    "dr_grpo": DrGRPO,
-    "rloo": RLOO,
-    "dapo": DAPO,
-    "psr": PSR,
-    "nsr": NSR,
-    "psr_nsr": PSRNSR,
-    "constant": Constant,
-    "ngrpo": NGRPO,
-}
-
-
-def load_method(table: Mapping[str, Any], *, where: str = "") -> Method:
-    """Returns the method of a `[method]` table.
-
-    Args:
-        table: the settings, `name` among them (default "ngrpo").
-        where: what an error message puts before the key.
-
-    Raises:
-        ConfigError: for an unknown method or a wrong setting.
-
-    Example:
-        >>> load_method({"name": "ngrpo", "num_virtual": 2}).clip_low
-        0.16
-    """
-    name = table.get("name", "ngrpo")
-    if name not in METHODS:
-        raise ConfigError(f"{where}unknown method {name!r}; allowed: {', '.join(METHODS)}")
-    return METHODS[name].parse({**table, "name": name}, where=where)

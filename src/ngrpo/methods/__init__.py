@@ -1,0 +1,85 @@
+"""Methods: each is one class whose defaults are its published settings and whose `advantages` is one pure function.
+
+Naming a method in a config is naming its paper: `[method] name = "ngrpo"` and nothing else reproduces the reference
+script. Every field may be set, and what is set is visible in the config. A new method is one function like those of
+`ngrpo.advantages`, one class and one line in `METHODS`; examples/custom_method.py does it from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ngrpo.errors import ConfigError
+from ngrpo.methods.compared import DAPO, GRPO, NGRPO, NSR, PSR, PSRNSR, RLOO, Constant, DrGRPO
+from ngrpo.methods.method import Deviation, Filter, Method
+from ngrpo.methods.rivals import CISPO, GSPO, PKPO, RLZVP, SOVA, AsymRE, CoRPO, MaxRL, PassAtK, ReinforceRej
+
+__all__ = [
+    "CISPO",
+    "DAPO",
+    "GRPO",
+    "GSPO",
+    "METHODS",
+    "NGRPO",
+    "NSR",
+    "PKPO",
+    "PSR",
+    "PSRNSR",
+    "RLOO",
+    "RLZVP",
+    "SOVA",
+    "AsymRE",
+    "CoRPO",
+    "Constant",
+    "Deviation",
+    "DrGRPO",
+    "Filter",
+    "MaxRL",
+    "Method",
+    "PassAtK",
+    "ReinforceRej",
+    "load_method",
+]
+
+METHODS: dict[str, type[Method]] = {
+    "grpo": GRPO,
+    "dr_grpo": DrGRPO,
+    "rloo": RLOO,
+    "dapo": DAPO,
+    "psr": PSR,
+    "nsr": NSR,
+    "psr_nsr": PSRNSR,
+    "constant": Constant,
+    "ngrpo": NGRPO,
+    "corpo": CoRPO,
+    "maxrl": MaxRL,
+    "asymre": AsymRE,
+    "reinforce_rej": ReinforceRej,
+    "pass_at_k": PassAtK,
+    "pkpo": PKPO,
+    "sova": SOVA,
+    "gspo": GSPO,
+    "cispo": CISPO,
+}
+"""Every method that a config can name. RLZVP is not among them: the trainer makes no token advantages yet."""
+
+
+def load_method(table: Mapping[str, Any], *, where: str = "") -> Method:
+    """Returns the method of a `[method]` table.
+
+    Args:
+        table: the settings, `name` among them (default "ngrpo").
+        where: what an error message puts before the key.
+
+    Raises:
+        ConfigError: for an unknown method or a wrong setting.
+
+    Example:
+        >>> load_method({"name": "ngrpo", "num_virtual": 2}).clip_low
+        0.16
+    """
+    name = table.get("name", "ngrpo")
+    if name not in METHODS:
+        raise ConfigError(f"{where}unknown method {name!r}; allowed: {', '.join(METHODS)}")
+    return METHODS[name].parse({**table, "name": name}, where=where)

@@ -1,0 +1,110 @@
+"""`Method`: the settings that every method has, and what the trainer asks of one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from ngrpo.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ngrpo.losses import PolicyLoss
+
+Filter = Literal["none", "all", "all_correct", "all_incorrect"]
+Deviation = Literal["sample", "population"]
+
+
+class Method(Settings):
+    """What every method has: its advantages, and how the loss treats them."""
+
+    paper: ClassVar[str]
+    """Where the method was published."""
+    relative: ClassVar[bool] = False
+    """True when completions are only compared with others of their group: one alone teaches nothing."""
+    needs_entropies: ClassVar[bool] = False
+    """True when the advantages depend on token entropies: then they are `token_advantages`."""
+
+    name: str
+    """Name of the method."""
+    loss: Literal["clipped", "gspo", "cispo"] = "clipped"
+    """What is clipped: each token's ratio (PPO), the whole completion's (GSPO), or the weight of REINFORCE (CISPO)."""
+    clip_low: float = Field(0.2, ge=0.0, le=1.0)
+    """The ratio's lower bound is 1 - clip_low; it binds only where the advantage is negative (cispo: anywhere)."""
+    clip_high: float = Field(0.2, ge=0.0)
+    """The ratio's upper bound is 1 + clip_high; it binds only where the advantage is positive (cispo: anywhere)."""
+    aggregate: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
+    """How the losses of tokens become one number: mean over the tokens of the update, mean over its sequences of each
+    one's token mean, or the sum over sequences x max_completion_tokens."""
+    kl_coefficient: float = Field(0.0, ge=0.0)
+    """Weight of the KL term to the starting model in the loss; 0 loads no reference model."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """Estimator of that KL."""
+    entropy_bonus: float = 0.001
+    """Weight of the mean token entropy that is subtracted from the loss; 0 computes none."""
+    filter: Filter = "none"
+    """Groups that do not enter the batch: none, all (all-wrong and all-correct), all_correct or all_incorrect."""
+    refill: bool = True
+    """Sample further problems in place of filtered groups; false just drops them."""
+    max_refill_factor: float = Field(8.0, ge=1.0)
+    """A step samples at most this many times problems_per_step problems."""
+    max_reward: float = 1.0
+    """Reward of a correct completion; a group is all-wrong when no reward reaches it."""
+
+    @abstractmethod
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns the advantages [P, G] of rewards [P, G]; `valid` [P, G] marks the graded completions."""
+
+    def token_advantages(
+        self, rewards: Tensor, entropies: Tensor, completion_mask: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
+        """Returns the advantages [P, G, T] of tokens: those of their completions, but for a method that needs entropies.
+
+        Args:
+            rewards: [P, G].
+            entropies: [P, G, T] of the policy that drew the completions, in nats.
+            completion_mask: [P, G, T], nonzero on tokens that the model wrote; others get 0.
+            valid: [P, G] marks the graded completions.
+        """
+        return self.advantages(rewards, valid)[..., None] * (completion_mask != 0)
+
+    def policy_loss(
+        self,
+        logprobs: Tensor,
+        old_logprobs: Tensor,
+        advantages: Tensor,
+        completion_mask: Tensor,
+        *,
+        denominator: float | None = None,
+    ) -> PolicyLoss:
+        """Returns the policy loss under this method's `loss`, clip and `aggregate`; all tensors as in `ngrpo.losses`."""
+        from ngrpo.losses import clipped_policy_loss
+        from ngrpo.sequence_losses import cispo_policy_loss, gspo_policy_loss
+
+        function = {"clipped": clipped_policy_loss, "gspo": gspo_policy_loss, "cispo": cispo_policy_loss}[self.loss]
+        return function(
+            logprobs,
+            old_logprobs,
+            advantages,
+            completion_mask,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            aggregate=self.aggregate,
+            denominator=denominator,
+        )
+
+    def least_group_size(self) -> int:
+        """Returns the smallest group in which a completion can get a gradient."""
+        return 2 if self.relative else 1
+
+    def shaped_rewards(self, rewards: Tensor, num_tokens: Tensor, max_completion_tokens: int) -> Tensor:  # noqa: ARG002
+        """Returns the rewards [P, G] from which advantages are made; only DAPO changes them, by length."""
+        return rewards
+
+    @property
+    def trains_on_zero_advantage(self) -> bool:
+        """True when a rollout without advantage still carries gradient, through KL or the entropy bonus."""
+        return self.kl_coefficient > 0.0 or self.entropy_bonus != 0.0
