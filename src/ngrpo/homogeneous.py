@@ -260,8 +260,8 @@ def rl_zvp_advantages(
     mask = (completion_mask != 0) & graded.to(device)[..., None]
     kept = torch.where(mask, entropies.detach().to(dtype), 0.0)
     peak = kept.amax(dim=-1, keepdim=True) if kept.shape[-1] else kept
-    shaped = alpha * torch.where(correct.to(device)[..., None], kept, kept - peak)
     limits = torch.finfo(dtype)
+    shaped = min(alpha, limits.max) * torch.where(correct.to(device)[..., None], kept, kept - peak)
     advantages = torch.where(equal.to(device)[..., None], shaped.clamp(limits.min, limits.max), base)
     return torch.where(mask, advantages, 0.0)
 

@@ -171,8 +171,8 @@ def pass_at_k_advantages(
 
     A group where every subset has a correct completion (W < k) teaches nothing, nor does an all-wrong one:
     both get exactly 0. With k = 1 this is `grpo_advantages` with the population deviation. A partial reward
-    counts as wrong. Fewer than k valid completions say nothing of Pass@k: their group gets 0. Checked against
-    the authors' code; the default k was not.
+    counts as wrong. Where there are k valid completions or fewer there are no two subsets to compare: 0 for
+    all. Checked against the authors' code and brute force; the default k was not.
 
     Args:
         rewards: [P, G].

@@ -137,8 +137,11 @@ def test_loss_and_gradient_are_those_of_the_slow_oracle(
     assert_same(ours, flat(updater), 1e-5)
 
 
+OTHER_LOSSES: list[dict[str, Any]] = [{"name": "ngrpo", "loss": "gspo"}, {"name": "ngrpo", "loss": "cispo"}]
+
+
 @pytest.mark.parametrize("aggregate", AGGREGATES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *OTHER_LOSSES])
 def test_the_gradient_of_many_micro_batches_is_that_of_one(
     updater_of: Any, random_rows: list[Row], method: dict[str, Any], aggregate: str
 ) -> None:
@@ -146,6 +149,12 @@ def test_the_gradient_of_many_micro_batches_is_that_of_one(
     for budget in (16, 40, 100):
         parts = updater_of({**method, "aggregate": aggregate}, tokens_per_micro_batch=budget)
         assert_same(gradient(parts, random_rows), whole, 1e-6)
+
+
+def test_each_loss_is_the_methods_own(updater_of: Any, random_rows: list[Row]) -> None:
+    clipped, *others = (gradient(updater_of(table), random_rows) for table in ({"name": "ngrpo"}, *OTHER_LOSSES))
+    for other in others:
+        assert float(torch.nn.functional.cosine_similarity(clipped, other, dim=0)) < 0.99
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)

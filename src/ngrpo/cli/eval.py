@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def eval_(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="builtin:countdown-base, a model, checkpoint or run folder, or a hub id.")
+        str,
+        typer.Argument(metavar="MODEL", help="builtin:countdown-base, a model, checkpoint or run folder, or a hub id."),
     ],
     task: Annotated[
         str, typer.Option("--task", help="countdown, math, math500, amc23, aime2025 (or NAME:FILE), file:PATH.")

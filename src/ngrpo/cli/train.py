@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML config, or the config.json of a run to repeat.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A TOML config, or the config.json of a run to repeat.")
+    ],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override a setting; repeatable.")
     ] = None,

@@ -51,7 +51,6 @@ METHODS: dict[str, type[Method]] = {
     "nsr": NSR,
     "psr_nsr": PSRNSR,
     "constant": Constant,
-    "ngrpo": NGRPO,
     "corpo": CoRPO,
     "maxrl": MaxRL,
     "asymre": AsymRE,
@@ -61,6 +60,7 @@ METHODS: dict[str, type[Method]] = {
     "sova": SOVA,
     "gspo": GSPO,
     "cispo": CISPO,
+    "ngrpo": NGRPO,
 }
 """Every method that a config can name. RLZVP is not among them: the trainer makes no token advantages yet."""
 

@@ -59,9 +59,13 @@ class Method(Settings):
         """Returns the advantages [P, G] of rewards [P, G]; `valid` [P, G] marks the graded completions."""
 
     def token_advantages(
-        self, rewards: Tensor, entropies: Tensor, completion_mask: Tensor, valid: Tensor | None = None
+        self,
+        rewards: Tensor,
+        entropies: Tensor,  # noqa: ARG002
+        completion_mask: Tensor,
+        valid: Tensor | None = None,
     ) -> Tensor:
-        """Returns the advantages [P, G, T] of tokens: those of their completions, but for a method that needs entropies.
+        """Returns the advantages [P, G, T] of tokens: those of their completions, unless a method needs entropies.
 
         Args:
             rewards: [P, G].
@@ -80,7 +84,7 @@ class Method(Settings):
         *,
         denominator: float | None = None,
     ) -> PolicyLoss:
-        """Returns the policy loss under this method's `loss`, clip and `aggregate`; all tensors as in `ngrpo.losses`."""
+        """Returns the policy loss under this method's `loss`, clip and `aggregate`; tensors as in `ngrpo.losses`."""
         from ngrpo.losses import clipped_policy_loss
         from ngrpo.sequence_losses import cispo_policy_loss, gspo_policy_loss
 

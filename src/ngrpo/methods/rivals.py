@@ -92,7 +92,7 @@ class PassAtK(Method):
     name: Literal["pass_at_k"] = "pass_at_k"
     entropy_bonus: float = 0.0
     k: int = Field(4, ge=1)
-    """Size of the subsets; groups with fewer valid completions get zero."""
+    """Size of the subsets; groups with no more valid completions than that get zero."""
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns the closed form over all subsets of k completions."""
@@ -101,8 +101,8 @@ class PassAtK(Method):
         return pass_at_k_advantages(rewards, k=self.k, max_reward=self.max_reward, valid=valid)
 
     def least_group_size(self) -> int:
-        """Returns k, and at least 2."""
-        return max(2, self.k)
+        """Returns k + 1: where all completions make one subset, there is nothing to compare it with."""
+        return self.k + 1
 
 
 class PKPO(Method):
@@ -129,7 +129,7 @@ class PKPO(Method):
 class SOVA(Method):
     """GRPO, with a share of the z-scores that one virtual reward would give in homogeneous groups, both signs."""
 
-    paper: ClassVar[str] = "https://github.com/just-a-go/SOVA-TW-GRPO (code; no paper yet)"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2505.24718 (TW-GRPO, which it extends; SOVA itself is code so far)"
 
     name: Literal["sova"] = "sova"
     entropy_bonus: float = 0.0

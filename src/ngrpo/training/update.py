@@ -13,7 +13,7 @@ from torch import Tensor
 from ngrpo.config import OptimizerSettings
 from ngrpo.errors import TrainingError
 from ngrpo.logprobs import TokenLogprobs, chunked_logprobs
-from ngrpo.losses import aggregate_tokens, clipped_policy_loss, kl_divergence
+from ngrpo.losses import aggregate_tokens, kl_divergence
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.training.batch import MicroBatch, Row, micro_batches
@@ -178,15 +178,8 @@ class PolicyUpdater:
     def _loss(self, batch: MicroBatch, denominator: float, sums: UpdateSums) -> Tensor:
         method, mask = self.method, batch.completion_mask
         scored = self._score(self.policy, batch, entropy=method.entropy_bonus != 0.0)
-        policy_loss = clipped_policy_loss(
-            scored.logprobs,
-            batch.old_logprobs,
-            batch.advantages,
-            mask,
-            clip_low=method.clip_low,
-            clip_high=method.clip_high,
-            aggregate=method.aggregate,
-            denominator=denominator,
+        policy_loss = method.policy_loss(
+            scored.logprobs, batch.old_logprobs, batch.advantages, mask, denominator=denominator
         )
         loss = policy_loss.loss
         tokens = mask.sum()
