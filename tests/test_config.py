@@ -195,6 +195,7 @@ def test_settings_at_the_edge_that_work_together_are_taken(tmp_path: Path, text:
         ("method.refill=false", "method", "refill", False),
         ('run.trackers=["wandb"]', "run", "trackers", ["wandb"]),
         ("task.path=/a/b c.jsonl", "task", "path", "/a/b c.jsonl"),
+        ("run.name=3\nsteps=9", "run", "name", "3\nsteps=9"),
     ],
 )
 def test_an_override_is_read_as_toml_or_as_plain_text(override: str, table: str, key: str, value: Any) -> None:
@@ -259,3 +260,20 @@ def test_the_config_loads_no_torch_and_no_transformers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_override_makes_a_table_that_a_runs_config_leaves_out(tmp_path: Path) -> None:
+    saved = written(tmp_path, json.dumps(load_config(written(tmp_path, BASE)).to_json()), "config.json")
+    config = load_config(saved, ["model.lora.rank=4"])
+    assert config.model.lora is not None
+    assert config.model.lora.rank == 4
+
+
+def test_an_unknown_task_to_evaluate_on_names_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, BASE + '[evaluation]\ntasks = ["amc24"]')
+    assert message(path).startswith(f"{path}: [evaluation] tasks: unknown task 'amc24'; allowed: ")
+
+
+def test_grpos_estimator_under_ngrpos_name_needs_two_completions_as_well(tmp_path: Path) -> None:
+    path = written(tmp_path, BASE + "[sampling]\ngroup_size = 1\n[method]\nnum_virtual = 0")
+    assert "group_size is 1, but ngrpo compares the completions of a group: at least 2" in message(path)

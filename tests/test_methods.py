@@ -178,9 +178,10 @@ def test_every_method_names_its_paper(name: str) -> None:
     assert METHODS[name].__doc__
 
 
-def test_an_unknown_method_names_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"^f: unknown method 'ngrp'; allowed: grpo, .*ngrpo"):
-        load_method({"name": "ngrp"}, where="f: ")
+@pytest.mark.parametrize("name", ["ngrp", 3, None, ["ngrpo"], {"a": 1}])
+def test_an_unknown_method_names_those_that_are(name: object) -> None:
+    with pytest.raises(ConfigError, match=r"^f: unknown method .*; allowed: grpo, .*ngrpo"):
+        load_method({"name": name}, where="f: ")
 
 
 def test_a_setting_of_another_method_is_refused() -> None:

@@ -165,14 +165,21 @@ class Config(Settings):
     evaluation: EvaluationSettings
     run: RunSettings
 
-    def evaluation_tasks(self) -> list[Task]:
-        """Returns the tasks to evaluate on: those named, else the training task."""
+    def evaluation_tasks(self, *, where: str = "") -> list[Task]:
+        """Returns the tasks to evaluate on: those named, else the training task.
+
+        Args:
+            where: what an error message begins with, such as the file's name.
+
+        Raises:
+            ConfigError: for a name that is no task.
+        """
         if not self.evaluation.tasks:
             return [self.task]
-        return [load_task({"name": spec}, where="[evaluation] tasks: ") for spec in self.evaluation.tasks]
+        return [load_task({"name": spec}, where=f"{where}[evaluation] tasks: ") for spec in self.evaluation.tasks]
 
     def check_enough_problems(self) -> None:
-        """Raises DataError when the task has no training problems, ConfigError when a step wants more than there are."""
+        """Raises DataError for a task without training problems, ConfigError when a step wants more than there are."""
         available = len(self.task.problems("train"))
         if available == 0:
             raise DataError(f"task '{self.task.name}' has no training problems")
@@ -244,9 +251,10 @@ def config_of(tables: Mapping[str, Any], *, where: str = "") -> Config:
 def _check_together(config: Config, where: str) -> None:
     """Raises ConfigError where settings that are each valid do not work together."""
     method, sampling, optimizer = config.method, config.sampling, config.optimizer
-    if sampling.group_size == 1 and method.name in {"grpo", "dr_grpo", "rloo", "dapo"}:
+    if sampling.group_size < method.least_group_size():
         raise ConfigError(
-            f"{where}[sampling] group_size is 1, but {method.name} compares the completions of a group: at least 2"
+            f"{where}[sampling] group_size is {sampling.group_size}, but {method.name} compares the completions of a "
+            f"group: at least {method.least_group_size()}"
         )
     if method.max_reward < config.task.max_reward:
         raise ConfigError(
@@ -273,7 +281,7 @@ def _check_together(config: Config, where: str) -> None:
             f"{where}[method] overlong_buffer_tokens is {method.overlong_buffer_tokens}, but completions have at most "
             f"{sampling.max_completion_tokens} tokens: give a smaller buffer, or 0 for no overlong penalty"
         )
-    slugs = [task.slug for task in config.evaluation_tasks()]
+    slugs = [task.slug for task in config.evaluation_tasks(where=where)]
     if len(set(slugs)) < len(slugs):
         raise ConfigError(f"{where}[evaluation] tasks must differ from each other, got {', '.join(slugs)}")
 
@@ -309,12 +317,16 @@ def apply_overrides(tables: dict[str, Any], overrides: Sequence[str]) -> None:
         if not separator or len(parts) < 2 or not all(parts):
             raise ConfigError(f"--set takes TABLE.KEY=VALUE, got '{override}'")
         try:
-            value: Any = tomllib.loads(f"value = {text}")["value"]
+            parsed = tomllib.loads(f"value = {text}")
         except tomllib.TOMLDecodeError:
-            value = text.strip()  # a bare word such as `grpo` needs no quotes on a command line
+            parsed = {}
+        # A bare word such as `grpo` needs no quotes on a command line; a text of several lines is no TOML value.
+        value: Any = parsed["value"] if parsed.keys() == {"value"} else text.strip()
         table = tables
         for part in parts[:-1]:
-            table = table.setdefault(part, {})
+            if table.get(part) is None:  # absent, or null in a run's config.json
+                table[part] = {}
+            table = table[part]
             if not isinstance(table, dict):
                 raise ConfigError(f"--set {override}: '{part}' is not a table")
         table[parts[-1]] = value

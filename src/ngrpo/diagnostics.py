@@ -117,6 +117,45 @@ def nonzero_advantage_share(advantages: Tensor, valid: Tensor | None = None) -> 
     return _mean(_valid_advantages(advantages, valid) != 0)
 
 
+def expected_gradient_weight(correct: Tensor, wrong: Tensor, success_rates: Tensor) -> Tensor:
+    """Returns f(p), what the expected gradient of a problem with success rate p is, in units of the gradient of p.
+
+        f(p) = E[A+(K + 1) - A-(K)],    K ~ Binomial(G - 1, p)
+
+    K counts the correct ones among the *other* completions of a group of G with rewards 0 and 1. A completion
+    gets A+(K + 1) if it is correct too, else A-(K). On-policy and before any clip, the expectation of
+    A times the gradient of its logprob is f(p) times the gradient of p. So f is all that an estimator
+    changes to first order.
+
+    Args:
+        correct: [G], A+(K + 1): advantage of a correct completion of which K = 0 ... G - 1 others are correct.
+        wrong: [G], A-(K): that of a wrong one among K correct others.
+        success_rates: any shape, 0 to 1.
+
+    Returns:
+        f(p) in float64, of the shape of `success_rates`.
+
+    Raises:
+        ConfigError: for shapes that do not fit or a success rate outside 0 to 1.
+
+    Example:
+        >>> expected_gradient_weight(torch.tensor([0.75, 0.5]), torch.tensor([0.0, -0.25]), torch.tensor([0.0, 0.5, 1.0]))
+        tensor([0.7500, 0.7500, 0.7500], dtype=torch.float64)
+    """
+    if correct.ndim != 1 or correct.shape != wrong.shape or len(correct) == 0:
+        raise ConfigError(f"advantages have shapes {list(correct.shape)} and {list(wrong.shape)}; allowed is [G] twice")
+    rates = success_rates.double().cpu()
+    if not bool(((rates >= 0) & (rates <= 1)).all()):
+        raise ConfigError("a success rate lies outside 0 to 1")
+    others = torch.tensor(float(len(correct) - 1), dtype=torch.float64)
+    count = torch.arange(len(correct), dtype=torch.float64)
+    ways = torch.lgamma(others + 1) - torch.lgamma(count + 1) - torch.lgamma(others - count + 1)
+    rates = rates[..., None]
+    # xlogy(0, 0) is 0: so p = 0 and p = 1 need no case of their own.
+    chance = (ways + torch.xlogy(count, rates) + torch.special.xlog1py(others - count, -rates)).exp()
+    return (chance * (correct.double().cpu() - wrong.double().cpu())).sum(dim=-1)
+
+
 def group_metrics(
     rewards: Tensor, advantages: Tensor, *, max_reward: float = 1.0, valid: Tensor | None = None
 ) -> dict[str, float]:

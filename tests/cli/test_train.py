@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tests.cli.conftest import TINY
 
 CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"

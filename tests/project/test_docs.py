@@ -45,7 +45,13 @@ def test_every_metric_of_a_real_run_is_explained(tmp_path):
     from ngrpo.reports.run_dir import RunDir
     from tests.cli.conftest import TINY
 
-    settings = [*TINY[1::2], "run.steps=1", "evaluation.every=0", "method.kl_coefficient=0.1"]
+    settings = [
+        *TINY[1::2],
+        "run.steps=1",
+        "evaluation.every=0",
+        "method.kl_coefficient=0.1",
+        "method.entropy_bonus=0.01",
+    ]
     config = load_config(ROOT / "configs" / "countdown" / "ngrpo.toml", [*settings, "sampling.old_logprobs=recompute"])
     run = RunDir.create(tmp_path / "r", config.to_json(), seed=0)
     run_training(config, run, quiet=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ngrpo.errors import ConfigError, DataError
+from ngrpo.errors import ConfigError, DataError, GradingError
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
@@ -102,6 +102,8 @@ def _evaluate(config: Config, folder: Path, *, quiet: bool) -> dict[str, Any]:
         )
     summary = {**result.to_json(), "settings": asdict(plan)}
     write_json(folder / "summary.json", summary)
+    if not result.summary.pass_at_k:
+        raise GradingError(f"none of the {result.summary.samples} completions could be graded; they are in {folder}")
     if not quiet:
         from rich.console import Console
 

@@ -80,6 +80,6 @@ def load_method(table: Mapping[str, Any], *, where: str = "") -> Method:
         0.16
     """
     name = table.get("name", "ngrpo")
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise ConfigError(f"{where}unknown method {name!r}; allowed: {', '.join(METHODS)}")
     return METHODS[name].parse({**table, "name": name}, where=where)

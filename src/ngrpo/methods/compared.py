@@ -175,6 +175,10 @@ class NGRPO(Method):
     calibrate: Literal["all", "all_wrong"] = "all"
     """Virtual completions join every group, or only all-wrong ones."""
 
+    def least_group_size(self) -> int:
+        """Returns 1, for one completion is compared with the virtual one; 2 without any."""
+        return 1 if self.num_virtual > 0 else 2
+
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns (r - m') / (s' + 1e-6), with m' and s' over real and virtual rewards."""
         from ngrpo.advantages import ngrpo_advantages

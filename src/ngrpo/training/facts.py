@@ -11,7 +11,13 @@ from ngrpo.methods import Method
 
 def run_facts(config: Config) -> list[str]:
     """Returns what the method will do with each kind of group, and whether its clip can bind."""
-    return [clip_fact(config), *group_facts(config.method, config.sampling.group_size)]
+    facts = [clip_fact(config), *group_facts(config.method, config.sampling.group_size)]
+    best, virtual = config.task.max_reward, config.method.max_reward
+    if virtual > best:
+        facts.append(
+            f"max_reward {virtual:g} is above the task's best reward, {best:g}: every group counts as all-wrong"
+        )
+    return facts
 
 
 def clip_fact(config: Config) -> str:
