@@ -31,7 +31,17 @@ TORCH_FREE = (
     "ngrpo.tasks.files",
     "ngrpo.tasks.math",
 )
-MATHEMATICS = ("advantages", "gae", "losses", "filters", "logprobs", "diagnostics")
+MATHEMATICS = (
+    "advantages",
+    "diagnostics",
+    "filters",
+    "gae",
+    "homogeneous",
+    "logprobs",
+    "losses",
+    "rivals",
+    "sequence_losses",
+)
 MATHEMATICS_MAY_IMPORT = {"torch", "ngrpo.errors", *(f"ngrpo.{name}" for name in MATHEMATICS)}
 LONGEST_FUNCTION, LONGEST_FILE, MOST_PARAMETERS = 60, 365, 8
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py", "misc.py"}
