@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections.abc import Callable
 from dataclasses import astuple
 
 import pytest
 import torch
 
-from ngrpo.advantages import grpo_advantages, ngrpo_advantages
+from ngrpo.advantages import constant_advantages, grpo_advantages, ngrpo_advantages, w_reinforce_advantages
 from ngrpo.diagnostics import (
     AdvantageMass,
     GroupShares,
     advantage_mass,
     advantage_share_by_kind,
+    expected_gradient_weight,
     group_metrics,
     group_shares,
     nonzero_advantage_share,
@@ -94,3 +97,50 @@ def test_wrong_shapes_are_refused() -> None:
         group_metrics(torch.zeros(1, 2), torch.zeros(1, 3))
     with pytest.raises(ConfigError, match=r"torch\.bool"):
         advantage_mass(torch.zeros(1, 2), torch.ones(1, 3, dtype=torch.bool))
+
+
+def enumerated_weight(estimator: Callable[[torch.Tensor], torch.Tensor], size: int, p: float) -> float:
+    """The expectation over all 2^G groups of the mean of A times d log(probability of the completion) / dp."""
+    total = 0.0
+    for outcome in itertools.product((0.0, 1.0), repeat=size):
+        chance = math.prod(p if correct else 1 - p for correct in outcome)
+        advantages = estimator(torch.tensor([outcome], dtype=torch.float64))[0].tolist()
+        slopes = [1 / p if correct else -1 / (1 - p) for correct in outcome]
+        total += chance * sum(a * slope for a, slope in zip(advantages, slopes, strict=True)) / size
+    return total
+
+
+@pytest.mark.parametrize("estimator", [grpo_advantages, ngrpo_advantages, constant_advantages, w_reinforce_advantages])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_expected_gradient_weight_is_the_gradient_over_all_groups(
+    estimator: Callable[[torch.Tensor], torch.Tensor], size: int
+) -> None:
+    by_count = estimator(torch.ones(size + 1, size, dtype=torch.float64).tril(-1))
+    rates = torch.tensor([[0.01, 0.3], [0.5, 0.9]])
+    weights = expected_gradient_weight(by_count[1:, 0], by_count[:-1, -1], rates)
+    assert weights.dtype == torch.float64
+    expected = [[enumerated_weight(estimator, size, p) for p in row] for row in rates.tolist()]
+    torch.testing.assert_close(weights, torch.tensor(expected, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_expected_gradient_weight_at_the_ends_and_in_large_groups() -> None:
+    correct, wrong = torch.arange(1.0, 1025.0), -torch.arange(1024.0)
+    weights = expected_gradient_weight(correct, wrong, torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64))
+    # Linear in K: 1 + 2 K, whose mean is 1 + 2 * 1023 p.
+    torch.testing.assert_close(weights, torch.tensor([1, 512.5, 2047], dtype=torch.float64), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("correct", "wrong", "rate", "message"),
+    [
+        (torch.ones(2), torch.ones(3), 0.5, r"shapes \[2\] and \[3\]"),
+        (torch.ones(0), torch.ones(0), 0.5, r"shapes \[0\] and \[0\]"),
+        (torch.ones(2), torch.ones(2), 1.5, "a success rate lies outside 0 to 1"),
+        (torch.ones(2), torch.ones(2), math.nan, "a success rate lies outside 0 to 1"),
+    ],
+)
+def test_expected_gradient_weight_refuses(
+    correct: torch.Tensor, wrong: torch.Tensor, rate: float, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        expected_gradient_weight(correct, wrong, torch.tensor(rate))

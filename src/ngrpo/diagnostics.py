@@ -1,5 +1,6 @@
 """What happened in the groups of a step, in numbers: kinds of group, advantage mass, sources of the signal.
 
+And what is to be expected of a problem: the weight that an estimator gives its gradient, by its success rate.
 Shares lie between 0 and 1; a share of nothing (no group, no valid completion, no advantage) is 0, so that
 every number here can be written as JSON. The clip fractions by side are in `ngrpo.losses.PolicyLoss`.
 """
@@ -139,8 +140,9 @@ def expected_gradient_weight(correct: Tensor, wrong: Tensor, success_rates: Tens
         ConfigError: for shapes that do not fit or a success rate outside 0 to 1.
 
     Example:
-        >>> expected_gradient_weight(torch.tensor([0.75, 0.5]), torch.tensor([0.0, -0.25]), torch.tensor([0.0, 0.5, 1.0]))
-        tensor([0.7500, 0.7500, 0.7500], dtype=torch.float64)
+        >>> correct, wrong = torch.tensor([1.0, 0.5]), torch.tensor([-0.5, -0.25])
+        >>> expected_gradient_weight(correct, wrong, torch.tensor([0.0, 0.5, 1.0]))
+        tensor([1.5000, 1.1250, 0.7500], dtype=torch.float64)
     """
     if correct.ndim != 1 or correct.shape != wrong.shape or len(correct) == 0:
         raise ConfigError(f"advantages have shapes {list(correct.shape)} and {list(wrong.shape)}; allowed is [G] twice")
@@ -153,7 +155,8 @@ def expected_gradient_weight(correct: Tensor, wrong: Tensor, success_rates: Tens
     rates = rates[..., None]
     # xlogy(0, 0) is 0: so p = 0 and p = 1 need no case of their own.
     chance = (ways + torch.xlogy(count, rates) + torch.special.xlog1py(others - count, -rates)).exp()
-    return (chance * (correct.double().cpu() - wrong.double().cpu())).sum(dim=-1)
+    weights: Tensor = (chance * (correct.double().cpu() - wrong.double().cpu())).sum(dim=-1)
+    return weights
 
 
 def group_metrics(

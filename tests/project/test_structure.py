@@ -12,9 +12,23 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "ngrpo"
 FILES = sorted(SOURCE.rglob("*.py"))
-HEAVY = {"torch", "transformers", "sympy", "vllm", "trl", "verl", "ray", "math_verify", "datasets", "peft"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "sympy",
+    "vllm",
+    "trl",
+    "verl",
+    "ray",
+    "math_verify",
+    "datasets",
+    "peft",
+    "altair",
+    "vl_convert",
+}
 TORCH_FREE = (
     "ngrpo",
+    "ngrpo.cli.advantage_charts",
     "ngrpo.cli.main",
     "ngrpo.config",
     "ngrpo.evaluation.evaluate",
@@ -22,6 +36,8 @@ TORCH_FREE = (
     "ngrpo.files",
     "ngrpo.grading",
     "ngrpo.methods",
+    "ngrpo.reports.chart_files",
+    "ngrpo.reports.charts",
     "ngrpo.reports.observer",
     "ngrpo.reports.run_dir",
     "ngrpo.reports.trackers",
