@@ -15,7 +15,7 @@ import torch
 from ngrpo.advantages import grpo_advantages, ngrpo_advantages
 from ngrpo.config import load_config
 from ngrpo.filters import group_kinds
-from ngrpo.methods import METHODS, Method
+from ngrpo.methods import METHODS, GroupMethod
 from ngrpo.reports.observer import Observer
 from ngrpo.reports.run_dir import RunDir
 
@@ -29,7 +29,7 @@ def soft_advantages(rewards, *, weight=0.5, valid=None):
     return torch.where(all_wrong, calibrated, grpo_advantages(rewards, valid=valid))
 
 
-class Soft(Method):
+class Soft(GroupMethod):
     """What a config can set; everything that is not named here is as in any method."""
 
     paper: ClassVar[str] = "none"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ngrpo.errors import ConfigError
-from ngrpo.gae import gae_advantages
+from ngrpo.gae import explained_variance, gae_advantages, token_rewards
 
 
 def oracle(rewards: list[float], values: list[float], gamma: float, lam: float) -> list[float]:
@@ -106,3 +106,38 @@ def test_wrong_arguments_are_refused(
     with pytest.raises(ConfigError, match=message) as caught:
         gae_advantages(*(torch.zeros(shape) for shape in shapes), **settings_)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_the_outcome_stands_at_the_last_token_that_the_model_wrote() -> None:
+    old = torch.tensor([[-1.0, -2.0, float("nan")], [-1.0, float("nan"), -1.0], [0.0, 0.0, 0.0]])
+    ref = torch.tensor([[-2.0, -2.0, 0.0], [-1.5, float("inf"), -1.0], [0.0, 0.0, 0.0]])
+    mask = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 0, 0]])
+    rewards = token_rewards(torch.tensor([1.0, 2.0, 3.0]), old, ref, mask, kl_coefficient=0.1)
+    torch.testing.assert_close(rewards, torch.tensor([[-0.1, 1.0, 0.0], [-0.05, 0.0, 2.0], [0.0, 0.0, 0.0]]))
+    without = token_rewards(torch.tensor([1.0, 2.0, 3.0]), old, ref, mask, kl_coefficient=0.0)
+    assert without.tolist() == [[0, 1, 0], [0, 0, 2], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("coefficient", [-0.1, float("nan"), float("inf")])
+def test_a_kl_coefficient_out_of_range_is_refused(coefficient: float) -> None:
+    one = torch.ones(1, 1)
+    with pytest.raises(ConfigError, match="kl_coefficient is"):
+        token_rewards(torch.ones(1), one, one, one, kl_coefficient=coefficient)
+
+
+def test_token_rewards_of_shapes_that_do_not_fit_are_refused() -> None:
+    one = torch.ones(2, 1)
+    for arguments in ((torch.ones(1), one, one, one), (torch.ones(2), one, torch.ones(2, 2), one)):
+        with pytest.raises(ConfigError, match="have shapes"):
+            token_rewards(*arguments, kl_coefficient=0.1)
+
+
+def test_explained_variance_at_its_edges() -> None:
+    returns = torch.tensor([0.0, 1.0, 0.0, 1.0])
+    assert explained_variance(returns, returns) == 1.0
+    assert explained_variance(returns, torch.full((4,), 7.0)) == 0.0  # a constant explains nothing, whatever it is
+    assert explained_variance(returns, 1 - returns) == -3.0
+    assert explained_variance(torch.ones(4), returns) == 0.0
+    assert explained_variance(torch.empty(0), torch.empty(0)) == 0.0
+    with pytest.raises(ConfigError, match="have shapes"):
+        explained_variance(returns, returns[:2])

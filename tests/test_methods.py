@@ -27,6 +27,16 @@ COMMON: dict[str, Any] = {
 }
 
 PUBLISHED: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "critic": "separate",
+        "critic_lr": 1e-5,
+        "critic_warmup_steps": 0,
+        "value_clip": 0.5,
+        "value_coefficient": 1.0,
+        "gamma": 1.0,
+        "lam": 1.0,
+        "reward_kl_coefficient": 0.001,
+    },
     "grpo": {"kl_coefficient": 0.001, "std": "sample"},
     "dr_grpo": {"aggregate": "constant", "entropy_bonus": 0.0},
     "rloo": {"entropy_bonus": 0.0},
@@ -50,6 +60,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "pass_at_k": {"entropy_bonus": 0.0, "k": 4},
     "pkpo": {"entropy_bonus": 0.0, "k": 4},
     "sova": {"entropy_bonus": 0.0, "positive_weight": 0.0625, "negative_weight": 0.0},
+    "rl_zvp": {"clip_high": 0.28, "entropy_bonus": 0.0, "alpha": 0.1, "std": "sample"},
     "gspo": {
         "loss": "gspo",
         "clip_low": 3e-4,

@@ -1,4 +1,4 @@
-"""Token-level generalised advantage estimation (GAE), the estimator of PPO."""
+"""Token-level generalised advantage estimation (GAE), the estimator of PPO, and the rewards that it reads."""
 
 from __future__ import annotations
 
@@ -80,6 +80,79 @@ def gae_advantages(
     advantages = advantages.masked_fill(~mask, 0.0)
     returns = advantages + values
     return GAE(_whitened(advantages, mask) if whiten else advantages, returns)
+
+
+def token_rewards(
+    rewards: Tensor,
+    old_logprobs: Tensor,
+    ref_logprobs: Tensor,
+    completion_mask: Tensor,
+    *,
+    kl_coefficient: float,
+) -> Tensor:
+    """Returns PPO's reward of every completion token: a KL penalty at each, the completion's reward at the last.
+
+        r_t = -kl_coefficient (old_logprob_t - ref_logprob_t) + (reward where t is the last completion token)
+
+    The difference is the k1 estimate of the KL to the reference. A completion without tokens has no reward.
+
+    Args:
+        rewards: [B] of the completions.
+        old_logprobs: [B, T] of the policy that is about to be updated, in nats.
+        ref_logprobs: [B, T] of the reference model.
+        completion_mask: [B, T], nonzero on tokens that the model wrote; others get 0, whatever they hold.
+        kl_coefficient: at least 0; the reference settings have 0.001.
+
+    Returns:
+        [B, T] in the dtype of `old_logprobs`, without gradient.
+
+    Raises:
+        ConfigError: for shapes that do not fit or a coefficient out of range.
+
+    Example:
+        >>> old, ref, mask = torch.tensor([[-1.0, -1.0]]), torch.tensor([[-3.0, -1.0]]), torch.ones(1, 2)
+        >>> token_rewards(torch.tensor([1.0]), old, ref, mask, kl_coefficient=0.1)
+        tensor([[-0.2000,  1.0000]])
+
+    References:
+        RLHF's reward: https://arxiv.org/abs/2203.02155
+    """
+    shapes = [list(tensor.shape) for tensor in (old_logprobs, ref_logprobs, completion_mask)]
+    if old_logprobs.ndim != 2 or not shapes[0] == shapes[1] == shapes[2] or shapes[0][:1] != list(rewards.shape):
+        raise ConfigError(
+            f"rewards, old_logprobs, ref_logprobs and completion_mask have shapes {list(rewards.shape)}, {shapes[0]}, "
+            f"{shapes[1]} and {shapes[2]}; allowed are [B], and one shape [B, T] for the others"
+        )
+    if not (math.isfinite(kl_coefficient) and kl_coefficient >= 0):
+        raise ConfigError(f"kl_coefficient is {kl_coefficient}; allowed are finite numbers of at least 0")
+    mask = completion_mask.detach() != 0
+    penalty = kl_coefficient * (old_logprobs.detach() - ref_logprobs.detach())
+    last = mask & (mask.flip(1).cumsum(dim=1).flip(1) == 1)
+    outcome = torch.where(last, rewards.detach().to(penalty.dtype)[:, None], 0.0)
+    return outcome - penalty.masked_fill(~mask, 0.0)
+
+
+def explained_variance(returns: Tensor, values: Tensor) -> float:
+    """Returns the share of the returns' variance that the values predict, 1 - Var(R - V) / Var(R).
+
+    1 is perfect, 0 as good as any constant, below 0 worse. Where the returns do not vary it is 0.
+
+    Args:
+        returns: [N] of the completion tokens.
+        values: [N] of the critic.
+
+    Raises:
+        ConfigError: for different shapes.
+
+    Example:
+        >>> explained_variance(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 1.0]))
+        0.75
+    """
+    if returns.shape != values.shape:
+        raise ConfigError(f"returns and values have shapes {list(returns.shape)} and {list(values.shape)}")
+    returns, values = returns.detach().double(), values.detach().double()
+    variance = returns.var(unbiased=False).item() if returns.numel() else 0.0
+    return 1 - (returns - values).var(unbiased=False).item() / variance if variance > 0 else 0.0
 
 
 def _whitened(advantages: Tensor, mask: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ NEIGHBOURS = [
 COUNTDOWN: dict[str, dict[str, Any]] = {
     "ngrpo": {"entropy_bonus": 0.0},
     "grpo": {"kl_coefficient": 0.0, "entropy_bonus": 0.0},
+    "ppo": {"critic_lr": 3e-4, "reward_kl_coefficient": 0.0, "entropy_bonus": 0.0},
     "psr_nsr": {"entropy_bonus": 0.0},
     "dapo": {"entropy_bonus": 0.0, "overlong_buffer_tokens": 0},
     "dr_grpo": {"entropy_bonus": 0.0},

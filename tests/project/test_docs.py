@@ -26,7 +26,7 @@ def test_links_in_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("method", ["grpo", "psr_nsr", "dapo"])
+@pytest.mark.parametrize("method", ["ppo", "grpo", "psr_nsr", "dapo"])
 def test_paper_configs_differ_in_what_their_names_say(method):
     ours = load_config(ROOT / "configs" / "paper" / "ngrpo.toml").to_json()
     other = load_config(ROOT / "configs" / "paper" / f"{method}.toml").to_json()
@@ -40,24 +40,25 @@ def test_no_page_or_file_names_a_path_of_some_machine():
         assert not re.search(r"/(work|root|home)/", path.read_text(encoding="utf-8")), path
 
 
-def test_every_metric_of_a_real_run_is_explained(tmp_path):
+def metrics_of_a_run(folder, *settings):
     from ngrpo.cli.train import run_training
     from ngrpo.reports.run_dir import RunDir
     from tests.cli.conftest import TINY
 
-    settings = [
-        *TINY[1::2],
-        "run.steps=1",
-        "evaluation.every=0",
-        "method.kl_coefficient=0.1",
-        "method.entropy_bonus=0.01",
-    ]
-    config = load_config(ROOT / "configs" / "countdown" / "ngrpo.toml", [*settings, "sampling.old_logprobs=recompute"])
-    run = RunDir.create(tmp_path / "r", config.to_json(), seed=0)
+    always = [*TINY[1::2], "run.steps=1", "evaluation.every=0", "sampling.old_logprobs=recompute"]
+    config = load_config(ROOT / "configs" / "countdown" / "ngrpo.toml", [*always, *settings])
+    run = RunDir.create(folder, config.to_json(), seed=0)
     run_training(config, run, quiet=True)
+    return set(run.read_metrics()[0]) - {"step"}
+
+
+def test_every_metric_of_real_runs_is_explained(tmp_path):
+    group = metrics_of_a_run(tmp_path / "group", "method.kl_coefficient=0.1", "method.entropy_bonus=0.01")
+    ppo = metrics_of_a_run(tmp_path / "ppo", "method.name=ppo")
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    keys = set(run.read_metrics()[0]) - {"step"}
-    assert {"policy/ref_kl", "policy/sampler_gap", "group/all_wrong"} <= keys
-    assert {key for key in keys if f"`{key}`" not in page} == set()
+    assert {"policy/ref_kl", "policy/sampler_gap", "group/all_wrong"} <= group & ppo
+    assert {key for key in group | ppo if f"`{key}`" not in page} == set()
     explained = set(re.findall(r"^\| `([a-z]+/[a-z_]+)`", page, flags=re.MULTILINE))
-    assert explained <= keys, "the page explains a metric that does not exist"
+    assert explained <= group | ppo, "the page explains a metric that does not exist"
+    of_the_critic = {key for key in explained if key.startswith("critic/")}
+    assert ppo - group == of_the_critic, "optional metrics that are only PPO's are in its section"

@@ -220,7 +220,7 @@ def random_rows() -> list[Row]:
                 rng.integers(2, 60, size=int(rng.integers(1, 8))),
                 rng.integers(2, 60, size=length),
                 rng.normal(-4.0, 2.0, size=length).astype(np.float32),
-                0.0 if i % 3 == 0 else float(rng.normal()),
+                np.full(length, 0.0 if i % 3 == 0 else rng.normal(), dtype=np.float32),
             )
         )
     return rows

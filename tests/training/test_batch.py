@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ngrpo.training.batch import Row, micro_batches, pack, rows_of, split_into_updates
+from ngrpo.training.batch import Row, micro_batches, pack, rows_of, split_into_updates, values_of
 from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
 CPU = torch.device("cpu")
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 def row(prompt: list[int], completion: list[int], advantage: float = 1.0) -> Row:
     old = -np.arange(1, len(completion) + 1, dtype=np.float32)
-    return Row(np.array(prompt), np.array(completion), old, advantage)
+    return Row(np.array(prompt), np.array(completion), old, np.full(len(completion), advantage, dtype=np.float32))
 
 
 def test_packing_pads_to_the_right_and_points_at_the_token_before_each() -> None:
@@ -24,8 +24,8 @@ def test_packing_pads_to_the_right_and_points_at_the_token_before_each() -> None
     assert batch.positions[0, :2].tolist() == [2, 3]
     assert batch.positions[1].tolist() == [0, 1, 2]
     assert batch.completion_mask.tolist() == [[True, True, False], [True, True, True]]
-    assert batch.old_logprobs.tolist() == [[-1, -2, 0], [-1, -2, -3]]
-    assert batch.advantages.tolist() == [0.5, -2.0]
+    assert batch.per_token(r.old_logprobs for r in batch.rows).tolist() == [[-1, -2, 0], [-1, -2, -3]]
+    assert batch.per_token(r.advantages for r in batch.rows).tolist() == [[0.5, 0.5, 0], [-2, -2, -2]]
 
 
 def test_each_position_holds_the_token_before_the_one_it_predicts(random_rows: list[Row]) -> None:
@@ -46,9 +46,25 @@ def test_micro_batches_keep_to_the_budget_and_lose_no_row(random_rows: list[Row]
     for batch in batches:
         size = len(batch.input_ids) * (batch.input_ids.shape[1] + 1)
         assert size <= budget or len(batch.input_ids) == 1
-    advantages = [a for batch in batches for a in batch.advantages.tolist()]
-    np.testing.assert_allclose(sorted(advantages), sorted(r.advantage for r in random_rows), rtol=1e-6)
+    assert sorted(id(row) for batch in batches for row in batch.rows) == sorted(map(id, random_rows))
     assert len(batches) == 1 if budget == 10**6 else len(batches) > 1
+
+
+@pytest.mark.parametrize("budget", [1, 16, 10**6])
+def test_values_come_back_in_the_order_of_the_rows(random_rows: list[Row], budget: int) -> None:
+    found = values_of(random_rows, lambda batch: batch.tokens * 2, token_budget=budget, device=CPU)
+    for one, values in zip(random_rows, found, strict=True):
+        assert values.tolist() == (2 * one.completion).tolist()
+
+
+def test_predicting_states_spread_back_to_their_tokens(random_rows: list[Row]) -> None:
+    batch = pack(random_rows, CPU)
+    hidden = batch.input_ids[..., None].float()
+    back = batch.spread(batch.predicting(hidden).squeeze(-1))
+    for i, one in enumerate(random_rows):
+        before = np.concatenate([one.prompt, one.completion])[len(one.prompt) - 1 : -1]
+        assert back[i, : len(before)].tolist() == before.tolist()
+        assert not back[i, len(before) :].any()
 
 
 def test_no_rows_make_no_micro_batch() -> None:
@@ -102,6 +118,6 @@ def test_an_ungraded_completion_has_no_row() -> None:
         Rollout(problem, i, Completion("", np.array([i]), np.zeros(1, dtype=np.float32), "stop"), grade)
         for i, grade in enumerate(grades)
     )
-    rows = rows_of(Group(problem, np.array([9, 9]), rollouts), [3.0, 0.0, -1.0, -2.0])
-    assert [(int(r.completion[0]), r.advantage) for r in rows] == [(0, 3.0), (2, -1.0), (3, -2.0)]
+    rows = rows_of(Group(problem, np.array([9, 9]), rollouts))
+    assert [int(r.completion[0]) for r in rows] == [0, 2, 3]
     assert len(rows[0]) == 3

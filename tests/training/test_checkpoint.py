@@ -10,7 +10,7 @@ import torch
 from ngrpo.config import ModelSettings
 from ngrpo.errors import CheckpointError, ConfigError
 from ngrpo.training.batch import Row
-from ngrpo.training.checkpoint import TrainerState, load_optimizer, load_policy, load_state, save_checkpoint
+from ngrpo.training.checkpoint import TrainerState, load_optimizer, load_policy, load_state, save_policy, save_state
 
 STATE = TrainerState(step=3, cursor=41, rollouts_sampled=120, rollouts_trained=96, updates=12, empty_steps=1)
 
@@ -25,7 +25,8 @@ def saved(tmp_path: Path, make_updater: Any, random_rows: list[Row]) -> tuple[Pa
     updater.take_updates([random_rows] * 2, step=1)
     folder = tmp_path / "step_000003"
     folder.mkdir()
-    save_checkpoint(folder, updater.policy, updater, STATE)
+    save_policy(folder, updater)
+    save_state(folder, STATE)
     return folder, updater
 
 
@@ -35,7 +36,8 @@ def saved_adapter(tmp_path: Path, make_updater: Any, load_base: Any, random_rows
     updater.take_updates([random_rows] * 2, step=1)
     folder = tmp_path / "adapter"
     folder.mkdir()
-    save_checkpoint(folder, updater.policy, updater, STATE)
+    save_policy(folder, updater)
+    save_state(folder, STATE)
     return folder, updater
 
 
@@ -88,7 +90,7 @@ def test_an_adapter_checkpoint_loads_as_the_merged_model(saved_adapter: tuple[Pa
 
 def test_a_checkpoint_before_any_update_has_no_moments(tmp_path: Path, make_updater: Any) -> None:
     updater = make_updater({"name": "ngrpo"})
-    save_checkpoint(tmp_path, updater.policy, updater, TrainerState())
+    save_policy(tmp_path, updater)
     load_optimizer(tmp_path, make_updater({"name": "ngrpo"}))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 
 from ngrpo.config import SamplingSettings
 from ngrpo.errors import DataError
@@ -13,7 +12,6 @@ from ngrpo.training.collect import (
     Collected,
     PromptSource,
     collect_groups,
-    group_advantages,
     rewards_of,
 )
 
@@ -161,19 +159,9 @@ def test_without_refill_there_is_one_round(collect: Any, sampler: Any) -> None:
     assert not collected.no_problem_left
 
 
-def test_rewards_and_advantages_of_groups(collect: Any) -> None:
+def test_rewards_of_groups(collect: Any) -> None:
     collected = collect({"name": "grpo"}, problems=3, kinds="wmh", size=3)
     by_id = sorted(collected.sampled, key=lambda group: group.problem.id)
     rewards, valid = rewards_of(by_id)
     assert rewards.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
     assert valid.tolist() == [[True] * 3, [True] * 3, [False, True, True]]
-    advantages = group_advantages(by_id, load_method({"name": "dr_grpo"}), 8)
-    torch.testing.assert_close(advantages, torch.tensor([[0, 0, 0], [2 / 3, -1 / 3, -1 / 3], [0, 0.5, -0.5]]))
-
-
-def test_advantages_are_those_of_the_shaped_rewards(collect: Any) -> None:
-    groups = collect({"name": "dapo", "filter": "none"}, problems=1, kinds="w", size=1).sampled
-    method = load_method({"name": "dapo", "overlong_buffer_tokens": 4})
-    # 2, 3 and 4 tokens of at most 4: penalties -0.5, -0.75 and -1, z-scored.
-    torch.testing.assert_close(group_advantages(groups, method, 4), torch.tensor([[1.0, 0.0, -1.0]]), atol=1e-4, rtol=0)
-    assert len(group_advantages([], method, 4)) == 0

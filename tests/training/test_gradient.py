@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from ngrpo.training.batch import rows_of
-from ngrpo.training.collect import collect_groups, group_advantages
+from ngrpo.training.collect import collect_groups
 from ngrpo.training.gradient import gradient_share_by_kind
+from ngrpo.training.learner import GroupLearner
 from ngrpo.types import Group, Rollout
 
 
@@ -51,10 +51,9 @@ def test_the_parts_are_under_the_denominator_of_the_whole(groups: list[Group], m
     assert gradient_share_by_kind(updater, wrong).all_wrong == 1.0
     nothing = gradient_share_by_kind(make_updater({"name": "grpo", "kl_coefficient": 0.0}), wrong)
     assert (nothing.all_wrong, nothing.mixed) == (0.0, 0.0)
-    advantages = group_advantages(groups, updater.method, 8)
-    rows = [row for group, a in zip(groups, advantages.tolist(), strict=True) for row in rows_of(group, a)]
+    rows = [row for group in GroupLearner(updater, updater.method).batch_of(groups).rows for row in group]
     norms = {}
-    for kind, chosen in {"whole": rows, "wrong": [r for r in rows if abs(r.advantage + 5**-0.5) < 1e-4]}.items():
+    for kind, chosen in {"whole": rows, "wrong": [r for r in rows if abs(r.advantages[0] + 5**-0.5) < 1e-4]}.items():
         updater.accumulate_gradient(chosen, updater.denominator(rows))
         norms[kind] = torch.cat([p.grad.flatten() for p in updater.parameters.values()]).clone()
         updater.optimizer.zero_grad()

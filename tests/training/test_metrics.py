@@ -3,13 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from ngrpo.config import SamplingSettings
 from ngrpo.methods import load_method
 from ngrpo.training.checkpoint import TrainerState
-from ngrpo.training.collect import Collected, PromptSource, collect_groups, group_advantages
+from ngrpo.training.collect import Collected, PromptSource, collect_groups, rewards_of
 from ngrpo.training.metrics import step_metrics
-from ngrpo.training.update import UpdateSums, UpdateTotals
+from ngrpo.training.optimizer import UpdateSums, UpdateTotals
+from ngrpo.training.update import update_metrics
 
 
 @pytest.fixture
@@ -20,9 +22,9 @@ def metrics_of(scripted: Any, words: Any, sampler: Any) -> Any:
         settings = SamplingSettings(problems_per_step=len(kinds), group_size=4)
         source = PromptSource(task, words, seed=0, max_prompt_tokens=10)
         collected = collect_groups(sampler, source, task, method, settings, seed=0, step=1)
-        advantages = group_advantages(collected.batch, method, 8)
+        advantages = method.advantages(*rewards_of(collected.batch)) if collected.batch else torch.zeros(0, 0)
         state = TrainerState(step=1, rollouts_sampled=16, rollouts_trained=8, updates=3)
-        return collected, step_metrics(collected, advantages, totals, state, method)
+        return collected, step_metrics(collected, advantages, update_metrics(totals), state, method)
 
     return run
 
@@ -55,14 +57,12 @@ def test_a_step_without_a_batch_has_every_key_too(metrics_of: Any) -> None:
 
 
 def test_totals_are_means_over_updates_and_over_tokens() -> None:
-    import torch
-
     totals = UpdateTotals()
     for tokens, loss, norm, kl in ((10, 1.0, 2.0, 5.0), (30, 3.0, 4.0, 1.0), (7, float("nan"), float("nan"), 9.0)):
         sums = UpdateSums(rows=4, rows_computed=3, tokens=tokens, loss=loss)
         sums.add("policy/approx_kl", torch.tensor(kl))
         totals.add(sums, norm)
-    metrics = totals.metrics()
+    metrics = update_metrics(totals)
     assert (metrics["update/count"], metrics["update/skipped"]) == (2, 1)
     assert (metrics["update/rows"], metrics["update/rows_computed"]) == (12, 9)
     assert (metrics["update/loss"], metrics["update/grad_norm"]) == (2.0, 3.0)

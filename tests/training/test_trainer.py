@@ -292,6 +292,7 @@ def test_the_filter_drops_groups_and_refill_replaces_them(three_steps: Any) -> N
         ("model.lora.rank=2", "model.gradient_checkpointing=true"),
         ("method.name=grpo",),
         ("method.name=dapo", "method.overlong_buffer_tokens=2"),
+        ("method.name=rl_zvp",),
         ("sampling.top_p=0.9",),
         ("sampling.group_size=1",),
         ("optimizer.passes_per_step=2",),

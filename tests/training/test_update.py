@@ -17,7 +17,8 @@ from ngrpo.models import LanguageModel
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.sampling.transformers import TransformersSampler
 from ngrpo.training.batch import Row
-from ngrpo.training.update import MAX_SKIPPED_UPDATES, PolicyUpdater
+from ngrpo.training.optimizer import MAX_SKIPPED_UPDATES
+from ngrpo.training.update import PolicyUpdater, update_metrics
 from ngrpo.types import Problem
 
 AGGREGATES = ("token_mean", "sequence_mean", "constant")
@@ -70,7 +71,8 @@ def oracle_loss(updater: PolicyUpdater, rows: Sequence[Row]) -> Tensor:
         logprobs, entropies = token_values(updater.policy, row, updater.temperature)
         ratio = torch.exp(logprobs - torch.from_numpy(row.old_logprobs))
         bounded = torch.clamp(ratio, 1 - method.clip_low, 1 + method.clip_high)
-        values = -torch.minimum(ratio * row.advantage, bounded * row.advantage)
+        advantages = torch.from_numpy(row.advantages)
+        values = -torch.minimum(ratio * advantages, bounded * advantages)
         values = values - method.entropy_bonus * entropies
         if method.kl_coefficient:
             assert updater.reference is not None
@@ -185,7 +187,7 @@ def test_an_update_in_which_no_row_was_computed_is_the_one_with_a_gradient_of_ze
     make_updater: Any, random_rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Momentum and weight decay go on: skipping rows must not skip them."""
-    zero = [Row(row.prompt, row.completion, row.old_logprobs, 0.0) for row in random_rows]
+    zero = [Row(row.prompt, row.completion, row.old_logprobs, 0 * row.advantages) for row in random_rows]
     updates = [random_rows, zero, random_rows]
     ends = []
     for computed in (False, True):
@@ -203,7 +205,7 @@ def test_dropping_groups_without_advantage_changes_the_denominator_only(
     updater_of: Any, random_rows: list[Row], aggregate: str
 ) -> None:
     updater = updater_of({"name": "ngrpo", "aggregate": aggregate})
-    kept, dropped = random_rows, [row for row in random_rows if row.advantage != 0.0]
+    kept, dropped = random_rows, [row for row in random_rows if row.advantages.any()]
     tokens = [sum(len(row.completion) for row in rows) for rows in (kept, dropped)]
     expected = {"token_mean": tokens, "sequence_mean": [24, 16], "constant": [24 * 8, 16 * 8]}[aggregate]
     assert [updater.denominator(rows) for rows in (kept, dropped)] == expected
@@ -221,7 +223,12 @@ def sampled_rows(lm: LanguageModel, temperature: float = 1.0, count: int = 16) -
         prompts, range(count // 4), Decoding(temperature, 1.0, 8), seed=0, round_name="test"
     )
     return [
-        Row(prompt.tokens, completion.tokens, completion.logprobs, 1.0 if sample % 2 else -0.5)
+        Row(
+            prompt.tokens,
+            completion.tokens,
+            completion.logprobs,
+            np.full_like(completion.logprobs, 1.0 if sample % 2 else -0.5),
+        )
         for prompt, completions in zip(prompts, drawn, strict=True)
         for sample, completion in enumerate(completions)
     ]
@@ -230,10 +237,10 @@ def sampled_rows(lm: LanguageModel, temperature: float = 1.0, count: int = 16) -
 def test_the_ratio_is_1_at_the_first_update_and_clipped_later(make_updater: Any) -> None:
     updater = make_updater({"name": "ngrpo"}, lr=3e-3, max_grad_norm=100.0)
     rows = sampled_rows(updater.policy)
-    first = updater.take_updates([rows], step=1).metrics()
+    first = update_metrics(updater.take_updates([rows], step=1))
     assert abs(first["policy/approx_kl"]) < 1e-5
     assert first["clip/low_fraction"] == first["clip/high_fraction"] == 0.0
-    later = updater.take_updates([rows] * 3, step=2).metrics()
+    later = update_metrics(updater.take_updates([rows] * 3, step=2))
     assert later["policy/approx_kl"] > 1e-3
     assert later["clip/low_fraction"] > 0.0
     assert later["clip/high_fraction"] > 0.0
@@ -250,7 +257,7 @@ def test_step_metrics_are_token_means_however_rows_are_cut(
     for row in random_rows:
         logprobs, entropies = token_values(updater.policy, row, 1.0)
         moved = logprobs.detach() - torch.from_numpy(row.old_logprobs)
-        low += float(((moved.exp() < 0.8) & (torch.tensor(row.advantage) < 0)).sum())
+        low += float(((moved.exp() < 0.8) & (torch.from_numpy(row.advantages) < 0)).sum())
         kl -= float(moved.sum())
         entropy += entropies.sum().item()
     assert sums.tokens == sum(len(row.completion) for row in random_rows)
@@ -260,7 +267,7 @@ def test_step_metrics_are_token_means_however_rows_are_cut(
 
 
 def broken(rows: Sequence[Row]) -> list[Row]:
-    return [Row(row.prompt, row.completion, row.old_logprobs, math.nan) for row in rows]
+    return [Row(row.prompt, row.completion, row.old_logprobs, math.nan * row.advantages) for row in rows]
 
 
 def test_an_update_without_a_finite_gradient_is_skipped_and_counted(make_updater: Any, random_rows: list[Row]) -> None:
@@ -268,13 +275,13 @@ def test_an_update_without_a_finite_gradient_is_skipped_and_counted(make_updater
     updater.take_updates([random_rows], step=1)
     before = weights(updater)
     moments = {name: updater.optimizer.state[p]["exp_avg"].clone() for name, p in updater.parameters.items()}
-    metrics = updater.take_updates([broken(random_rows)], step=2).metrics()
+    metrics = update_metrics(updater.take_updates([broken(random_rows)], step=2))
     assert torch.equal(weights(updater), before)
     for name, parameter in updater.parameters.items():
         assert torch.equal(updater.optimizer.state[parameter]["exp_avg"], moments[name])
     assert (metrics["update/count"], metrics["update/skipped"]) == (0, 1)
     assert all(math.isfinite(value) for value in metrics.values())
-    after = updater.take_updates([random_rows], step=3).metrics()
+    after = update_metrics(updater.take_updates([random_rows], step=3))
     assert (after["update/count"], after["update/skipped"]) == (1, 0)
     assert not torch.equal(weights(updater), before)
 
@@ -309,7 +316,7 @@ def test_the_gradient_is_scaled_down_to_its_bound_and_adamw_takes_the_step(
     before = weights(updater)
     updater.optimizer.zero_grad()
     totals = updater.take_updates([random_rows], step=1)
-    assert totals.metrics()["update/grad_norm"] == pytest.approx(norm, rel=1e-4)
+    assert update_metrics(totals)["update/grad_norm"] == pytest.approx(norm, rel=1e-4)
     # AdamW's first step: both moments, bias-corrected, are the gradient and its square.
     moved = before * (1 - 1e-3 * 0.1) - 1e-3 * scaled / (scaled.abs() + 1e-8)
     clear = scaled.abs() > 1e-6  # below, the quotient hangs on rounding
@@ -319,28 +326,25 @@ def test_the_gradient_is_scaled_down_to_its_bound_and_adamw_takes_the_step(
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
-def test_recomputed_old_logprobs_are_the_samplers(make_updater: Any, temperature: float) -> None:
+def test_the_policys_logprobs_are_the_samplers(make_updater: Any, temperature: float) -> None:
     updater = make_updater({"name": "ngrpo"}, temperature=temperature, tokens_per_micro_batch=40)
     rows = sampled_rows(updater.policy, temperature)
-    drawn_with = [row.old_logprobs for row in rows]
-    assert updater.old_logprobs(rows) < 1e-5
-    for row, before in zip(rows, drawn_with, strict=True):
-        np.testing.assert_allclose(row.old_logprobs, before, atol=1e-4)
-    shifted = [Row(row.prompt, row.completion, row.old_logprobs + 0.5, row.advantage) for row in rows]
-    assert updater.old_logprobs(shifted) == pytest.approx(0.5, abs=1e-4)
-    for row, before in zip(shifted, drawn_with, strict=True):
-        np.testing.assert_allclose(row.old_logprobs, before, atol=1e-4)
+    for row, logprobs in zip(rows, updater.logprobs(rows), strict=True):
+        np.testing.assert_allclose(logprobs, row.old_logprobs, atol=1e-4)
+    entropies = updater.entropies(rows)
+    for row, spread in zip(rows, entropies, strict=True):
+        np.testing.assert_allclose(spread, token_values(updater.policy, row, temperature)[1].detach(), atol=1e-4)
 
 
 def test_the_reference_stays_where_training_began(make_updater: Any, load_base: Any, random_rows: list[Row]) -> None:
     updater = make_updater({"name": "grpo"}, reference=load_base(), lr=1e-3)
-    assert updater.take_updates([random_rows], step=1).metrics()["policy/ref_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert update_metrics(updater.take_updates([random_rows], step=1))["policy/ref_kl"] == pytest.approx(0.0, abs=1e-6)
     start = weights(
         PolicyUpdater(
             updater.reference, None, updater.method, updater.settings, temperature=1.0, max_completion_tokens=8
         )
     )
-    assert updater.take_updates([random_rows] * 2, step=2).metrics()["policy/ref_kl"] > 1e-4
+    assert update_metrics(updater.take_updates([random_rows] * 2, step=2))["policy/ref_kl"] > 1e-4
     after = torch.cat([p.detach().flatten() for p in updater.reference.model.parameters()])
     assert torch.equal(after, start)
 
@@ -351,7 +355,7 @@ def test_with_adapters_the_reference_is_the_model_without_them(
     method = {"name": "grpo", "kl_coefficient": 0.5}
     updater = make_updater(method, lm=load_base(lora={"rank": 4}), lr=1e-2)
     assert all("lora" in name for name in updater.parameters)
-    assert updater.take_updates([random_rows] * 2, step=1).metrics()["policy/ref_kl"] > 1e-5
+    assert update_metrics(updater.take_updates([random_rows] * 2, step=1))["policy/ref_kl"] > 1e-5
     switched_off = gradient(updater, random_rows)
     separate = make_updater(method, lm=updater.policy, reference=load_base(), lr=1e-2)
     assert_same(switched_off, gradient(separate, random_rows), 1e-5)

@@ -12,7 +12,8 @@ from typing import Any
 
 from ngrpo.errors import ConfigError
 from ngrpo.methods.compared import DAPO, GRPO, NGRPO, NSR, PSR, PSRNSR, RLOO, Constant, DrGRPO
-from ngrpo.methods.method import Deviation, Filter, Method
+from ngrpo.methods.method import Deviation, Filter, GroupMethod, Method
+from ngrpo.methods.ppo import PPO
 from ngrpo.methods.rivals import CISPO, GSPO, PKPO, RLZVP, SOVA, AsymRE, CoRPO, MaxRL, PassAtK, ReinforceRej
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NGRPO",
     "NSR",
     "PKPO",
+    "PPO",
     "PSR",
     "PSRNSR",
     "RLOO",
@@ -35,6 +37,7 @@ __all__ = [
     "Deviation",
     "DrGRPO",
     "Filter",
+    "GroupMethod",
     "MaxRL",
     "Method",
     "PassAtK",
@@ -44,6 +47,7 @@ __all__ = [
 
 METHODS: dict[str, type[Method]] = {
     "grpo": GRPO,
+    "ppo": PPO,
     "dr_grpo": DrGRPO,
     "rloo": RLOO,
     "dapo": DAPO,
@@ -58,11 +62,12 @@ METHODS: dict[str, type[Method]] = {
     "pass_at_k": PassAtK,
     "pkpo": PKPO,
     "sova": SOVA,
+    "rl_zvp": RLZVP,
     "gspo": GSPO,
     "cispo": CISPO,
     "ngrpo": NGRPO,
 }
-"""Every method that a config can name. RLZVP is not among them: the trainer makes no token advantages yet."""
+"""Every method that a config can name."""
 
 
 def load_method(table: Mapping[str, Any], *, where: str = "") -> Method:

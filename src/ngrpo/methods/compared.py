@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from ngrpo.methods.method import Deviation, Filter, Method
+from ngrpo.methods.method import Deviation, Filter, GroupMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class GRPO(Method):
+class GRPO(GroupMethod):
     """Group z-score, with a KL penalty in the loss; homogeneous groups get zero."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.03300"
@@ -35,7 +35,7 @@ class GRPO(Method):
         return grpo_advantages(rewards, std=self.std, valid=valid)
 
 
-class DrGRPO(Method):
+class DrGRPO(GroupMethod):
     """Group mean without the deviation, and a constant in place of sequence lengths; no KL, no entropy bonus."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2503.20783"
@@ -52,7 +52,7 @@ class DrGRPO(Method):
         return dr_grpo_advantages(rewards, valid=valid)
 
 
-class RLOO(Method):
+class RLOO(GroupMethod):
     """Leave-one-out baseline: each reward minus the mean of the others."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.14740"
@@ -68,11 +68,12 @@ class RLOO(Method):
         return rloo_advantages(rewards, valid=valid)
 
 
-class DAPO(Method):
+class DAPO(GroupMethod):
     """GRPO's z-score with the upper clip raised, homogeneous groups replaced, and a penalty on overlong completions."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2503.14476"
     relative: ClassVar[bool] = True
+    also_depends_on: ClassVar[str] = "the lengths of completions (overlong penalty)"
 
     name: Literal["dapo"] = "dapo"
     clip_high: float = Field(0.28, ge=0.0)
@@ -96,7 +97,7 @@ class DAPO(Method):
         return rewards + ((start - num_tokens) / self.overlong_buffer_tokens).clamp(-1.0, 0.0)
 
 
-class PSR(Method):
+class PSR(GroupMethod):
     """Positive sample reinforcement: only correct completions are trained on, with advantage 1."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2506.01347"
@@ -110,7 +111,7 @@ class PSR(Method):
         return psr_advantages(rewards, max_reward=self.max_reward, valid=valid)
 
 
-class NSR(Method):
+class NSR(GroupMethod):
     """Negative sample reinforcement: only wrong completions are trained on, with advantage -1."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2506.01347"
@@ -124,7 +125,7 @@ class NSR(Method):
         return nsr_advantages(rewards, max_reward=self.max_reward, valid=valid)
 
 
-class PSRNSR(Method):
+class PSRNSR(GroupMethod):
     """W-REINFORCE: a small fixed advantage on correct completions, -1 on wrong ones; nothing is normalised."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2506.01347"
@@ -142,7 +143,7 @@ class PSRNSR(Method):
         )
 
 
-class Constant(Method):
+class Constant(GroupMethod):
     """Control for NGRPO: GRPO with -1/sqrt(G + 1) on all-wrong groups, under NGRPO's clip and filter."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2509.18851 (a control of this project, not of the paper)"
@@ -159,7 +160,7 @@ class Constant(Method):
         return constant_advantages(rewards, max_reward=self.max_reward, valid=valid)
 
 
-class NGRPO(Method):
+class NGRPO(GroupMethod):
     """GRPO's statistics joined by virtual best rewards, asymmetric clipping, and no all-correct groups."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2509.18851"

@@ -1,4 +1,4 @@
-"""`Method`: the settings that every method has, and what the trainer asks of one."""
+"""`Method`: the settings that every method has; `GroupMethod`: those whose advantages follow from groups."""
 
 from __future__ import annotations
 
@@ -19,14 +19,10 @@ Deviation = Literal["sample", "population"]
 
 
 class Method(Settings):
-    """What every method has: its advantages, and how the loss treats them."""
+    """What every method has: how its loss treats advantages, and which groups it wants."""
 
     paper: ClassVar[str]
     """Where the method was published."""
-    relative: ClassVar[bool] = False
-    """True when completions are only compared with others of their group: one alone teaches nothing."""
-    needs_entropies: ClassVar[bool] = False
-    """True when the advantages depend on token entropies: then they are `token_advantages`."""
 
     name: str
     """Name of the method."""
@@ -53,27 +49,6 @@ class Method(Settings):
     """A step samples at most this many times problems_per_step problems."""
     max_reward: float = 1.0
     """Reward of a correct completion; a group is all-wrong when no reward reaches it."""
-
-    @abstractmethod
-    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Returns the advantages [P, G] of rewards [P, G]; `valid` [P, G] marks the graded completions."""
-
-    def token_advantages(
-        self,
-        rewards: Tensor,
-        entropies: Tensor,  # noqa: ARG002
-        completion_mask: Tensor,
-        valid: Tensor | None = None,
-    ) -> Tensor:
-        """Returns the advantages [P, G, T] of tokens: those of their completions, unless a method needs entropies.
-
-        Args:
-            rewards: [P, G].
-            entropies: [P, G, T] of the policy that drew the completions, in nats.
-            completion_mask: [P, G, T], nonzero on tokens that the model wrote; others get 0.
-            valid: [P, G] marks the graded completions.
-        """
-        return self.advantages(rewards, valid)[..., None] * (completion_mask != 0)
 
     def policy_loss(
         self,
@@ -102,13 +77,54 @@ class Method(Settings):
 
     def least_group_size(self) -> int:
         """Returns the smallest group in which a completion can get a gradient."""
-        return 2 if self.relative else 1
-
-    def shaped_rewards(self, rewards: Tensor, num_tokens: Tensor, max_completion_tokens: int) -> Tensor:  # noqa: ARG002
-        """Returns the rewards [P, G] from which advantages are made; only DAPO changes them, by length."""
-        return rewards
+        return 1
 
     @property
     def trains_on_zero_advantage(self) -> bool:
         """True when a rollout without advantage still carries gradient, through KL or the entropy bonus."""
         return self.kl_coefficient > 0.0 or self.entropy_bonus != 0.0
+
+    @property
+    def needs_reference(self) -> bool:
+        """True when the model as it was before training takes part."""
+        return self.kl_coefficient > 0.0
+
+
+class GroupMethod(Method):
+    """A method whose advantages are a function of the rewards in a group, and perhaps of its tokens' entropies."""
+
+    relative: ClassVar[bool] = False
+    """True when completions are only compared with others of their group: one alone teaches nothing."""
+    needs_entropies: ClassVar[bool] = False
+    """True when the advantages depend on token entropies: then they are `token_advantages`."""
+    also_depends_on: ClassVar[str] = ""
+    """What besides one group's rewards the advantages depend on; tables by reward alone say it in a note."""
+
+    @abstractmethod
+    def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns the advantages [P, G] of rewards [P, G]; `valid` [P, G] marks the graded completions."""
+
+    def token_advantages(
+        self,
+        rewards: Tensor,
+        entropies: Tensor,  # noqa: ARG002
+        completion_mask: Tensor,
+        valid: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the advantages [P, G, T] of tokens: those of their completions, unless a method needs entropies.
+
+        Args:
+            rewards: [P, G].
+            entropies: [P, G, T] of the policy that drew the completions, in nats.
+            completion_mask: [P, G, T], nonzero on tokens that the model wrote; others get 0.
+            valid: [P, G] marks the graded completions.
+        """
+        return self.advantages(rewards, valid)[..., None] * (completion_mask != 0)
+
+    def least_group_size(self) -> int:
+        """Returns 2 where completions are only compared with each other, else 1."""
+        return 2 if self.relative else 1
+
+    def shaped_rewards(self, rewards: Tensor, num_tokens: Tensor, max_completion_tokens: int) -> Tensor:  # noqa: ARG002
+        """Returns the rewards [P, G] from which advantages are made; only DAPO changes them, by length."""
+        return rewards

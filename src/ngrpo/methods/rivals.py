@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from ngrpo.methods.method import Deviation, Filter, Method
+from ngrpo.methods.method import Deviation, Filter, GroupMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class CoRPO(Method):
+class CoRPO(GroupMethod):
     """The group mean as baseline, but never below the reward that makes a completion correct."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2511.04439"
@@ -33,7 +33,7 @@ class CoRPO(Method):
         return corpo_advantages(rewards, min_correct_reward=self.min_correct_reward, valid=valid)
 
 
-class MaxRL(Method):
+class MaxRL(GroupMethod):
     """Group mean as baseline and as unit, which follows the gradient of log p; all-wrong groups get zero."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2602.02710"
@@ -49,7 +49,7 @@ class MaxRL(Method):
         return maxrl_advantages(rewards, valid=valid)
 
 
-class AsymRE(Method):
+class AsymRE(GroupMethod):
     """Asymmetric REINFORCE: a baseline a little below the group mean, so that successes weigh more than failures."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2506.20520"
@@ -66,7 +66,7 @@ class AsymRE(Method):
         return asymre_advantages(rewards, baseline_shift=self.baseline_shift, valid=valid)
 
 
-class ReinforceRej(Method):
+class ReinforceRej(GroupMethod):
     """REINFORCE without baseline or normalisation on mixed groups; homogeneous ones are rejected, not replaced."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2504.11343"
@@ -84,7 +84,7 @@ class ReinforceRej(Method):
         return reinforce_rej_advantages(rewards, max_reward=self.max_reward, valid=valid)
 
 
-class PassAtK(Method):
+class PassAtK(GroupMethod):
     """Pass@k training: what a completion adds to the chance that one of k is correct, as a z-score over subsets."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2508.10751"
@@ -105,7 +105,7 @@ class PassAtK(Method):
         return self.k + 1
 
 
-class PKPO(Method):
+class PKPO(GroupMethod):
     """Pass@K policy optimization: how far a completion raises the best of k, over the best without it."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2505.15201"
@@ -126,7 +126,7 @@ class PKPO(Method):
         return self.k
 
 
-class SOVA(Method):
+class SOVA(GroupMethod):
     """GRPO, with a share of the z-scores that one virtual reward would give in homogeneous groups, both signs."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2505.24718 (TW-GRPO, which it extends; SOVA itself is code so far)"
@@ -151,11 +151,12 @@ class SOVA(Method):
         )
 
 
-class RLZVP(Method):
+class RLZVP(GroupMethod):
     """GRPO where rewards differ; where they are all equal, each token learns by its entropy, up or down."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2509.21880"
     needs_entropies: ClassVar[bool] = True
+    also_depends_on: ClassVar[str] = "the entropies of tokens (in homogeneous groups)"
 
     name: Literal["rl_zvp"] = "rl_zvp"
     clip_high: float = Field(0.28, ge=0.0)
@@ -188,7 +189,7 @@ class RLZVP(Method):
         )
 
 
-class GSPO(Method):
+class GSPO(GroupMethod):
     """GRPO's z-scores under one ratio per completion, clipped as a whole within far narrower bounds."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2507.18071"
@@ -210,7 +211,7 @@ class GSPO(Method):
         return grpo_advantages(rewards, std=self.std, valid=valid)
 
 
-class CISPO(Method):
+class CISPO(GroupMethod):
     """GRPO's z-scores under REINFORCE with a clipped weight: no token ever loses its gradient to the clip."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2506.13585"

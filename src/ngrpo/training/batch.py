@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,14 +13,23 @@ from torch import Tensor
 from ngrpo.types import Group
 
 
+def _none() -> NDArray[np.float32]:
+    return np.empty(0, dtype=np.float32)
+
+
 @dataclass(slots=True, eq=False)
 class Row:
-    """One completion to be trained on: prompt [L] and completion [T] tokens, old_logprobs [T], one advantage."""
+    """One completion to be trained on: prompt [L] and completion [T] tokens, and what belongs to each token [T].
+
+    `old_values` and `returns` stay empty where no critic learns.
+    """
 
     prompt: NDArray[np.int64]
     completion: NDArray[np.int64]
     old_logprobs: NDArray[np.float32]
-    advantage: float
+    advantages: NDArray[np.float32] = field(default_factory=_none)
+    old_values: NDArray[np.float32] = field(default_factory=_none)
+    returns: NDArray[np.float32] = field(default_factory=_none)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
@@ -28,25 +37,36 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
-    """Rows as tensors: `input_ids` [B, L] right-padded; the rest [B, T] over completion tokens, but `advantages` [B].
+    """`rows` as tensors: `input_ids` [B, L] right-padded; the others [B, T] over completion tokens.
 
     `positions` are where in `input_ids` the hidden state stands that predicts each completion token.
     """
 
+    rows: Sequence[Row]
     input_ids: Tensor
     tokens: Tensor
     positions: Tensor
     completion_mask: Tensor
-    old_logprobs: Tensor
-    advantages: Tensor
+
+    def per_token(self, values: Iterable[NDArray[np.float32]]) -> Tensor:
+        """Returns values of each row's tokens as [B, T] on the batch's device, 0 in the padding."""
+        return padded(values, self.tokens.shape[1]).to(self.tokens.device)
+
+    def predicting(self, hidden: Tensor) -> Tensor:
+        """Returns of hidden states [B, L, D] those [N, D] that stand before the N completion tokens."""
+        mask = self.completion_mask
+        rows = torch.arange(len(mask), device=mask.device)[:, None].expand_as(mask)
+        return hidden[rows[mask], self.positions[mask]]
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Returns values [N] of the completion tokens as [B, T], 0 in the padding; the way back from `predicting`."""
+        return torch.zeros(self.tokens.shape, device=values.device).masked_scatter(self.completion_mask, values)
 
 
-def rows_of(group: Group, advantages: Sequence[float]) -> list[Row]:
+def rows_of(group: Group) -> list[Row]:
     """Returns the rows of a group; an ungraded completion is no evidence of anything and gets none."""
     return [
-        Row(group.prompt_tokens, r.completion.tokens, r.completion.logprobs, advantage)
-        for r, advantage in zip(group.rollouts, advantages, strict=True)
-        if r.grade.graded
+        Row(group.prompt_tokens, r.completion.tokens, r.completion.logprobs) for r in group.rollouts if r.grade.graded
     ]
 
 
@@ -84,6 +104,18 @@ def micro_batches(rows: Sequence[Row], *, token_budget: int, device: torch.devic
         ordered = ordered[fitting:]
 
 
+def values_of(
+    rows: Sequence[Row], function: Callable[[MicroBatch], Tensor], *, token_budget: int, device: torch.device
+) -> list[NDArray[np.float32]]:
+    """Returns for each row, in order, its tokens' part [T] of what a function makes of micro-batches, as [B, T]."""
+    found: dict[int, NDArray[np.float32]] = {}
+    for batch in micro_batches(rows, token_budget=token_budget, device=device):
+        values = function(batch).float().cpu().numpy()
+        for row, one in zip(batch.rows, values, strict=True):
+            found[id(row)] = one[: len(row.completion)].copy()  # of its own: a view would keep the padding alive
+    return [found[id(row)] for row in rows]
+
+
 def pack(rows: Sequence[Row], device: torch.device) -> MicroBatch:
     """Returns rows as one micro-batch on a device."""
     longest = max(len(row) for row in rows)
@@ -91,19 +123,25 @@ def pack(rows: Sequence[Row], device: torch.device) -> MicroBatch:
     input_ids = np.zeros((len(rows), longest), dtype=np.int64)
     tokens = np.zeros((len(rows), width), dtype=np.int64)
     positions, mask = np.zeros_like(tokens), np.zeros(tokens.shape, dtype=np.bool_)
-    old_logprobs = np.zeros(tokens.shape, dtype=np.float32)
     for i, row in enumerate(rows):
         start, length = len(row.prompt), len(row.completion)
         input_ids[i, : len(row)] = np.concatenate([row.prompt, row.completion])
         tokens[i, :length] = row.completion
         positions[i, :length] = np.arange(start - 1, start - 1 + length)
         mask[i, :length] = True
-        old_logprobs[i, :length] = row.old_logprobs
     return MicroBatch(
+        rows=rows,
         input_ids=torch.from_numpy(input_ids[:, :-1]).to(device),  # the last token predicts nothing
         tokens=torch.from_numpy(tokens).to(device),
         positions=torch.from_numpy(positions).to(device),
         completion_mask=torch.from_numpy(mask).to(device),
-        old_logprobs=torch.from_numpy(old_logprobs).to(device),
-        advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device),
     )
+
+
+def padded(values: Iterable[NDArray[np.float32]], width: int) -> Tensor:
+    """Returns arrays of different lengths as one tensor [B, width], 0 to their right."""
+    arrays = list(values)
+    out = np.zeros((len(arrays), width), dtype=np.float32)
+    for i, array in enumerate(arrays):
+        out[i, : len(array)] = array
+    return torch.from_numpy(out)

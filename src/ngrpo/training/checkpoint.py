@@ -4,12 +4,15 @@
       config.json, model.safetensors, tokenizer files   (or an adapter, with [model.lora])
       optimizer.safetensors     AdamW's moments, "PARAMETER/exp_avg" and so on
       trainer_state.json        step, place in the problem order, totals
+      critic/                   PPO's value model: model.safetensors (what of it is trained) and its moments; without
+                                [model.lora] and a shared trunk a Hugging Face folder for token classification
 
 Safetensors and JSON only: reading a checkpoint cannot run code. Random draws need no state (`ngrpo.sampling.streams`).
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,9 +26,12 @@ from ngrpo.config import ModelSettings
 from ngrpo.errors import CheckpointError, ConfigError
 from ngrpo.files import write_json
 from ngrpo.models import LanguageModel, load_language_model
+from ngrpo.training.critic import CriticUpdater
+from ngrpo.training.optimizer import Updater
 from ngrpo.training.update import PolicyUpdater
 
-_STATE, _OPTIMIZER, _ADAPTER = "trainer_state.json", "optimizer.safetensors", "adapter_model.safetensors"
+_STATE, _OPTIMIZER = "trainer_state.json", "optimizer.safetensors"
+_WEIGHTS, _ADAPTER = "model.safetensors", "adapter_model.safetensors"
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 
 
@@ -44,16 +50,29 @@ class TrainerState:
     empty_steps: int = 0
 
 
-def save_checkpoint(folder: Path, policy: LanguageModel, updater: PolicyUpdater, state: TrainerState) -> None:
-    """Writes a checkpoint into an empty folder."""
-    policy.model.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
-    moments = {
-        f"{name}/{key}": torch.as_tensor(value).contiguous()
-        for name, parameter in updater.parameters.items()
-        for key, value in updater.optimizer.state[parameter].items()
-    }
-    save_file(moments, folder / _OPTIMIZER)
+def save_policy(folder: Path, updater: PolicyUpdater) -> None:
+    """Writes the policy and its optimiser into an empty folder."""
+    updater.policy.model.save_pretrained(folder)
+    updater.policy.tokenizer.save_pretrained(folder)
+    _save_optimizer(folder, updater)
+
+
+def save_critic(folder: Path, updater: CriticUpdater) -> None:
+    """Writes the critic and its optimiser into a new folder."""
+    folder.mkdir()
+    critic = updater.critic
+    if not critic.shared and critic.trunk.model is critic.trunk.plain:
+        config = copy.deepcopy(critic.trunk.plain.config)
+        config.architectures = [type(critic.trunk.plain).__name__.replace("ForCausalLM", "ForTokenClassification")]
+        config.num_labels = 1
+        config.save_pretrained(folder)
+    weights = {name: parameter.detach().contiguous() for name, parameter in updater.parameters.items()}
+    save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
+    _save_optimizer(folder, updater)
+
+
+def save_state(folder: Path, state: TrainerState) -> None:
+    """Writes the trainer state into a checkpoint's folder."""
     write_json(folder / _STATE, asdict(state))
 
 
@@ -80,7 +99,22 @@ def load_policy(settings: ModelSettings, folder: Path | None) -> LanguageModel:
         raise CheckpointError(f"checkpoint {folder} cannot be loaded: {_first_line(error)}") from None
 
 
-def load_optimizer(folder: Path, updater: PolicyUpdater) -> None:
+def load_critic(folder: Path, updater: CriticUpdater) -> None:
+    """Gives the critic and its optimiser what was saved.
+
+    Raises:
+        CheckpointError: when a file is missing or torn or is that of another critic.
+    """
+    saved = _tensors(folder / _WEIGHTS)
+    if {n: t.shape for n, t in saved.items()} != {n: p.shape for n, p in updater.parameters.items()}:
+        raise CheckpointError(f"{folder / _WEIGHTS}: does not fit the critic of this run")
+    with torch.no_grad():
+        for name, parameter in updater.parameters.items():
+            parameter.copy_(saved[name])
+    load_optimizer(folder, updater)
+
+
+def load_optimizer(folder: Path, updater: Updater) -> None:
     """Gives the optimiser the moments of a checkpoint.
 
     Raises:
@@ -111,6 +145,15 @@ def load_state(folder: Path) -> TrainerState:
         return TrainerState(**{field.name: int(values[field.name]) for field in fields(TrainerState)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: {_STATE} cannot be used: {error!r}") from None
+
+
+def _save_optimizer(folder: Path, updater: Updater) -> None:
+    moments = {
+        f"{name}/{key}": torch.as_tensor(value).contiguous()
+        for name, parameter in updater.parameters.items()
+        for key, value in updater.optimizer.state[parameter].items()
+    }
+    save_file(moments, folder / _OPTIMIZER)
 
 
 def _load_adapter(path: Path, policy: LanguageModel) -> None:

@@ -163,12 +163,3 @@ def rewards_of(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
     rewards = torch.tensor([[r.grade.reward for r in g.rollouts] for g in groups], dtype=torch.float32)
     valid = torch.tensor([[r.grade.graded for r in g.rollouts] for g in groups], dtype=torch.bool)
     return rewards, valid
-
-
-def group_advantages(groups: Sequence[Group], method: Method, max_completion_tokens: int) -> Tensor:
-    """Returns the advantages [P, G] of whole groups under a method, its shaping of the rewards included."""
-    if not groups:
-        return torch.zeros(0, 0)
-    rewards, valid = rewards_of(groups)
-    num_tokens = torch.tensor([[len(r.completion.tokens) for r in group.rollouts] for group in groups])
-    return method.advantages(method.shaped_rewards(rewards, num_tokens, max_completion_tokens), valid)

@@ -6,13 +6,18 @@ import torch
 
 from ngrpo.config import Config
 from ngrpo.filters import kept_groups
-from ngrpo.methods import Method
+from ngrpo.methods import PPO, GroupMethod
 
 
 def run_facts(config: Config) -> list[str]:
     """Returns what the method will do with each kind of group, and whether its clip can bind."""
-    facts = [clip_fact(config), *group_facts(config.method, config.sampling.group_size)]
-    best, virtual = config.task.max_reward, config.method.max_reward
+    method = config.method
+    facts = [clip_fact(config)]
+    if isinstance(method, GroupMethod):
+        facts += group_facts(method, config.sampling.group_size)
+    elif isinstance(method, PPO):
+        facts += critic_facts(method, config.run.steps)
+    best, virtual = config.task.max_reward, method.max_reward
     if virtual > best:
         facts.append(
             f"max_reward {virtual:g} is above the task's best reward, {best:g}: every group counts as all-wrong"
@@ -37,7 +42,7 @@ def clip_fact(config: Config) -> str:
     return f"{bounds}: can bind from the second of the {updates} updates of a step on"
 
 
-def group_facts(method: Method, group_size: int) -> list[str]:
+def group_facts(method: GroupMethod, group_size: int) -> list[str]:
     """Returns a sentence for each kind of group, made by asking the method's own functions."""
     wrong, correct = torch.zeros(1, group_size), torch.full((1, group_size), method.max_reward)
     facts = [
@@ -54,9 +59,31 @@ def group_facts(method: Method, group_size: int) -> list[str]:
     return facts
 
 
-def _fate(method: Method, rewards: torch.Tensor) -> str:
+def critic_facts(method: PPO, steps: int) -> list[str]:
+    """Returns what PPO's critic is, and what it does to each kind of group."""
+    trunk = "a model of its own" if method.critic == "separate" else "a head on the policy"
+    facts = [
+        f"critic: {trunk}, learning rate {method.critic_lr:g}, value clip {method.value_clip:g}; advantages by GAE "
+        f"(gamma {method.gamma:g}, lambda {method.lam:g}), whitened over the tokens of the step",
+        "groups: each completion stands for itself; in all-wrong and all-correct ones its advantage is what the critic "
+        "did not foresee",
+    ]
+    if method.filter != "none":
+        fate = "replaced by further problems" if method.refill else "not replaced"
+        facts.append(f"groups that filter '{method.filter}' drops are {fate}")
+    if method.reward_kl_coefficient:
+        facts.append(f"reward of each token: minus {method.reward_kl_coefficient:g} x KL (k1) to the starting model")
+    if method.critic_warmup_steps:
+        rest = "" if method.critic_warmup_steps < steps else ", which is the whole run"
+        facts.append(f"critic warm-up: the policy stays as it is for {method.critic_warmup_steps} steps{rest}")
+    return facts
+
+
+def _fate(method: GroupMethod, rewards: torch.Tensor) -> str:
     if not kept_groups(rewards, filter=method.filter, max_reward=method.max_reward).item():
         return f"filtered out, {'replaced by further problems' if method.refill else 'not replaced'}"
+    if method.needs_entropies:
+        return "each token's advantage follows its entropy"
     advantage = float(method.advantages(rewards)[0, 0])
     if advantage != 0.0:
         return f"advantage {advantage:+.3f} for each completion"

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from ngrpo.diagnostics import GroupShares
+from ngrpo.errors import ConfigError
 from ngrpo.filters import group_kinds, kept_groups
-from ngrpo.training.batch import rows_of
-from ngrpo.training.collect import group_advantages, rewards_of
+from ngrpo.methods import GroupMethod
+from ngrpo.training.collect import rewards_of
+from ngrpo.training.learner import GroupLearner
 from ngrpo.training.update import PolicyUpdater
 from ngrpo.types import Group
 
@@ -24,13 +26,17 @@ def gradient_share_by_kind(updater: PolicyUpdater, groups: Sequence[Group]) -> G
     Args:
         updater: the policy and the method.
         groups: graded groups as sampled, before the filter.
+
+    Raises:
+        ConfigError: for a method whose advantages do not come from groups.
     """
     method = updater.method
+    if not isinstance(method, GroupMethod):
+        raise ConfigError(f"method '{method.name}' does not compare the completions of a group: no kind has a part")
     rewards, valid = rewards_of(groups)
     kept = kept_groups(rewards, filter=method.filter, max_reward=method.max_reward, valid=valid)
     kinds = group_kinds(rewards, max_reward=method.max_reward, valid=valid)
-    advantages = group_advantages(groups, method, updater.max_completion_tokens)
-    rows = [rows_of(group, row) for group, row in zip(groups, advantages.tolist(), strict=True)]
+    rows = GroupLearner(updater, method).batch_of(groups).rows
     denominator = updater.denominator([row for i in kept.nonzero()[:, 0].tolist() for row in rows[i]])
     norms = []
     for members in (kinds.all_wrong, kinds.all_correct, kinds.mixed, kinds.ungraded):

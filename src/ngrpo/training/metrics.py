@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,10 @@ from ngrpo.diagnostics import group_metrics
 from ngrpo.methods import Method
 from ngrpo.training.checkpoint import TrainerState
 from ngrpo.training.collect import Collected, rewards_of
-from ngrpo.training.update import UpdateTotals
 
 
 def step_metrics(
-    collected: Collected, advantages: Tensor, totals: UpdateTotals, state: TrainerState, method: Method
+    collected: Collected, advantages: Tensor, learned: Mapping[str, float], state: TrainerState, method: Method
 ) -> dict[str, Any]:
     """Returns what happened in a step, times aside.
 
@@ -26,7 +26,7 @@ def step_metrics(
     Args:
         collected: the groups of the step.
         advantages: [P, G] of the groups in the batch.
-        totals: of the updates.
+        learned: what the learner reports of its batch and its updates.
         state: the run's totals after the step.
         method: its max_reward decides which groups are all-wrong.
     """
@@ -51,5 +51,5 @@ def step_metrics(
         "total/rollouts_sampled": state.rollouts_sampled,
         "total/rollouts_trained": state.rollouts_trained,
         "total/updates": state.updates,
-        **totals.metrics(),
+        **learned,
     }

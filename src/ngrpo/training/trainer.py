@@ -1,4 +1,4 @@
-"""The trainer: collect groups, compute advantages, take updates, write down what happened, evaluate, save."""
+"""The trainer: collect groups, make a batch with advantages, take updates, write it down, evaluate, save."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ from ngrpo.config import Config
 from ngrpo.diagnostics import group_shares
 from ngrpo.errors import TrainingError
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
-from ngrpo.models import LanguageModel, load_language_model
+from ngrpo.methods import PPO, GroupMethod
+from ngrpo.models import load_language_model
 from ngrpo.reports.observer import Observer
 from ngrpo.reports.run_dir import RunDir
 from ngrpo.sampling import Decoding
 from ngrpo.sampling.transformers import TransformersSampler
-from ngrpo.training.batch import Row, rows_of, split_into_updates
-from ngrpo.training.checkpoint import TrainerState, load_optimizer, load_policy, load_state, save_checkpoint
-from ngrpo.training.collect import (
-    Collected,
-    PromptSource,
-    collect_groups,
-    group_advantages,
-    rewards_of,
-)
+from ngrpo.training.batch import Row, split_into_updates
+from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
+from ngrpo.training.collect import Collected, PromptSource, collect_groups, rewards_of
+from ngrpo.training.critic import Critic, CriticUpdater
 from ngrpo.training.facts import run_facts
+from ngrpo.training.learner import GroupLearner, Learner
 from ngrpo.training.metrics import step_metrics
+from ngrpo.training.ppo import PPOLearner
 from ngrpo.training.update import PolicyUpdater
 
 MAX_EMPTY_STEPS = 10
@@ -64,16 +62,9 @@ class Trainer:
         )
         self.source.cursor = self.state.cursor
         self.sampler = TransformersSampler(self.policy, max_sequences=config.sampling.max_sequences)
-        self.updater = PolicyUpdater(
-            self.policy,
-            self._reference(),
-            config.method,
-            config.optimizer,
-            temperature=config.sampling.temperature,
-            max_completion_tokens=config.sampling.max_completion_tokens,
-        )
+        self.learner = self._learner()
         if folder:
-            load_optimizer(folder, self.updater)
+            self.learner.load(folder)
         run.truncate_after(self.state.step)  # last, so that a checkpoint that cannot be used changes nothing
 
     def train(self) -> None:
@@ -94,7 +85,7 @@ class Trainer:
                 self.save()
 
     def step(self, step: int) -> None:
-        """Takes one step: collect, advantages, updates, metrics."""
+        """Takes one step: collect groups, make a batch with advantages of them, take updates, write metrics."""
         started = time.perf_counter()
         collected = collect_groups(
             self.sampler,
@@ -106,15 +97,13 @@ class Trainer:
             step=step,
         )
         self._check_collected(collected, step)
-        advantages = group_advantages(collected.batch, self.config.method, self.config.sampling.max_completion_tokens)
-        rows = [rows_of(group, a.tolist()) for group, a in zip(collected.batch, advantages, strict=True)]
         updating = time.perf_counter()
-        gap = self._recompute_old_logprobs([row for group in rows for row in group])
-        totals = self.updater.take_updates(self._updates(rows, step), step=step)
+        batch = self.learner.batch_of(collected.batch)
+        learned = batch.metrics | self.learner.take_updates(self._updates(batch.rows, step), step=step)
         ended = time.perf_counter()
-        self._advance(step, collected, totals.updates)
-        metrics = step_metrics(collected, advantages, totals, self.state, self.config.method)
-        metrics |= {"update/lr": self.updater.learning_rate(step)} | gap
+        self._advance(step, collected, int(learned["update/count"]))
+        metrics = step_metrics(collected, batch.advantages, learned, self.state, self.config.method)
+        metrics |= {"update/lr": self.learner.updater.learning_rate(step)}
         metrics |= {
             "time/sample_seconds": collected.sample_seconds,
             "time/grade_seconds": collected.grade_seconds,
@@ -122,7 +111,7 @@ class Trainer:
             "time/step_seconds": ended - started,
             "time/tokens_per_second": metrics["completion/tokens"] / (ended - started),
         }
-        self._record(step, collected, advantages, metrics)
+        self._record(step, collected, batch.advantages, metrics)
 
     def evaluate(self) -> None:
         """Evaluates the policy as it is on every task, into eval/STEP/TASK."""
@@ -157,13 +146,35 @@ class Trainer:
     def save(self) -> Path:
         """Writes a checkpoint of the state as it is and returns its folder."""
         with self.run_dir.new_checkpoint(self.state.step) as folder:
-            save_checkpoint(folder, self.policy, self.updater, self.state)
+            self.learner.save(folder)
+            save_state(folder, self.state)
         return self.run_dir.checkpoint_path(self.state.step)
 
-    def _reference(self) -> LanguageModel | None:
-        if self.config.method.kl_coefficient == 0.0 or self.config.model.lora is not None:
-            return None
-        return load_language_model(self.config.model, for_training=False)
+    def _learner(self) -> Learner:
+        config, method = self.config, self.config.method
+        separate = method.needs_reference and config.model.lora is None  # else the adapters are switched off
+        updater = PolicyUpdater(
+            self.policy,
+            load_language_model(config.model, for_training=False) if separate else None,
+            method,
+            config.optimizer,
+            temperature=config.sampling.temperature,
+            max_completion_tokens=config.sampling.max_completion_tokens,
+        )
+        recompute = self._recomputes_old_logprobs()
+        if isinstance(method, GroupMethod):
+            return GroupLearner(updater, method, recompute_old_logprobs=recompute)
+        if isinstance(method, PPO):
+            shared = method.critic == "shared"
+            critic = Critic(self.policy, shared=True) if shared else Critic.separate(config.model)
+            critic_updater = CriticUpdater(critic, method, config.optimizer)
+            return PPOLearner(updater, critic_updater, method, recompute_old_logprobs=recompute)
+        raise TypeError(f"method '{method.name}' has no learner: it must be a GroupMethod or PPO")
+
+    def _recomputes_old_logprobs(self) -> bool:
+        choice = self.config.sampling.old_logprobs
+        exact = self.policy.dtype == torch.float32 and self.config.sampling.top_p == 1.0
+        return choice == "recompute" or (choice == "auto" and not exact)
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.state.step % every == 0 or self.state.step == self.config.run.steps)
@@ -177,13 +188,6 @@ class Trainer:
             seed=self.config.run.seed,
             step=step,
         )
-
-    def _recompute_old_logprobs(self, rows: Sequence[Row]) -> dict[str, float]:
-        choice, sampling = self.config.sampling.old_logprobs, self.config.sampling
-        exact = self.policy.dtype == torch.float32 and sampling.top_p == 1.0
-        if choice == "sampler" or (choice == "auto" and exact) or not rows:
-            return {}
-        return {"policy/sampler_gap": self.updater.old_logprobs(self.updater.rows_with_gradient(rows))}
 
     def _check_collected(self, collected: Collected, step: int) -> None:
         grades = [rollout.grade for group in collected.sampled for rollout in group.rollouts]

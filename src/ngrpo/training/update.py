@@ -2,86 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ngrpo.config import OptimizerSettings
-from ngrpo.errors import TrainingError
 from ngrpo.logprobs import TokenLogprobs, chunked_logprobs
 from ngrpo.losses import aggregate_tokens, kl_divergence
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
-from ngrpo.training.batch import MicroBatch, Row, micro_batches
-
-MAX_SKIPPED_UPDATES = 10
-"""After so many updates in a row without a finite gradient the run has diverged."""
-
+from ngrpo.training.batch import MicroBatch, Row, micro_batches, values_of
+from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
 
 _MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
 """Means over the computed tokens that every step reports, 0 where it computed none."""
 
 
-@dataclass(slots=True, eq=False)
-class UpdateSums:
-    """Sums over the micro-batches of one update; tensors, because reading each at once would wait for the device."""
-
-    rows: int = 0
-    rows_computed: int = 0
-    tokens: int = 0
-    loss: Tensor | float = 0.0
-    per_token: dict[str, Tensor] = field(default_factory=dict)
-
-    def add(self, name: str, total: Tensor) -> None:
-        """Adds a sum over tokens to that of its name."""
-        self.per_token[name] = self.per_token[name] + total if name in self.per_token else total
-
-
-@dataclass(slots=True)
-class UpdateTotals:
-    """Sums over the updates of a step, from which its metrics are made; a skipped update adds to the counts only."""
-
-    updates: int = 0
-    skipped: int = 0
-    rows: int = 0
-    rows_computed: int = 0
-    tokens: int = 0
-    loss: float = 0.0
-    grad_norm: float = 0.0
-    per_token: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_MEANS, 0.0))
-
-    def add(self, sums: UpdateSums, norm: float) -> None:
-        """Adds an update whose gradient had this norm; when that is not finite the update was skipped."""
-        self.rows += sums.rows
-        self.rows_computed += sums.rows_computed
-        if not math.isfinite(norm):
-            self.skipped += 1
-            return
-        self.updates += 1
-        self.tokens += sums.tokens
-        self.loss += float(sums.loss)
-        self.grad_norm += norm
-        for name, total in sums.per_token.items():
-            self.per_token[name] = self.per_token.get(name, 0.0) + float(total)
-
-    def metrics(self) -> dict[str, float]:
-        """Returns the step's metrics: means over the updates taken, and over the tokens computed in them."""
-        taken = max(1, self.updates)
-        return {
-            "update/count": self.updates,
-            "update/skipped": self.skipped,
-            "update/rows": self.rows,
-            "update/rows_computed": self.rows_computed,
-            "update/loss": self.loss / taken,
-            "update/grad_norm": self.grad_norm / taken,
-        } | {name: total / max(1, self.tokens) for name, total in sorted(self.per_token.items())}
-
-
-class PolicyUpdater:
+class PolicyUpdater(Updater):
     """The policy, its optimiser and, where the method has a KL term, the frozen reference model.
 
     Args:
@@ -103,19 +45,9 @@ class PolicyUpdater:
         temperature: float,
         max_completion_tokens: int,
     ) -> None:
-        self.policy, self.reference, self.method, self.settings = policy, reference, method, settings
+        super().__init__(dict(policy.trained_parameters()), settings, lr=settings.lr, lr_key="[optimizer] lr")
+        self.policy, self.reference, self.method = policy, reference, method
         self.temperature, self.max_completion_tokens = temperature, max_completion_tokens
-        self.parameters = dict(policy.trained_parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
-        )
-        self._skipped_in_a_row = 0
-
-    def learning_rate(self, step: int) -> float:
-        """Returns the learning rate of a step, counted from 1."""
-        if self.settings.schedule == "warmup" and step <= self.settings.warmup_steps:
-            return self.settings.lr * step / self.settings.warmup_steps
-        return self.settings.lr
 
     def take_updates(self, updates: Sequence[Sequence[Row]], *, step: int) -> UpdateTotals:
         """Takes one optimiser step for each list of rows and returns what happened.
@@ -124,11 +56,10 @@ class PolicyUpdater:
             TrainingError: when too many updates in a row had no finite gradient.
         """
         totals = UpdateTotals()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+        self.begin_step(step)
         for rows in updates:
             sums = self.accumulate_gradient(rows, self.denominator(rows))
-            totals.add(sums, self._step())
+            totals.add(sums, self.take_step())
         return totals
 
     def denominator(self, rows: Sequence[Row]) -> float:
@@ -145,7 +76,7 @@ class PolicyUpdater:
 
     def rows_with_gradient(self, rows: Sequence[Row]) -> list[Row]:
         """Returns the rows that can carry gradient under this method: the others need not be computed."""
-        return [row for row in rows if row.advantage != 0.0 or self.method.trains_on_zero_advantage]
+        return [row for row in rows if self.method.trains_on_zero_advantage or row.advantages.any()]
 
     def accumulate_gradient(self, rows: Sequence[Row], denominator: float) -> UpdateSums:
         """Adds the gradient of the rows' part in an update's loss to the parameters."""
@@ -158,29 +89,32 @@ class PolicyUpdater:
             loss.backward()  # type: ignore[no-untyped-call]
         return sums
 
-    def old_logprobs(self, rows: Sequence[Row]) -> float:
-        """Replaces the rows' old_logprobs by the policy's own and returns the mean absolute change per token."""
-        change, tokens = 0.0, 0
-        # micro_batches sorts by length in the same stable way, so the pairs come back in the order of `ordered`.
-        ordered = iter(sorted(rows, key=len, reverse=True))
+    def logprobs(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+        """Returns the logprobs [T] of each row's tokens under the policy as it is."""
+        return self._values_of(rows, lambda batch: self._score(self.policy, batch, entropy=False).logprobs)
+
+    def entropies(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+        """Returns the entropies [T] of the distributions that each row's tokens were drawn from."""
+        return self._values_of(
+            rows, lambda batch: cast("Tensor", self._score(self.policy, batch, entropy=True).entropies)
+        )
+
+    def ref_logprobs(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+        """Returns the logprobs [T] of each row's tokens under the model as it was before training."""
+        with self._reference() as reference:
+            return self._values_of(rows, lambda batch: self._score(reference, batch, entropy=False).logprobs)
+
+    @torch.no_grad()
+    def _values_of(self, rows: Sequence[Row], function: Callable[[MicroBatch], Tensor]) -> list[NDArray[np.float32]]:
         budget = self.settings.tokens_per_micro_batch
-        for batch in micro_batches(rows, token_budget=budget, device=self.policy.device):
-            with torch.no_grad():
-                logprobs = self._score(self.policy, batch, entropy=False).logprobs.cpu()
-            for i in range(len(batch.tokens)):
-                row = next(ordered)
-                new = logprobs[i, : len(row.completion)].numpy()
-                change += float(abs(new - row.old_logprobs).sum())
-                tokens += len(new)
-                row.old_logprobs = new
-        return change / max(1, tokens)
+        return values_of(rows, function, token_budget=budget, device=self.policy.device)
 
     def _loss(self, batch: MicroBatch, denominator: float, sums: UpdateSums) -> Tensor:
         method, mask = self.method, batch.completion_mask
         scored = self._score(self.policy, batch, entropy=method.entropy_bonus != 0.0)
-        policy_loss = method.policy_loss(
-            scored.logprobs, batch.old_logprobs, batch.advantages, mask, denominator=denominator
-        )
+        old_logprobs = batch.per_token(row.old_logprobs for row in batch.rows)
+        advantages = batch.per_token(row.advantages for row in batch.rows)
+        policy_loss = method.policy_loss(scored.logprobs, old_logprobs, advantages, mask, denominator=denominator)
         loss = policy_loss.loss
         tokens = mask.sum()
         sums.tokens += int(tokens)
@@ -200,21 +134,17 @@ class PolicyUpdater:
 
     def _score(self, model: LanguageModel, batch: MicroBatch, *, entropy: bool) -> TokenLogprobs:
         """Returns logprobs and, if wanted, entropies [B, T] of the batch's tokens under a model; 0 in the padding."""
-        mask = batch.completion_mask
         with model.autocast():
-            hidden = model.hidden_states(batch.input_ids)
-            rows = torch.arange(len(mask), device=mask.device)[:, None].expand_as(mask)
             flat = chunked_logprobs(
-                hidden[rows[mask], batch.positions[mask]],
-                batch.tokens[mask],
+                batch.predicting(model.hidden_states(batch.input_ids)),
+                batch.tokens[batch.completion_mask],
                 model.head,
                 temperature=self.temperature,
                 entropy=entropy,
                 entropy_gradient=entropy,
             )
-        padding = torch.zeros(mask.shape, device=mask.device)
-        entropies = None if flat.entropies is None else padding.masked_scatter(mask, flat.entropies)
-        return TokenLogprobs(padding.masked_scatter(mask, flat.logprobs), entropies)
+        entropies = None if flat.entropies is None else batch.spread(flat.entropies)
+        return TokenLogprobs(batch.spread(flat.logprobs), entropies)
 
     @contextmanager
     def _reference(self) -> Iterator[LanguageModel]:
@@ -224,23 +154,15 @@ class PolicyUpdater:
             with self.policy.starting_weights():
                 yield self.policy
 
-    def _step(self) -> float:
-        """Takes an optimiser step with the gradient that was accumulated, unless it is not finite; returns its norm."""
-        if all(parameter.grad is None for parameter in self.parameters.values()):
-            # No row was computed. AdamW passes over a missing gradient, but under one of 0 its moments and the weights
-            # decay: that is what computing the rows would have given. A parameter that never had any stays as it is.
-            for parameter in self.optimizer.state or self.parameters.values():
-                parameter.grad = torch.zeros_like(parameter)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm))
-        if math.isfinite(norm):
-            self.optimizer.step()
-            self._skipped_in_a_row = 0
-        else:  # stepping would make every weight NaN
-            self._skipped_in_a_row += 1
-        self.optimizer.zero_grad(set_to_none=True)
-        if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
-            raise TrainingError(
-                f"{self._skipped_in_a_row} updates in a row had no finite gradient: the training has diverged; "
-                "lower [optimizer] lr, or resume from an earlier checkpoint"
-            )
-        return norm
+
+def update_metrics(totals: UpdateTotals) -> dict[str, float]:
+    """Returns the metrics of the policy's updates: means over those taken, and over the tokens computed in them."""
+    means = dict.fromkeys(_MEANS, 0.0) | totals.per_token
+    return {
+        "update/count": totals.updates,
+        "update/skipped": totals.skipped,
+        "update/rows": totals.rows,
+        "update/rows_computed": totals.rows_computed,
+        "update/loss": totals.mean_loss,
+        "update/grad_norm": totals.mean_grad_norm,
+    } | {name: total / max(1, totals.tokens) for name, total in sorted(means.items())}

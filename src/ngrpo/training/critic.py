@@ -1,0 +1,119 @@
+"""The critic of PPO: a value model that predicts each token's return, and the updates that train it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ngrpo.config import ModelSettings, OptimizerSettings
+from ngrpo.losses import value_loss
+from ngrpo.methods import PPO
+from ngrpo.models import LanguageModel, load_language_model
+from ngrpo.training.batch import MicroBatch, Row, micro_batches, values_of
+from ngrpo.training.optimizer import Updater, UpdateSums
+
+HEAD = "score"
+"""Name of the value head in checkpoints: Hugging Face's for token classification in most families."""
+
+
+class Critic:
+    """A trunk that makes hidden states and a linear head that makes a value of each.
+
+    The head starts at 0, so the first values are 0 and the first advantages those of REINFORCE. Its arithmetic is
+    float32 whatever the trunk computes in.
+
+    Args:
+        trunk: the model whose hidden states are read.
+        shared: the trunk is the policy itself; then only the head belongs to the critic.
+    """
+
+    def __init__(self, trunk: LanguageModel, *, shared: bool) -> None:
+        self.trunk, self.shared = trunk, shared
+        with torch.no_grad():
+            width = trunk.hidden_states(torch.zeros(1, 1, dtype=torch.long, device=trunk.device)).shape[-1]
+        self.head = nn.Linear(width, 1, device=trunk.device)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @classmethod
+    def separate(cls, settings: ModelSettings) -> Critic:
+        """Returns a critic with a trunk of its own: the starting model, without its output layer.
+
+        Raises:
+            ConfigError: when the starting model cannot be loaded.
+        """
+        trunk = load_language_model(settings, for_training=True)
+        trunk.plain.set_output_embeddings(nn.Identity())  # it would only take memory
+        return cls(trunk, shared=False)
+
+    def values(self, batch: MicroBatch, *, through_trunk: bool = True) -> Tensor:
+        """Returns the values [B, T] of the states before each completion token, 0 in the padding.
+
+        Args:
+            batch: the rows.
+            through_trunk: whether a gradient flows into the trunk.
+        """
+        with torch.set_grad_enabled(through_trunk and torch.is_grad_enabled()), self.trunk.autocast():
+            hidden = batch.predicting(self.trunk.hidden_states(batch.input_ids)).float()
+        return batch.spread(self.head(hidden).squeeze(-1))
+
+    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yields name and tensor of the critic's own parameters."""
+        if not self.shared:
+            decoder = self.trunk.plain.get_decoder()
+            prefix = next(name for name, module in self.trunk.plain.named_modules() if module is decoder)
+            for name, parameter in decoder.named_parameters():
+                if parameter.requires_grad:
+                    yield f"{prefix}.{name}", parameter
+        for name, parameter in self.head.named_parameters():
+            yield f"{HEAD}.{name}", parameter
+
+
+class CriticUpdater(Updater):
+    """The critic and its optimiser.
+
+    Args:
+        critic: the value model.
+        method: its learning rate and value clip.
+        settings: the `[optimizer]` table; all but the learning rate holds for the critic too.
+    """
+
+    def __init__(self, critic: Critic, method: PPO, settings: OptimizerSettings) -> None:
+        parameters = dict(critic.trained_parameters())
+        super().__init__(parameters, settings, lr=method.critic_lr, lr_key="[method] critic_lr")
+        self.critic, self.method = critic, method
+
+    def accumulate_gradient(self, rows: Sequence[Row], *, through_trunk: bool = True) -> UpdateSums:
+        """Adds the gradient of the value loss of an update to the parameters; those of a shared trunk too.
+
+        Args:
+            rows: of the update, with old_values and returns.
+            through_trunk: whether a shared trunk gets a gradient; one of the critic's own always does.
+        """
+        shared = self.critic.shared
+        tokens = sum(len(row.completion) for row in rows)
+        sums = UpdateSums(rows=len(rows), rows_computed=len(rows), tokens=tokens)
+        budget = self.settings.tokens_per_micro_batch
+        for batch in micro_batches(rows, token_budget=budget, device=self.critic.trunk.device):
+            loss = value_loss(
+                self.critic.values(batch, through_trunk=through_trunk or not shared),
+                batch.per_token(row.old_values for row in batch.rows),
+                batch.per_token(row.returns for row in batch.rows),
+                batch.completion_mask,
+                clip=self.method.value_clip,
+                denominator=tokens,
+            )
+            sums.loss = sums.loss + loss.detach()
+            weighted = loss * self.method.value_coefficient if shared else loss
+            weighted.backward()  # type: ignore[no-untyped-call]
+        return sums
+
+    @torch.no_grad()
+    def values(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+        """Returns the values [T] of each row under the critic as it is."""
+        budget = self.settings.tokens_per_micro_batch
+        return values_of(rows, self.critic.values, token_budget=budget, device=self.critic.trunk.device)

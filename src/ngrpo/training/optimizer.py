@@ -1,0 +1,121 @@
+"""What every trained model shares: its parameters, their AdamW, how a step of it is taken, and what it adds up to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ngrpo.config import OptimizerSettings
+from ngrpo.errors import TrainingError
+
+MAX_SKIPPED_UPDATES = 10
+"""After so many updates in a row without a finite gradient the run has diverged."""
+
+
+@dataclass(slots=True, eq=False)
+class UpdateSums:
+    """Sums over the micro-batches of one update; tensors, because reading each at once would wait for the device."""
+
+    rows: int = 0
+    rows_computed: int = 0
+    tokens: int = 0
+    loss: Tensor | float = 0.0
+    per_token: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, name: str, total: Tensor) -> None:
+        """Adds a sum over tokens to that of its name."""
+        self.per_token[name] = self.per_token[name] + total if name in self.per_token else total
+
+
+@dataclass(slots=True)
+class UpdateTotals:
+    """Sums over the updates of a step, from which its metrics are made; a skipped update adds to the counts only."""
+
+    updates: int = 0
+    skipped: int = 0
+    rows: int = 0
+    rows_computed: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+    grad_norm: float = 0.0
+    per_token: dict[str, float] = field(default_factory=dict)
+
+    def add(self, sums: UpdateSums, norm: float) -> None:
+        """Adds an update whose gradient had this norm; when that is not finite the update was skipped."""
+        self.rows += sums.rows
+        self.rows_computed += sums.rows_computed
+        if not math.isfinite(norm):
+            self.skipped += 1
+            return
+        self.updates += 1
+        self.tokens += sums.tokens
+        self.loss += float(sums.loss)
+        self.grad_norm += norm
+        for name, total in sums.per_token.items():
+            self.per_token[name] = self.per_token.get(name, 0.0) + float(total)
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean over the updates taken, 0 without any."""
+        return self.loss / max(1, self.updates)
+
+    @property
+    def mean_grad_norm(self) -> float:
+        """Mean over the updates taken, of the norm before it is cut; 0 without any."""
+        return self.grad_norm / max(1, self.updates)
+
+
+class Updater:
+    """Named parameters, their AdamW, and how one step of it is taken.
+
+    Args:
+        parameters: what is trained, by name.
+        settings: the `[optimizer]` table; its schedule holds for every learning rate.
+        lr: the learning rate.
+        lr_key: the setting that it comes from, for messages.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings, *, lr: float, lr_key: str
+    ) -> None:
+        self.parameters, self.settings, self.lr, self.lr_key = dict(parameters), settings, lr, lr_key
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+        self._skipped_in_a_row = 0
+
+    def learning_rate(self, step: int) -> float:
+        """Returns the learning rate of a step, counted from 1."""
+        if self.settings.schedule == "warmup" and step <= self.settings.warmup_steps:
+            return self.lr * step / self.settings.warmup_steps
+        return self.lr
+
+    def begin_step(self, step: int) -> None:
+        """Sets the learning rate of a step, counted from 1."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+
+    def take_step(self) -> float:
+        """Takes an optimiser step with the gradient that was accumulated, unless it is not finite; returns its norm."""
+        if all(parameter.grad is None for parameter in self.parameters.values()):
+            # No row was computed. AdamW passes over a missing gradient, but under one of 0 its moments and the weights
+            # decay: that is what computing the rows would have given. A parameter that never had any stays as it is.
+            for parameter in self.optimizer.state or self.parameters.values():
+                parameter.grad = torch.zeros_like(parameter)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm))
+        if math.isfinite(norm):
+            self.optimizer.step()
+            self._skipped_in_a_row = 0
+        else:  # stepping would make every weight NaN
+            self._skipped_in_a_row += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
+            raise TrainingError(
+                f"{self._skipped_in_a_row} updates in a row had no finite gradient: the training has diverged; "
+                f"lower {self.lr_key}, or resume from an earlier checkpoint"
+            )
+        return norm
