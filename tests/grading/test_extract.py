@@ -65,7 +65,7 @@ def test_a_box_without_braces_holds_the_next_word(text: str, answer: str) -> Non
 )
 def test_no_box_is_none(text: str) -> None:
     assert last_boxed(text) is None
-    assert extract_answer(text) is None
+    assert text == "the answer is 5" or extract_answer(text) is None
 
 
 def balanced() -> st.SearchStrategy[str]:
@@ -83,30 +83,49 @@ def test_what_was_boxed_last_comes_back_whatever_stands_around(before: str, cont
 
 
 @pytest.mark.parametrize(
-    "flood",
+    ("text", "answer"),
     [
-        r"\boxed{",
-        r"\boxed{1}",
-        r"\boxed ",
-        r"\boxed (",
-        r"\boxed{}",
-        "\\boxed" + " " * 1000,
-        "{",
-        "\\",
-        "}",
-        "$",
-        "x ",
+        ("The answer is 5.", "5"),
+        ("the answer is $x+1$, which was to be shown", "x+1"),
+        ("**Final Answer:** 12", "12"),
+        ("Final answer: \\(\\frac{1}{2}\\)", r"\frac{1}{2}"),
+        ("#### 1,234", "1,234"),
+        ("The answer is 3. No: the answer is 4", "4"),
+        (r"The answer is 3, so \boxed{4}. The answer is 5.", "4"),
+        ("Thus the final answer is 2.5 metres. Done.", "2.5 metres"),
+        ("İİİ the answer is 7", "7"),
+        ("The answer is", None),
+        ("The answer is $5", None),
+        ("I think that it is 5", None),
     ],
 )
-def test_a_megabyte_of_anything_takes_linear_time(flood: str) -> None:
-    text = r"\boxed{3} \boxed{" + flood * (MEGABYTE // len(flood))
-    started = time.process_time()
-    last_boxed(text)
-    # 0.1 to 0.4 s; anything quadratic takes hours.
-    assert time.process_time() - started < 4
+def test_without_a_box_the_last_marker_counts(text: str, answer: str | None) -> None:
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        *(r"\boxed{", r"\boxed{1}", r"\boxed ", r"\boxed (", r"\boxed{}", "\\boxed" + " " * 1000, "$", r"\[", "7"),
+        *("{", "\\", "}", "x ", "The answer is ", "é", r"\boxed{" + "{" * 4000, r"\boxed{a" + "{}" * 4000, r"\fbox{"),
+    ],
+)
+@pytest.mark.parametrize("start", ["", r"\boxed{3} \boxed{"])
+def test_a_megabyte_of_anything_takes_a_tenth_of_a_second(flood: str, start: str) -> None:
+    text = start + flood * (MEGABYTE // len(flood))
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        extract_answer(text)
+        seconds.append(time.process_time() - started)
+    assert min(seconds) < 0.1
 
 
 def test_deep_nesting_needs_no_recursion() -> None:
-    depth = 100_000
+    depth = 2000
     assert last_boxed(r"\boxed{" + "{" * depth + "5" + "}" * depth + "}") == "{" * depth + "5" + "}" * depth
     assert last_boxed(r"\boxed{" * depth + "5" + "}" * depth) == "5"
+
+
+def test_a_box_that_is_far_too_long_is_passed_over() -> None:
+    assert last_boxed(r"\boxed{3} \boxed{" + "9" * 60_000 + "}") == "3"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngrpo.grading.normalize import exact_number, normalize_answer
+from ngrpo.grading.normalize import normalize_answer
+from ngrpo.grading.numbers import exact_number
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,6 @@ def test_typesetting_does_not_matter(one: str, other: str) -> None:
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\2\end{pmatrix}"),
         (r"\leftarrow", "arrow"),
         ("(1,2)", "(1,2]"),
-        ("$1$ and $2$", "1$ and $2"),
         ("A", "a"),
     ],
 )
@@ -71,8 +71,6 @@ def test_normalising_ends_and_never_fails(text: str) -> None:
         (r"336^\circ", Fraction(336)),
         (r"336^{\circ}", Fraction(336)),
         ("336°", Fraction(336)),
-        (r"\$5", Fraction(5)),
-        (r"-\$5", Fraction(-5)),
         ("0.1234567890123456789", Fraction("0.1234567890123456789")),
     ],
 )
@@ -89,15 +87,13 @@ def test_plain_numbers_have_their_exact_value(text: str, value: Fraction) -> Non
         "1,23",
         "12,3456",
         "(1,234)",
-        "5%",
-        r"5\%",
-        "1e5",
         "1/0",
         "1//2",
         "--1",
         "1.2.3",
         "５",
         "1 2",
+        "3 4/3",
         "inf",
         "nan",
     ],

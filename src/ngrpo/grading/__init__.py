@@ -6,6 +6,7 @@ can be killed.
 """
 
 from ngrpo.grading.extract import extract_answer, last_boxed
+from ngrpo.grading.policies import POLICIES, PolicyName
 from ngrpo.grading.pool import GraderPool, grade, shared_pool
 
-__all__ = ["GraderPool", "extract_answer", "grade", "last_boxed", "shared_pool"]
+__all__ = ["POLICIES", "GraderPool", "PolicyName", "extract_answer", "grade", "last_boxed", "shared_pool"]

@@ -1,23 +1,55 @@
-r"""Whether an answer equals a reference: first by spelling and exact numbers, then by math-verify.
+r"""Whether an answer equals a reference: by spelling, exact numbers, structure, and the values of expressions.
 
-`settled_cheaply` decides most pairs in microseconds. `symbolically_equal` does not bound its time or memory,
-so only the worker process of `ngrpo.grading.worker` calls it.
+`settled` decides nearly all pairs, in microseconds to milliseconds and with bounded effort. What it cannot read is
+left to sympy, which `ngrpo.grading.symbolic` calls inside the process of `ngrpo.grading.worker`.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ngrpo.grading.normalize import exact_number, normalize_answer
+from ngrpo.grading import answers, equations, lists
+from ngrpo.grading.compare import Comparer, Leaf, Rule
+from ngrpo.grading.evaluate import is_too_large, trees_equal
+from ngrpo.grading.expression import parse
+from ngrpo.grading.normalize import normalize_answer
+from ngrpo.grading.values import TooLargeError
 from ngrpo.types import Status
 
 MAX_ANSWER_CHARACTERS = 2_000
 """Longer answers are not parsed: no reference of a benchmark has a tenth of it, and parsing is not linear."""
+MAX_NESTING = 50
+"""Most brackets inside each other."""
 
-_DIGITS = re.compile(r"[0-9]+")
-_DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
+RULES: tuple[Rule, ...] = (
+    answers.same_text,
+    answers.words,
+    answers.numerals,
+    answers.numbers,
+    answers.approximations,
+    answers.sentences,
+    answers.conditions,
+    answers.parameters,
+    lists.real_sets,
+    lists.orders,
+    lists.labelled_lists,
+    lists.plus_minus,
+    lists.matrices,
+    answers.units,
+    equations.tuple_equations,
+    lists.sequences,
+    equations.equations,
+    answers.ratios,
+    answers.degrees,
+)
+"""The rules of `strict`, in the order in which they are asked."""
+
+# What no algebra decides: words, derivatives, congruences, "and so on", equations inside an expression.
+_NO_ALGEBRA = re.compile(
+    r"\\text|\\ldots|'|\\equiv|\\pmod|\\begin|\\forall|\\exists|\\mathbb|\\in(?![a-z])|[<>?]|\\[lg]e(?![a-z])"
+)
+_TO_DO = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![A-Za-z])")
 
 
 class Verdict(NamedTuple):
@@ -27,21 +59,43 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def settled_cheaply(answer: str, reference: str) -> Verdict | None:
-    r"""Returns the verdict where spelling, exact numbers or a limit decide, else None.
+def settled(answer: str, reference: str) -> Verdict | None:
+    r"""Returns the verdict on an answer, or None where an expression needs sympy.
 
-    An answer over the limit is wrong, for that is a fault of the answer; a reference over it is not the
+    An answer over a limit is wrong, for that is a fault of the answer; a reference over it is not the
     answer's fault, so that a pair which it keeps from being compared is ungraded.
 
     Args:
         answer: what was extracted from a completion.
         reference: the answer to reach, with or without math delimiters.
 
-    >>> settled_cheaply(r"\dfrac{1}{2}", "0.5")
-    Verdict(status='correct', reason='number')
-    >>> settled_cheaply("x+1", "1+x") is None
+    >>> settled(r"\dfrac{1}{2}", "0.5"), settled("x+1", "1+x")
+    (Verdict(status='correct', reason='number'), Verdict(status='correct', reason='expression'))
+    >>> settled(r"\int_0^1 x", r"\int_0^1 y") is None
     True
     """
+    outside = over_limits(answer, reference)
+    if outside is not None:
+        return outside
+    ours, theirs = normalize_answer(answer), normalize_answer(reference)
+    if not ours:
+        return Verdict("wrong", "the answer is empty")
+    try:
+        finding = Comparer(RULES, _by_values).compare(ours, theirs)
+    except TooLargeError:
+        if any(is_too_large(part) for part in re.split("[,=]", theirs)):
+            return Verdict("ungraded", "limit: a number of the reference is too large")
+        return Verdict("wrong", "limit: a number is too large")
+    except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
+        # No answer may stop a training run, whatever mpmath makes of it.
+        return Verdict("ungraded", f"error: {type(error).__name__}")
+    if finding.equal is None:
+        return None
+    return Verdict("correct" if finding.equal else "wrong", finding.rule)
+
+
+def over_limits(answer: str, reference: str) -> Verdict | None:
+    """Returns the verdict on a pair that is empty, literally equal, or beyond the limits of size; else None."""
     if not reference.strip():
         return Verdict("ungraded", "the reference is empty")
     if answer.strip() == reference.strip():
@@ -49,58 +103,42 @@ def settled_cheaply(answer: str, reference: str) -> Verdict | None:
     if len(reference) > MAX_ANSWER_CHARACTERS:
         return Verdict("ungraded", f"limit: the reference has over {MAX_ANSWER_CHARACTERS} characters")
     if len(answer) > MAX_ANSWER_CHARACTERS:
-        return Verdict("wrong", f"over {MAX_ANSWER_CHARACTERS} characters")
-    spelled, expected = normalize_answer(answer), normalize_answer(reference)
-    if spelled == expected:
-        return Verdict("correct", "text")
-    value, target = exact_number(spelled), exact_number(expected)
-    if value is None or target is None:
-        return None
-    return Verdict("correct" if value == target else "wrong", "number")
+        return Verdict("wrong", f"limit: over {MAX_ANSWER_CHARACTERS} characters")
+    if _nesting(reference) > MAX_NESTING:
+        return Verdict("ungraded", f"limit: the reference nests over {MAX_NESTING} brackets")
+    if _nesting(answer) > MAX_NESTING:
+        return Verdict("wrong", f"limit: over {MAX_NESTING} brackets inside each other")
+    return None
 
 
-def symbolically_equal(answer: str, reference: str) -> bool:
-    r"""Returns math-verify's verdict on two answers, both read as the content of a box.
+def compared_with(leaf: Leaf, answer: str, reference: str) -> bool | None:
+    """Returns whether two answers are equal by the rules of `strict`, with expressions compared by `leaf`."""
 
-    Call `prepare_math_verify` once before. May run for ever and use any amount of memory.
-    """
-    from math_verify import verify
+    def both(ours: str, theirs: str) -> bool | None:
+        by_values = _by_values(ours, theirs)
+        return leaf(ours, theirs) if by_values is None else by_values
 
-    return bool(verify(_parsed(reference), _parsed(answer), timeout_seconds=None))
-
-
-def prepare_math_verify() -> None:
-    """Makes math-verify safe to call in this process, and warm.
-
-    Changes sympy for the whole process: strings are no longer evaluated. sympy turns them into objects with
-    Python's `eval`, and math-verify hands it at least every number that the model wrote.
-    """
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
-    # sympy evaluates its own names of units when this module is first imported: before strings are refused.
-    import sympy.physics.units  # noqa: F401
-    from sympy.parsing import sympy_parser
-
-    sympy_parser.parse_expr = _number_only
-    # Nothing is left of the first parse's cost (the grammar's tables) for the first real pair to pay.
-    symbolically_equal("x+1", "1+x")
+    return Comparer(RULES, both).compare(normalize_answer(answer), normalize_answer(reference)).equal
 
 
-def _parsed(answer: str) -> Any:
-    from math_verify import parse
-    from math_verify.parser import LatexExtractionConfig
+def _by_values(answer: str, reference: str) -> bool | None:
+    ours, theirs = parse(answer), parse(reference)
+    if ours is not None and theirs is not None:
+        return trees_equal(ours, theirs)
+    if _NO_ALGEBRA.search(answer) or _NO_ALGEBRA.search(reference):
+        return False
+    # A sum, integral or limit that is still to be worked out restates the problem.
+    if _TO_DO.search(answer) and not _TO_DO.search(reference):
+        return False
+    return None
 
-    # Its own timeouts are alarms, which only a main thread may set and which wait for a bytecode's end: off.
-    config = [LatexExtractionConfig(boxed_match_priority=0)]
-    return parse(rf"\boxed{{{normalize_answer(answer)}}}", config, parsing_timeout=None)
 
-
-def _number_only(text: str, *_: object, **__: object) -> Any:
-    """Stands in for sympy's `parse_expr`: a plain number becomes one, any other text an error."""
-    import sympy
-
-    if _DIGITS.fullmatch(text):
-        return sympy.Integer(int(text))
-    if _DECIMAL.fullmatch(text) and text != ".":
-        return sympy.Float(text)
-    raise sympy.SympifyError(f"text is not evaluated: {text[:40]!r}")
+def _nesting(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    return deepest

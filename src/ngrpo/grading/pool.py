@@ -10,19 +10,19 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from ngrpo.grading.equivalence import MAX_ANSWER_CHARACTERS, Verdict, settled_cheaply
-from ngrpo.grading.extract import extract_answer
+from ngrpo.grading.equivalence import MAX_ANSWER_CHARACTERS, Verdict
+from ngrpo.grading.policies import POLICIES, PolicyName
 from ngrpo.grading.worker import Worker
 from ngrpo.types import Grade
 
 MEMORY_PAIRS = 100_000
 """Verdicts that a pool remembers; it forgets all when there are more."""
 
-_NO_ANSWER = Verdict("no_answer", "no box")
+_NO_ANSWER = Verdict("no_answer", "no box or marker")
 
 
 class GraderPool:
-    r"""Grades mathematics: the last box of a completion against a reference.
+    r"""Grades mathematics: the answer of a completion against a reference.
 
     Processes start when the first pair needs one, and are stopped by `close` or at the end of a `with` block;
     a pool may be used again after that. `grade_many` may be called from several threads, and never uses
@@ -33,21 +33,25 @@ class GraderPool:
     ['correct', 'no_answer']
     """
 
-    def __init__(self, workers: int = 1, timeout_seconds: float = 2.0) -> None:
+    def __init__(self, workers: int = 1, timeout_seconds: float = 2.0, policy: PolicyName = "strict") -> None:
         """Makes a pool; no process is started yet.
 
         Args:
             workers: number of processes, at least 1.
             timeout_seconds: processor time that one comparison may take before its completion is ungraded.
+            policy: `strict`, `math-verify` or `reference`; see `POLICIES`.
 
         Raises:
-            ValueError: for a number of workers below 1 or a timeout that is not positive.
+            ValueError: for a number of workers below 1, a timeout that is not positive or an unknown policy.
         """
         if workers < 1 or not timeout_seconds > 0:
             raise ValueError(
                 f"workers must be at least 1 and timeout_seconds above 0, got {workers}, {timeout_seconds}"
             )
-        self._workers = [Worker(timeout_seconds) for _ in range(workers)]
+        if policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+        self._policy = POLICIES[policy]
+        self._workers = [Worker(timeout_seconds, policy) for _ in range(workers)]
         self._idle: SimpleQueue[Worker] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -59,9 +63,9 @@ class GraderPool:
         Raises:
             GradingError: when no grading process can be started.
         """
-        answers = [extract_answer(completion) for completion, _ in pairs]
+        answers = [self._policy.extract(completion) for completion, _ in pairs]
         verdicts = [
-            _NO_ANSWER if answer is None else settled_cheaply(answer, reference)
+            _NO_ANSWER if answer is None else self._settle(answer, reference)
             for answer, (_, reference) in zip(answers, pairs, strict=True)
         ]
         compared = self._compared(
@@ -89,6 +93,20 @@ class GraderPool:
         """Closes the pool."""
         self.close()
 
+    def _settle(self, answer: str, reference: str) -> Verdict | None:
+        known = self._known.get((answer, reference))
+        if known is not None:
+            return known
+        verdict = self._policy.settle(answer, reference)
+        if verdict is not None:
+            self._remember((answer, reference), verdict)
+        return verdict
+
+    def _remember(self, pair: tuple[str, str], verdict: Verdict) -> None:
+        if len(self._known) >= MEMORY_PAIRS:
+            self._known.clear()
+        self._known[pair] = verdict
+
     def _compared(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
         wanted = list(dict.fromkeys(pairs))
         verdicts = {pair: self._known[pair] for pair in wanted if pair in self._known}
@@ -108,37 +126,41 @@ class GraderPool:
         finally:
             self._idle.put(worker)
         if verdict.reason != "crash":  # what ended a process may not have been the pair
-            if len(self._known) >= MEMORY_PAIRS:
-                self._known.clear()
-            self._known[pair] = verdict
+            self._remember(pair, verdict)
         return verdict
 
 
+def shared_pool(workers: int = 1, timeout_seconds: float = 2.0, policy: PolicyName = "strict") -> GraderPool:
+    """Returns the pool of such a size and policy that all tasks share; it is closed at exit."""
+    return _shared_pool(workers, timeout_seconds, policy)
+
+
 @cache
-def shared_pool(workers: int = 1, timeout_seconds: float = 2.0) -> GraderPool:
-    """Returns the pool of such a size that all tasks share; it is closed at exit."""
-    pool = GraderPool(workers, timeout_seconds)
+def _shared_pool(workers: int, timeout_seconds: float, policy: PolicyName) -> GraderPool:
+    pool = GraderPool(workers, timeout_seconds, policy)
     atexit.register(pool.close)
     return pool
 
 
-def grade(completion: str, reference: str) -> Grade:
+def grade(completion: str, reference: str, *, policy: PolicyName = "strict") -> Grade:
     r"""Returns the grade of one completion; for many, `GraderPool.grade_many` is the same and faster.
 
     Args:
-        completion: what the model wrote; its last ``\boxed{...}`` is the answer.
+        completion: what the model wrote; its last ``\boxed{...}`` is the answer, else what a marker announces.
         reference: the answer to reach, with or without math delimiters.
+        policy: `strict`, `math-verify` (that library's verdict) or `reference` (the NGRPO reference grader's).
 
     Returns:
-        `correct`, `wrong`, `no_answer` (no box), or `ungraded` (timeout, crash, limit: the grade's reason).
+        `correct`, `wrong`, `no_answer` (no box or marker), or `ungraded` (timeout, crash, limit: the grade's reason).
 
     Raises:
         GradingError: when no grading process can be started.
+        ValueError: for an unknown policy.
 
     >>> grade(r"So it is $\boxed{336}$.", r"336^\circ")
     Grade(status='correct', reward=1.0, answer='336', reason='number')
     """
-    return shared_pool().grade_many([(completion, reference)])[0]
+    return shared_pool(policy=policy).grade_many([(completion, reference)])[0]
 
 
 def _grade(answer: str | None, verdict: Verdict) -> Grade:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ngrpo.errors import GradingError
-from ngrpo.grading.equivalence import Verdict, prepare_math_verify, symbolically_equal
+from ngrpo.grading.equivalence import Verdict
 
 START_SECONDS = 120.0
 """Until a new process has imported sympy; about one second on an idle machine, more on a cold disk."""
@@ -42,14 +42,15 @@ class Worker:
     Not safe for two threads at once; `GraderPool` lends a worker to one at a time.
     """
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, policy: str = "strict") -> None:
+        self._policy = policy
         self._timeout_seconds = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._asked = 0
 
     def compare(self, answer: str, reference: str) -> Verdict:
-        """Returns math-verify's verdict, or `ungraded` with the reason `timeout` or `crash`.
+        """Returns the verdict by sympy, or `ungraded` with the reason `timeout`, `memory`, `undecided` or `crash`.
 
         Raises:
             GradingError: when no process can be started.
@@ -77,14 +78,17 @@ class Worker:
     def _ask(self, answer: str, reference: str) -> Verdict:
         process = self._running()
         self._asked += 1
-        request = {"id": self._asked, "answer": answer, "reference": reference, "seconds": self._timeout_seconds}
+        request: dict[str, Any] = {"id": self._asked, "answer": answer, "reference": reference, "policy": self._policy}
+        request["seconds"] = self._timeout_seconds
         reply, overdue = self._exchange(process, request, WALL_FACTOR * self._timeout_seconds)
         if overdue or not reply:
             self.stop()
             return _TIMEOUT if overdue else _CRASH
         if "ended" in reply:
             return _TIMEOUT if reply["ended"] == -_OUT_OF_TIME else _CRASH
-        return Verdict("correct" if reply["equal"] else "wrong", "math-verify")
+        if "failed" in reply:
+            return Verdict("ungraded", reply["failed"])
+        return Verdict("correct" if reply["equal"] else "wrong", "sympy" if self._policy == "strict" else "math-verify")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
@@ -186,6 +190,9 @@ def serve() -> None:
     second.
     """
     with _private_output() as replies:
+        # Here and not above: the parent needs nothing of it.
+        from ngrpo.grading.symbolic import prepare_math_verify
+
         prepare_math_verify()
         _give_up_rights()
         _reply(replies, ready=True)
@@ -213,9 +220,21 @@ def _answer_requests(replies: BinaryIO) -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         _limit_cpu(request["seconds"])
-        equal = symbolically_equal(request["answer"], request["reference"])
+        result = _result(request["answer"], request["reference"], request["policy"])
         _limit_cpu(0)
-        _reply(replies, id=request["id"], equal=equal)
+        _reply(replies, id=request["id"], **result)
+
+
+def _result(answer: str, reference: str, policy: str) -> dict[str, object]:
+    from ngrpo.grading.symbolic import symbolically_equal
+
+    try:
+        equal = symbolically_equal(answer, reference, policy)
+    except MemoryError:
+        return {"failed": "memory"}
+    except RecursionError:
+        return {"failed": "nested too deep"}
+    return {"failed": "undecided"} if equal is None else {"equal": equal}
 
 
 def _reply(replies: BinaryIO, **values: object) -> None:

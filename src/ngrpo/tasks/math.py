@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from ngrpo.errors import DataError
-from ngrpo.grading import shared_pool
+from ngrpo.grading import PolicyName, shared_pool
 from ngrpo.tasks.columns import Columns, final_answer, problems_of
 from ngrpo.tasks.rows import read_hub_rows, read_rows
 from ngrpo.tasks.task import Split, Task
@@ -45,10 +45,12 @@ class MathTask(Task):
     """Processor time in seconds that comparing one answer may take; beyond it the completion is ungraded."""
     grader_workers: int = Field(1, ge=1)
     """Processes that compare answers; most answers need none."""
+    policy: PolicyName = "strict"
+    """How answers are compared: `strict`, `math-verify` (that library) or `reference` (the NGRPO grader)."""
 
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each (problem, completion text) pair, in the order given."""
-        pool = shared_pool(self.grader_workers, self.timeout_seconds)
+        pool = shared_pool(self.grader_workers, self.timeout_seconds, self.policy)
         grades = pool.grade_many([(completion, problem.reference) for problem, completion in answers])
         return [replace(grade, reward=grade.reward * self.max_reward) for grade in grades]
 

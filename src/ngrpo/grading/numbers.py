@@ -1,0 +1,111 @@
+r"""Plain numbers: their exact value, the unit beside them, and how many digits a decimal states."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+LEAST_DIGITS = 3
+"""A decimal reference with fewer significant digits is taken for exact: 0.5 and 2.5 are, 21.93 is rounded."""
+MAX_EXPONENT = 5_000
+"""Largest power of ten in scientific notation."""
+
+_INTEGER = r"[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+"
+_FRACTION = (
+    r"\\frac\{(?P<top>-?[0-9]+)\}\{(?P<bottom>[0-9]+)\}|(?P<left>[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)/(?P<right>[0-9]+)"
+)
+_REPEATING = r"(?P<start>[0-9]*\.[0-9]*)\\(?:overline|bar|dot)\s*\{?(?P<period>[0-9]+)\}?"
+_DECIMAL = rf"(?P<decimal>(?:{_INTEGER})(?:\.[0-9]*)?|\.[0-9]+)"
+_MIXED = r"(?P<whole>[0-9]+)(?:\s*\\frac\{(?P<over>[0-9]+)\}\{(?P<under>[0-9]+)\}| (?P<num>[0-9]+)/(?P<den>[0-9]+))"
+_POWER = r"(?:[eE](?P<e>[-+]?[0-9]{1,5})|\s*(?:\\times|\\cdot|\*)\s*10\^(?:\{|\()?(?P<ten>[-+]?[0-9]{1,5})(?:\}|\))?)?"
+_NUMBER = re.compile(
+    rf"(?P<sign>[-+]?)(?:{_MIXED}|{_FRACTION}|{_REPEATING}|{_DECIMAL}{_POWER})(?P<percent>%)?(?:\^\\circ|\^\{{\\circ\}}|°)?"
+)
+_BASE = re.compile(
+    r"(?P<sign>-?)(?P<digits>[0-9A-Za-z]+)_\{?(?:\\text\{)?(?P<base>[0-9]{1,2}|two|three|eight|ten|sixteen)\}{0,2}"
+)
+_NAMES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
+_NAMED = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty"""
+_WORDS = {word: Fraction(value) for value, word in enumerate(_NAMED.split())}
+
+
+class Number(NamedTuple):
+    """A plain number: its value, and for a decimal the unit of its last digit and whether that may be rounded."""
+
+    value: Fraction
+    last_digit: Fraction | None = None
+    rounded: bool = False
+
+
+def plain_number(text: str) -> Number | None:
+    r"""Returns the value of a plain number, or None for anything that is not one.
+
+    Integers (thousands commas too), decimals, repeating decimals, fractions of integers, mixed numbers,
+    scientific notation, number words up to twenty; a percentage is a hundredth; a degree sign means nothing.
+
+    Args:
+        text: a normalised answer.
+
+    >>> plain_number(r"3\frac{1}{2}").value, plain_number("1.5e3").value, plain_number(r"0.1\overline{6}").value
+    (Fraction(7, 2), Fraction(1500, 1), Fraction(1, 6))
+    >>> plain_number("21.93").rounded, plain_number("2.5").rounded, plain_number("x")
+    (True, False, None)
+    """
+    if text.isalpha() and text.lower() in _WORDS:
+        return Number(_WORDS[text.lower()])
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    scale = (-1 if found["sign"] == "-" else 1) * Fraction(1, 100 if found["percent"] else 1)
+    if found["decimal"]:
+        return _decimal(found, scale)
+    value = _repeating(found) if found["period"] else _fraction(found)
+    return None if value is None else Number(value * scale)
+
+
+def exact_number(text: str) -> Fraction | None:
+    """Returns the value of a plain number, or None for anything that is not one; see `plain_number`."""
+    number = plain_number(text)
+    return None if number is None else number.value
+
+
+def numeral(text: str) -> tuple[str, str] | None:
+    r"""Returns the digits and the base of a numeral with a subscript, or None.
+
+    >>> numeral("1010_2"), numeral(r"2F_{16}"), numeral("x_2")
+    (('1010', '2'), ('2F', '16'), None)
+    """
+    found = _BASE.fullmatch(text)
+    if found is None or not found["digits"][0].isdigit():
+        return None
+    digits = found["digits"].lstrip("0") or "0"
+    return found["sign"] + digits.upper(), _NAMES.get(found["base"], found["base"])
+
+
+def _decimal(found: re.Match[str], scale: Fraction) -> Number | None:
+    digits = found["decimal"].replace(",", "")
+    power = int(found["e"] or found["ten"] or 0)
+    if abs(power) > MAX_EXPONENT:
+        return None
+    _, point, places = digits.partition(".")
+    last = Fraction(10) ** (power - len(places)) * abs(scale)
+    significant = digits.replace(".", "").lstrip("0")
+    rounded = bool(point) and len(significant) >= LEAST_DIGITS and not significant.endswith("0")
+    return Number(Fraction(digits) * Fraction(10) ** power * scale, last, rounded)
+
+
+def _repeating(found: re.Match[str]) -> Fraction:
+    period = found["period"]
+    _, _, places = found["start"].partition(".")
+    start = Fraction("0" + found["start"] + "0")
+    return start + Fraction(int(period), 10 ** len(places) * (10 ** len(period) - 1))
+
+
+def _fraction(found: re.Match[str]) -> Fraction | None:
+    top = found["top"] or (found["left"] or "").replace(",", "") or found["over"] or found["num"]
+    bottom = int(found["bottom"] or found["right"] or found["under"] or found["den"])
+    if bottom == 0 or (found["whole"] and int(top) >= bottom):
+        return None
+    return Fraction(int(top), bottom) + int(found["whole"] or 0)

@@ -1,0 +1,120 @@
+r"""The outer shape of an answer: where its lists, brackets, equations and matrices come apart."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+MAX_PARTS = 60
+"""A list with more elements is not compared element by element."""
+
+_PIECE = re.compile(r"\\begin\{|\\end\{|\\\\|\\[A-Za-z]+|\\.|.", re.DOTALL)
+_OPENING = frozenset(("(", "[", "{", r"\{", r"\begin{", r"\lfloor", r"\lceil", r"\langle"))
+_CLOSING = frozenset((")", "]", "}", r"\}", r"\end{", r"\rfloor", r"\rceil", r"\rangle"))
+_BRACKETS = (("(", ")"), ("[", "]"), (r"\{", r"\}"), (r"\langle", r"\rangle"), ("(", "]"), ("[", ")"))
+_MATRIX = re.compile(
+    r"\\begin\{(?:[pbBvV]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{(?:[pbBvV]?matrix|smallmatrix|array)\}",
+    re.S,
+)
+_ASSIGNED = re.compile(
+    r"(?P<name>\\?[A-Za-z]+(?:_(?:[0-9A-Za-z]|\{[^{}]*\}))?'?|\\text\{[^{}]*\}|\\angle\s?[A-Z]+|[|\[]?[A-Z]{2,3}[|\]]?)(?P<arguments>\([A-Za-z](?:,[A-Za-z])*\))?"
+)
+
+
+class Sequence(NamedTuple):
+    """Elements and the brackets around them: "" for a bare list."""
+
+    opening: str
+    closing: str
+    parts: tuple[str, ...]
+
+
+def split_at(text: str, *marks: str) -> list[str]:
+    r"""Returns the parts of a text between the given marks, where these stand outside all brackets.
+
+    Marks are single characters or whole commands.
+
+    >>> split_at(r"(1,2),\{3,4\}", ","), split_at(r"a\cup b", r"\cup")
+    (['(1,2)', '\\{3,4\\}'], ['a', 'b'])
+    """
+    parts, depth, begin = [], 0, 0
+    for piece in _PIECE.finditer(text):
+        token = piece[0]
+        if token in _OPENING:
+            depth += 1
+        elif token in _CLOSING:
+            depth -= 1
+        # A half-open interval may be closed by another bracket, which is why only depth counts.
+        elif depth == 0 and token in marks:
+            parts.append(text[begin : piece.start()].strip())
+            begin = piece.end()
+    return [*parts, text[begin:].strip()]
+
+
+def sequence(text: str) -> Sequence | None:
+    r"""Returns the elements of a list, tuple, set or interval; None for a single thing.
+
+    >>> sequence("(1,2)")
+    Sequence(opening='(', closing=')', parts=('1', '2'))
+    >>> sequence("1,2").opening, sequence("(x+1)"), sequence("(1,2),(3,4)").opening
+    ('', None, '')
+    """
+    parts = split_at(text, ",", ";")
+    if len(parts) > 1:
+        parts = [part for part in parts if part]
+        return Sequence("", "", tuple(parts)) if 0 < len(parts) <= MAX_PARTS else None
+    for opening, closing in _BRACKETS:
+        if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing):
+            inside = split_at(text[len(opening) : -len(closing)], ",", ";")
+            if (len(inside) > 1 or opening == r"\{") and closes_at_end(text) and len(inside) <= MAX_PARTS:
+                return Sequence(opening, closing, tuple(inside))
+    return None
+
+
+def closes_at_end(text: str) -> bool:
+    """Returns whether the bracket that a text begins with is closed by its last one.
+
+    >>> closes_at_end("(1,2)"), closes_at_end("(1,2)+(3,4)")
+    (True, False)
+    """
+    depth = 0
+    for piece in _PIECE.finditer(text):
+        depth += (piece[0] in _OPENING) - (piece[0] in _CLOSING)
+        if depth == 0:
+            return piece.end() == len(text)
+    return False
+
+
+def matrix(text: str) -> tuple[tuple[str, ...], ...] | None:
+    r"""Returns the rows of a matrix, or None.
+
+    >>> matrix(r"\begin{pmatrix}1&2\\3&4\end{pmatrix}")
+    (('1', '2'), ('3', '4'))
+    """
+    found = _MATRIX.fullmatch(text)
+    if found is None or r"\begin" in found[1]:
+        return None
+    rows = [row.strip() for row in found[1].replace(r"\hline", "").split(r"\\")]
+    return tuple(tuple(cell.strip() for cell in row.split("&")) for row in rows if row)
+
+
+def label_of(side: str) -> tuple[str, tuple[str, ...]] | None:
+    r"""Returns the name and the arguments of the left side of a definition; None where it is more than a name.
+
+    >>> label_of("f(x,y)"), label_of("x_1"), label_of("2x")
+    (('f', ('x', 'y')), ('x_1', ()), None)
+    """
+    found = _ASSIGNED.fullmatch(side)
+    if found is None or found["name"].lstrip("\\") in ("sin", "cos", "tan", "pi", "frac", "sqrt", "log", "ln"):
+        return None
+    arguments = (found["arguments"] or "").strip("()")
+    return found["name"], tuple(arguments.split(",")) if arguments else ()
+
+
+def renamed(text: str, names: dict[str, str]) -> str:
+    r"""Returns an expression with other letters for its variables; the names of commands stay.
+
+    >>> renamed(r"2t+\sqrt{t}", {"t": "k"})
+    '2k+\\sqrt{k}'
+    """
+    return re.sub(r"\\[A-Za-z]+|[A-Za-z]", lambda found: names.get(found[0], found[0]), text)
