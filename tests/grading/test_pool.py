@@ -410,3 +410,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = f"import sys, ngrpo.grading; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("answer", ["2^" * 500 + "2", "\\sqrt" * 390 + "2", "-" * 1500 + "1"])
+def test_an_answer_that_nests_too_deep_is_wrong_and_not_ungraded(answer: str) -> None:
+    with GraderPool() as pool:
+        assert pool.grade_many([(f"\\boxed{{{answer}}}", "5")])[0].status == "wrong"

@@ -233,8 +233,19 @@ def _result(answer: str, reference: str, policy: str) -> dict[str, object]:
     except MemoryError:
         return {"failed": "memory"}
     except RecursionError:
-        return {"failed": "nested too deep"}
+        return {"failed": "nested too deep"} if _is_too_deep(reference, policy) else {"equal": False}
     return {"failed": "undecided"} if equal is None else {"equal": equal}
+
+
+def _is_too_deep(reference: str, policy: str) -> bool:
+    """True when the reference alone cannot be read; else the answer is at fault, and shall not escape as ungraded."""
+    from ngrpo.grading.symbolic import symbolically_equal
+
+    try:
+        symbolically_equal("0", reference, policy)
+    except RecursionError:
+        return True
+    return False
 
 
 def _reply(replies: BinaryIO, **values: object) -> None:
