@@ -12,7 +12,6 @@ torch, so a wrong config is reported in a fraction of a second.
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,11 +20,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from ngrpo.errors import ConfigError, DataError
+from ngrpo.files import is_file_name
 from ngrpo.methods import DAPO, Method, load_method
 from ngrpo.settings import Settings, unknown_key
 from ngrpo.tasks import Task, load_task
-
-NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class LoraSettings(Settings):
@@ -149,7 +147,7 @@ class RunSettings(Settings):
     @field_validator("name")
     @classmethod
     def _is_a_file_name(cls, name: str) -> str:
-        if not NAME_PATTERN.fullmatch(name) or set(name) == {"."}:
+        if not is_file_name(name):
             raise ValueError("must be 1 to 128 letters, digits, dots, dashes or underscores")
         return name
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +20,19 @@ import numpy as np
 
 from ngrpo.errors import DataError
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
 PARTIAL = ".partial"
 """How the name of everything ends that is not yet complete."""
+
+
+def is_file_name(name: str) -> bool:
+    """Returns whether a name is safe for a file or folder: 1 to 128 of A-Z a-z 0-9 . _ -, not `.` or `..`.
+
+    >>> is_file_name("countdown-6"), is_file_name(".."), is_file_name("a/b")
+    (True, False, False)
+    """
+    return _NAME.fullmatch(name) is not None and name not in {".", ".."}
 
 
 def partial_path(path: Path) -> Path:

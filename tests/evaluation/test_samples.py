@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.samples import Sample, append_samples, read_counts, sample_of, write_samples
+from ngrpo.evaluation.samples import Sample, append_samples, read_counts, sample_of
 from ngrpo.types import Completion, Grade, Problem, Rollout, Status
 
 
@@ -35,7 +35,7 @@ def test_a_sample_carries_the_keys_other_tools_rely_on(tmp_path: Path) -> None:
     completion = Completion("It is\n4²", np.array([5, 6, 7]), np.zeros(3, np.float32), "stop")
     rollout = Rollout(problem, 2, completion, Grade("correct", 1.0, "4"))
     path = tmp_path / "samples.jsonl"
-    write_samples(path, [sample_of(rollout)])
+    append_samples(path, [sample_of(rollout)])
     assert json.loads(path.read_text()) == {
         "problem_id": "amc-3",
         "sample": 2,
@@ -50,7 +50,7 @@ def test_a_sample_carries_the_keys_other_tools_rely_on(tmp_path: Path) -> None:
 
 def test_appending_gives_the_bytes_of_writing_at_once(tmp_path: Path) -> None:
     samples = [sample(index=index) for index in range(4)]
-    write_samples(tmp_path / "at_once", samples)
+    append_samples(tmp_path / "at_once", samples)
     append_samples(tmp_path / "in_parts", samples[:3])
     append_samples(tmp_path / "in_parts", samples[3:])
     assert (tmp_path / "at_once").read_bytes() == (tmp_path / "in_parts").read_bytes()
@@ -59,7 +59,7 @@ def test_appending_gives_the_bytes_of_writing_at_once(tmp_path: Path) -> None:
 def test_counts_tell_the_four_verdicts_apart(tmp_path: Path) -> None:
     statuses: list[Status] = ["correct", "wrong", "no_answer", "ungraded"]
     path = tmp_path / "samples.jsonl"
-    write_samples(path, [sample("b", index, status) for index, status in enumerate(statuses)])
+    append_samples(path, [sample("b", index, status) for index, status in enumerate(statuses)])
     append_samples(path, [sample("a", index, "correct") for index in reversed(range(4))])
     counts = read_counts(path)
     assert counts.problem_ids == ("b", "a")
@@ -72,7 +72,7 @@ def test_three_formats_give_the_same_counts(tmp_path: Path) -> None:
     correct = {0: {1}, 1: {0, 2}}
     ours, theirs, csv_counts = (tmp_path / name for name in ("ours", "theirs", "counts"))
     pairs = [(problem, index) for index in range(3) for problem in correct]
-    write_samples(ours, [sample(str(p), i, "correct" if i in correct[p] else "wrong") for p, i in pairs])
+    append_samples(ours, [sample(str(p), i, "correct" if i in correct[p] else "wrong") for p, i in pairs])
     theirs.write_text("\n".join(reference_row(question_id=p, generation_id=i, label=i in correct[p]) for p, i in pairs))
     csv_counts.write_text("\ufeffc,problem_id, n,note\r\n1,0, 3,x\r\n2,1,3,\r\n", encoding="utf-8")
     for path in (ours, theirs, csv_counts):

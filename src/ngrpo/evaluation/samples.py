@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngrpo.errors import DataError
-from ngrpo.files import append_json_lines, atomic_file, json_line
+from ngrpo.files import append_json_lines
 from ngrpo.types import Rollout, Status
 
 _WRONG, _CORRECT, _UNGRADED = 0, 1, 2
@@ -63,12 +63,6 @@ def sample_of(rollout: Rollout) -> Sample:
         reward=rollout.grade.reward,
         num_tokens=len(rollout.completion.tokens),
     )
-
-
-def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Writes a samples file that appears under its name only when it is whole."""
-    with atomic_file(path) as file:
-        file.writelines(json_line(asdict(sample)) for sample in samples)
 
 
 def append_samples(path: Path, samples: Iterable[Sample]) -> None:

@@ -65,12 +65,6 @@ def plain_number(text: str) -> Number | None:
     return None if value is None else Number(value * scale)
 
 
-def exact_number(text: str) -> Fraction | None:
-    """Returns the value of a plain number, or None for anything that is not one; see `plain_number`."""
-    number = plain_number(text)
-    return None if number is None else number.value
-
-
 def numeral(text: str) -> tuple[str, str] | None:
     r"""Returns the digits and the base of a numeral with a subscript, or None.
 

@@ -31,13 +31,13 @@ from ngrpo.files import (
     append_json_lines,
     atomic_file,
     atomic_folder,
+    is_file_name,
     json_line,
     read_json_lines,
     remove_partial,
     write_json,
 )
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CHECKPOINT = re.compile(r"step_(\d{6,})")
 _RECORDED_PACKAGES = ("ngrpo", "torch", "transformers", "tokenizers", "numpy", "peft", "math-verify")
 
@@ -215,7 +215,7 @@ def checked_name(name: str, what: str = "the name") -> str:
     Raises:
         ConfigError: unless it is 1 to 128 letters, digits, dots, underscores and dashes, and not `.` or `..`.
     """
-    if not _NAME.fullmatch(name) or name in {".", ".."}:
+    if not is_file_name(name):
         shown = name if len(name) <= 140 else name[:137] + "..."
         raise ConfigError(f"{what} {shown!r} cannot name a folder; allowed: 1 to 128 of A-Z a-z 0-9 . _ -")
     return name
