@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,12 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ngrpo.errors import GradingError
 from ngrpo.grading import GraderPool, grade, worker
-from ngrpo.grading.pool import shared_pool
+from ngrpo.grading.pool import MEMORY_GIB, shared_pool
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 
@@ -77,7 +79,7 @@ def test_each_status_and_the_order(pool: GraderPool) -> None:
     assert [grade.reason for grade in grades] == [
         "math-verify",
         "math-verify",
-        "no box or marker",
+        "no answer is declared",
         "text",
         "math-verify",
         "math-verify",
@@ -119,13 +121,13 @@ def test_pairs_settled_cheaply_start_no_process() -> None:
 
 def test_a_pair_is_compared_once(pool: GraderPool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
-    real = worker.Worker.compare
+    real = worker.Worker.judge
 
-    def counted(self: worker.Worker, answer: str, reference: str) -> worker.Verdict:
-        asked.append((answer, reference))
-        return real(self, answer, reference)
+    def counted(self: worker.Worker, requests: list[Any], stopped: threading.Event) -> list[worker.Outcome]:
+        asked.extend(requests)
+        return real(self, requests, stopped)
 
-    monkeypatch.setattr(worker.Worker, "compare", counted)
+    monkeypatch.setattr(worker.Worker, "judge", counted)
     pairs = [(boxed("x+5"), "5+x"), ("so " + boxed("x+5"), "5+x"), (boxed("5+x"), "x+5")]
     assert statuses(pool, pairs) == statuses(pool, pairs) == ["correct"] * 3
     assert asked == [("x+5", "5+x"), ("5+x", "x+5")]
@@ -153,8 +155,7 @@ def test_an_answer_that_would_hang_is_ungraded_in_bounded_time() -> None:
             pool.grade_many([(boxed(f"x+{number}"), f"{number}+x")])  # nor a new start, should one be due
             started = time.monotonic()
             (grade,) = pool.grade_many([(boxed(attack), "x+42")])
-            # Processor time decides, but never more wall-clock time than WALL_FACTOR times as much (and a margin).
-            assert time.monotonic() - started < 0.3 * worker.WALL_FACTOR + 1
+            assert time.monotonic() - started < 0.3 + 1
             assert (grade.status, grade.reward, grade.reason) in [
                 ("ungraded", 0.0, "timeout"),
                 ("wrong", 0.0, "math-verify"),
@@ -214,18 +215,23 @@ def test_a_fork_killed_while_idle_costs_no_verdict(pool: GraderPool) -> None:
 
 
 @needs_proc
-def test_a_fork_that_dies_again_and_again_is_a_crash(pool: GraderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_that_dies_again_and_again_is_a_crash(pool: GraderPool) -> None:
     statuses(pool, [(boxed("x+50"), "50+x")])
-    real = worker.Worker._ask
+    killing = threading.Event()
 
-    def killed(self: worker.Worker, answer: str, reference: str) -> worker.Verdict:
-        threading.Timer(0.05, lambda: os.kill(fork_of(pool), signal.SIGKILL)).start()
-        return real(self, answer, reference)
+    def kill_every_fork() -> None:
+        while not killing.wait(0.05):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(fork_of(pool), signal.SIGKILL)
 
-    monkeypatch.setattr(worker.Worker, "_ask", killed)
-    (crashed,) = pool.grade_many([(boxed(r"(10^{10})!"), "x+51")])
+    killer = threading.Thread(target=kill_every_fork)
+    killer.start()
+    try:
+        (crashed,) = pool.grade_many([(boxed(r"(10^{10})!"), "x+51")])
+    finally:
+        killing.set()
+        killer.join()
     assert (crashed.status, crashed.reward, crashed.reason) == ("ungraded", 0.0, "crash")
-    monkeypatch.undo()
     assert statuses(pool, [(boxed("x+52"), "52+x")]) == ["correct"]
 
 
@@ -237,7 +243,7 @@ def test_a_worker_that_neither_computes_nor_answers_is_killed() -> None:
         started = time.monotonic()
         (grade,) = pool.grade_many([(boxed("x+2"), "2+x")])
         assert (grade.status, grade.reason) == ("ungraded", "timeout")
-        assert time.monotonic() - started < 0.2 * worker.WALL_FACTOR + 2
+        assert time.monotonic() - started < 0.2 + 1
         assert statuses(pool, [(boxed("x+3"), "3+x")]) == ["correct"]
 
 
@@ -250,7 +256,7 @@ def test_the_process_has_no_secrets_and_can_write_no_file(monkeypatch: pytest.Mo
         limits = Path(f"/proc/{fork_of(pool)}/limits").read_text()
     sizes = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()[1:]}
     assert sizes["Max file size"] == "0"
-    assert sizes["Max address space"] == str(worker.MEMORY_BYTES)
+    assert sizes["Max address space"] == str(int(MEMORY_GIB * 2**30))
 
 
 def test_two_workers_and_several_threads_agree_with_one(pool: GraderPool) -> None:
@@ -311,8 +317,8 @@ def test_a_process_that_cannot_start_is_a_grading_error(monkeypatch: pytest.Monk
 
 
 def test_an_unknown_policy_is_an_error() -> None:
-    with pytest.raises(ValueError, match="policy must be one of strict, math-verify, reference, got 'lax'"):
-        GraderPool(policy="lax")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="policy must be one of strict, .*, got 'lax'"):
+        GraderPool(policy="lax")
 
 
 def test_strict_leaves_to_sympy_what_its_own_parser_cannot_read() -> None:
@@ -330,19 +336,19 @@ def test_strict_leaves_to_sympy_what_its_own_parser_cannot_read() -> None:
 
 def test_attacks_on_strict_are_answered_at_once() -> None:
     with GraderPool(timeout_seconds=0.5) as pool:
+        pool.start()
         for attack in ATTACKS:
             started = time.monotonic()
             (grade,) = pool.grade_many([(boxed(attack), "x+42")])
             assert time.monotonic() - started < 0.3
             assert grade.status == "wrong"
-        assert pool._workers[0]._process is None
 
 
 @needs_proc
 def test_want_of_memory_is_ungraded(monkeypatch: pytest.MonkeyPatch) -> None:
     started = ["-P", "-c"]
     code = (
-        "from ngrpo.grading import worker, symbolic\n"
+        "from ngrpo.grading import server, symbolic\n"
         "def greedy(*_):\n    return bytearray(64 << 30)\n"
         "prepare = symbolic.prepare_math_verify\n"
         "def prepared():\n"
@@ -350,7 +356,7 @@ def test_want_of_memory_is_ungraded(monkeypatch: pytest.MonkeyPatch) -> None:
         "    import math_verify.grader as grader\n"
         "    grader.sympy_expr_eq = greedy\n"
         "symbolic.prepare_math_verify = prepared\n"
-        "worker.serve()"
+        "server.serve()"
     )
     real = subprocess.Popen
 

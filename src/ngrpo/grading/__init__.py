@@ -1,12 +1,14 @@
-r"""Grading of mathematical answers: is what stands in the last ``\boxed{...}`` the reference?
+r"""Grading: is what a completion answers the reference?
 
-`extract` finds the answer, `normalize` gives answers one spelling and plain numbers their exact value,
-`equivalence` compares, and `pool` does so for many completions, with math-verify in a `worker` process that
-can be killed.
+`extract` finds the answer, `normalize` gives answers one spelling and plain numbers their exact value, `equivalence`
+compares, `policies` names the ways of doing so, and `pool` does it for many completions: `worker` holds a process that
+can be killed, and `server` is what runs in it. `references` tells beforehand which references nobody could reach.
 """
 
 from ngrpo.grading.extract import extract_answer, last_boxed
-from ngrpo.grading.policies import POLICIES, PolicyName
+from ngrpo.grading.policies import POLICIES, PolicyName, fault_of
 from ngrpo.grading.pool import GraderPool, grade, shared_pool
 
-__all__ = ["POLICIES", "GraderPool", "PolicyName", "extract_answer", "grade", "last_boxed", "shared_pool"]
+__all__ = [
+    "POLICIES", "GraderPool", "PolicyName", "extract_answer", "fault_of", "grade", "last_boxed", "shared_pool",
+]  # fmt: skip

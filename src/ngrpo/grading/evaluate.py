@@ -41,7 +41,7 @@ def trees_equal(one: Tree, other: Tree) -> bool | None:
         try:
             return is_zero(_difference(one, other, {}))
         except UndefinedError:
-            return False if _undefined(one) != _undefined(other) else None
+            return False if is_undefined(one) != is_undefined(other) else None
     real = 0
     complex_: list[bool | None] = []
     for number in range(POINTS):
@@ -95,9 +95,10 @@ def is_too_large(text: str) -> bool:
     return False
 
 
-def _undefined(tree: Tree) -> bool:
+def is_undefined(tree: Tree) -> bool:
+    """Returns whether an expression has no value, such as `1/0`; with variables, at the first of the points."""
     try:
-        Evaluation({}, DIGITS[0]).value(tree)
+        Evaluation({name: value_of(name, 0) for name in symbols_of(tree)}, DIGITS[0]).value(tree)
     except UndefinedError:
         return True
     return False

@@ -38,6 +38,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)[ \t\n]*")
 _MARKS = frozenset("<>:|[]")
 # The first alternative keeps a line break of a matrix in one piece: its second backslash begins nothing.
 _THIN_SPACE = re.compile(r"(\\\\)|\\[,;: >/]|~")
+_PHANTOM = re.compile(r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|\\[A-Za-z]+|.)")
 _DAMAGED = (("\f", r"\f"), ("\t", r"\t"), ("\x08", r"\b"), ("\v", r"\v"), ("\x07", r"\a"), ("\r", r"\r"))
 _DAMAGED_NAMES = re.compile(r"[\f\t\x08\v\x07\r](?=(?:rac|ext|imes|an|heta|inom|oxed|ight|ho|eta|lpha|ngle)\b)")
 _DOUBLED = re.compile(
@@ -101,6 +102,11 @@ def whole_thousands(text: str) -> str:
 def thin_spaces(text: str) -> str:
     r"""`\,`, `\;`, `~` are white space."""
     return _THIN_SPACE.sub(lambda found: found[1] or " ", text)
+
+
+def no_phantoms(text: str) -> str:
+    r"""`\phantom{-}1` shows a 1 and a gap."""
+    return _PHANTOM.sub("", text)
 
 
 def one_name(text: str) -> str:
@@ -204,6 +210,7 @@ RULES: tuple[Callable[[str], str], ...] = (
     no_delimiters,
     thousands,
     thin_spaces,
+    no_phantoms,
     one_name,
     function_names,
     one_text,

@@ -1,27 +1,85 @@
-r"""The policies of grading: where the answer stands in a completion, and what decides without a worker process."""
+r"""The policies of grading: where the answer stands in a completion, what decides about it, and which references do.
+
+A policy is a name in `POLICIES`, or a verifier: a function of the user's (`module:function`) or `reasoning-gym`, which
+judge whole completions; see `ngrpo.grading.verifiers`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from ngrpo.grading.equivalence import Verdict, over_limits, settled
+from ngrpo.errors import ConfigError
+from ngrpo.grading.equivalence import Verdict, over_limits, quick_verdict, settled
 from ngrpo.grading.extract import extract_answer
+from ngrpo.grading.matchers import choice_answer, choice_fault, choice_verdict, exact_answer, exact_verdict
 from ngrpo.grading.reference import reference_answer, reference_verdict
+from ngrpo.grading.references import reference_fault
 
-PolicyName = Literal["strict", "math-verify", "reference"]
+PolicyName = Literal["strict", "math-verify", "reference", "exact", "choice"]
+REASONING_GYM = "reasoning-gym"
+
+_FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_.]*")
 
 
 class Policy(NamedTuple):
-    """How to find an answer, and how to compare it: None from `settle` leaves a pair to the worker process."""
+    """How an answer is found and judged.
+
+    `quick` decides in microseconds, in the caller's process; `settle` with bounded effort and sympy (if `symbolic`) with
+    none, both in a process that can be killed. Each returns None for a pair that it leaves to the next.
+    """
 
     extract: Callable[[str], str | None]
+    quick: Callable[[str, str], Verdict | None]
     settle: Callable[[str, str], Verdict | None]
+    symbolic: bool
+    fault: Callable[[str], str | None]
 
 
-POLICIES: Mapping[PolicyName, Policy] = {
-    "strict": Policy(extract_answer, settled),
-    "math-verify": Policy(extract_answer, over_limits),
-    "reference": Policy(reference_answer, reference_verdict),
+def _undecided(_answer: str, _reference: str) -> None:
+    return None
+
+
+def _empty(reference: str) -> str | None:
+    return None if reference.strip() else "the reference is empty"
+
+
+POLICIES: Mapping[str, Policy] = {
+    "strict": Policy(extract_answer, quick_verdict, settled, True, reference_fault),
+    "math-verify": Policy(extract_answer, over_limits, _undecided, True, reference_fault),
+    "reference": Policy(reference_answer, _undecided, reference_verdict, False, reference_fault),
+    "exact": Policy(exact_answer, exact_verdict, exact_verdict, False, _empty),
+    "choice": Policy(choice_answer, choice_verdict, choice_verdict, False, choice_fault),
 }
-"""`strict` is this project's; the others reproduce math-verify's verdict and that of the NGRPO reference grader."""
+"""`strict` is this project's; `math-verify` and `reference` reproduce that library's verdict and that of the NGRPO
+reference grader; `exact` compares text, `choice` the letters of multiple-choice answers."""
+
+
+def is_verifier(policy: str) -> bool:
+    """Returns whether a policy judges whole completions.
+
+    >>> is_verifier("my_package.graders:judge"), is_verifier("reasoning-gym"), is_verifier("strict")
+    (True, True, False)
+    """
+    return policy == REASONING_GYM or _FUNCTION.fullmatch(policy) is not None
+
+
+def checked_policy(policy: str) -> str:
+    """Returns the policy if it is one.
+
+    Raises:
+        ConfigError: for another name; whether a verifier can be imported shows when a pool starts.
+    """
+    if policy in POLICIES or is_verifier(policy):
+        return policy
+    raise ConfigError(f"policy must be one of {', '.join(POLICIES)}, {REASONING_GYM} or MODULE:FUNCTION, got {policy!r}")
+
+
+def fault_of(reference: str, policy: str) -> str | None:
+    """Returns why no answer could be accepted for a reference, or None where one can; a verifier's is not known.
+
+    >>> fault_of("7", "choice"), fault_of("7", "strict")
+    ('a choice is one letter, such as B or (B)', None)
+    """
+    return POLICIES[policy].fault(reference) if policy in POLICIES else _empty(reference)

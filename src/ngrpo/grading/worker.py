@@ -1,63 +1,123 @@
-"""A process of its own for math-verify, whose parsing and simplification may hang, crash or eat the memory.
+"""The parent's side of one grading process: batches of pairs in, an outcome for each out, whatever the process does.
 
-The parent holds a `Worker`; the process runs `serve`. They exchange JSON lines over pipes: the process is an
-interpreter of its own with a scrubbed environment, not a fork of the trainer, and does not import the main
-script.
+Processor time decides whether a pair took too long: the kernel ends the process at the limit. A process that sleeps is
+killed at the same limit, one that waits for a processor is given `WALL_FACTOR` times as long.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 from ngrpo.errors import GradingError
-from ngrpo.grading.equivalence import Verdict
+from ngrpo.grading.server import NEEDS_SYMPY, Request, progress_of
+from ngrpo.grading.verifiers import Judgement
 
 START_SECONDS = 120.0
-"""Until a new process has imported sympy; about one second on an idle machine, more on a cold disk."""
+"""Until a new process has loaded sympy or a verifier; about a second on an idle machine, more on a cold disk."""
 STOP_SECONDS = 0.2
 """Until a process that was told to end is killed."""
-WALL_FACTOR = 4.0
-"""Wall-clock limit over the limit of processor time: a busy machine may stretch a comparison this much."""
-MEMORY_BYTES = 4 << 30
-"""Address space of the process."""
+WALL_FACTOR = 10.0
+"""Wall-clock limit over the limit of processor time, for a process that waits for a processor."""
+CHECK_SECONDS = 0.1
+"""Between two looks at how a silent process is doing."""
 
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "LANG", "LC_ALL")
-_OUT_OF_TIME = getattr(signal, "SIGPROF", 0)
-_TIMEOUT = Verdict("ungraded", "timeout")
-_CRASH = Verdict("ungraded", "crash")
+_PIPE_BYTES = 1 << 16
+
+
+class Failure(Enum):
+    """Why a pair has no judgement. A disturbed one had to share its processor, and deserves another try."""
+
+    TIMEOUT = "timeout"
+    DISTURBED_TIMEOUT = "timeout on a busy machine"
+    CRASH = "crash"
+
+
+Outcome = Judgement | Failure
+
+
+class _End(NamedTuple):
+    """What ended an exchange early: why the request `at` has no judgement; None where it is only to be asked again."""
+
+    failure: Failure | None
+    at: int
 
 
 class Worker:
-    """The parent's side of one grading process: started when first needed, anew after a timeout or crash.
+    """One grading process: started when first needed, anew after it was killed.
 
     Not safe for two threads at once; `GraderPool` lends a worker to one at a time.
+
+    Args:
+        settings: what `ngrpo.grading.server` needs: policy, max_reward, seconds, memory_bytes, path.
     """
 
-    def __init__(self, timeout_seconds: float, policy: str = "strict") -> None:
-        self._policy = policy
-        self._timeout_seconds = timeout_seconds
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._progress: mmap.mmap | None = None
+        self._unread = b""
+        self._serving = 0
+        self._batch = 0
         self._owner = 0
-        self._asked = 0
 
-    def compare(self, answer: str, reference: str) -> Verdict:
-        """Returns the verdict by sympy, or `ungraded` with the reason `timeout`, `memory`, `undecided` or `crash`.
+    def judge(self, requests: Sequence[Request], stopped: threading.Event) -> list[Outcome]:
+        """Returns the outcome of each request, in order; after `stopped` was set, of some of them only.
 
         Raises:
             GradingError: when no process can be started.
         """
-        verdict = self._ask(answer, reference)
-        # A process may have been killed from outside, which says nothing about this pair: asked once more.
-        return self._ask(answer, reference) if verdict is _CRASH else verdict
+        outcomes: dict[int, Outcome] = {}
+        while (left := [n for n in range(len(requests)) if n not in outcomes]) and not stopped.is_set():
+            judgements, end = self._exchange([requests[n] for n in left])
+            outcomes.update(zip(left, judgements, strict=False))
+            if end is not None and end.failure is not None:
+                # Those before it may have been judged and not yet sent: they are asked again.
+                outcomes[left[max(end.at, len(judgements))]] = end.failure
+        return [outcomes[n] for n in sorted(outcomes)]
+
+    def start(self) -> None:
+        """Starts the process if none runs.
+
+        Raises:
+            GradingError: when it cannot be started, or cannot load the verifier.
+        """
+        if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
+            return
+        self.stop()
+        self._owner, self._unread = os.getpid(), b""
+        with tempfile.TemporaryFile() as file:
+            file.truncate(mmap.PAGESIZE)
+            self._progress = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+            self._process = _new_process(file.fileno())
+            self._write(json.dumps({**self._settings, "progress": file.fileno()}).encode() + b"\n")
+            message = self._message(time.monotonic() + START_SECONDS)
+        if message is not None and message is not _SILENT:
+            if "ready" in message:
+                return
+            self.stop()
+            raise GradingError(f"the verifier {self._settings['policy']} cannot be loaded: {message['failed']}")
+        self.kill()
+        stderr = self._process.stderr
+        complaint = stderr.read().decode("utf-8", "replace").strip() if stderr else ""
+        self.stop()
+        reason = complaint.rpartition("\n")[2] or f"not ready within {START_SECONDS:.0f} s"
+        raise GradingError(f"the grading process did not start: {reason}")
 
     def stop(self) -> None:
         """Ends the process if there is one; does nothing in a fork of the process that started it."""
@@ -70,94 +130,151 @@ class Worker:
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            _kill(process)
-            process.wait()
+            pass
+        _kill(process)  # its fork too, which may live when the process was killed from outside
+        process.wait()
         for pipe in pipes[1:]:
             pipe.close()
 
-    def _ask(self, answer: str, reference: str) -> Verdict:
-        process = self._running()
-        self._asked += 1
-        request: dict[str, Any] = {"id": self._asked, "answer": answer, "reference": reference, "policy": self._policy}
-        request["seconds"] = self._timeout_seconds
-        reply, overdue = self._exchange(process, request, WALL_FACTOR * self._timeout_seconds)
-        if overdue or not reply:
-            self.stop()
-            return _TIMEOUT if overdue else _CRASH
-        if "ended" in reply:
-            return _TIMEOUT if reply["ended"] == -_OUT_OF_TIME else _CRASH
-        if "failed" in reply:
-            return Verdict("ungraded", reply["failed"])
-        return Verdict("correct" if reply["equal"] else "wrong", "sympy" if self._policy == "strict" else "math-verify")
+    def kill(self) -> None:
+        """Kills the process at once; may be called while another thread waits in `judge`."""
+        if self._process is not None and self._owner == os.getpid():
+            _kill(self._process)
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
-            return self._process
-        self.stop()
-        self._owner = os.getpid()
-        self._process = process = _new_process()
-        ready, overdue = self._exchange(process, None, START_SECONDS)
-        if not ready or overdue:
-            if process.poll() is None:
-                _kill(process)
-            complaint = process.stderr.read().decode("utf-8", "replace").strip() if process.stderr else ""
-            self.stop()
-            reason = complaint.rpartition("\n")[2] or f"not ready within {START_SECONDS:.0f} s"
-            raise GradingError(f"the grading process did not start: {reason}")
-        return process
-
-    def _exchange(
-        self, process: subprocess.Popen[bytes], request: dict[str, Any] | None, seconds: float
-    ) -> tuple[dict[str, Any], bool]:
-        """Returns the reply to a request (empty if the process died) and whether it was killed for being late."""
-        assert process.stdin is not None  # noqa: S101  (told to mypy: both are pipes)
-        assert process.stdout is not None  # noqa: S101
-        reply: dict[str, Any] = {}
+    def _exchange(self, requests: Sequence[Request]) -> tuple[list[Judgement], _End | None]:
+        """Returns the judgements that came back and what ended the exchange early, None when nothing did."""
+        self.start()
+        self._batch += 1
+        judgements: list[Judgement] = []
+        watch = _Watch(self._settings["seconds"])
         try:
-            with _killed_after(process, seconds) as overdue:
-                if request is not None:
-                    process.stdin.write(json.dumps(request).encode() + b"\n")
-                    process.stdin.flush()
-                for line in process.stdout:
-                    reply = json.loads(line)
-                    # A child killed while idle was reported too late for its own request: older replies are skipped.
-                    if request is None or "ended" in reply or reply["id"] == request["id"]:
-                        break
-                    reply = {}
-        except BrokenPipeError:
-            return {}, False
+            self._write(json.dumps([self._batch, requests]).encode() + b"\n")
+            while len(judgements) < len(requests):
+                message = self._message(time.monotonic() + CHECK_SECONDS)
+                if message is _SILENT:
+                    at = self._reached()
+                    if failure := watch.failure(at, self._serving):
+                        self.kill()
+                        self.stop()
+                        return judgements, _End(failure, at)
+                elif message is None:
+                    at = self._reached()
+                    self.stop()
+                    return judgements, _End(Failure.CRASH, at)
+                elif message["batch"] != self._batch:
+                    pass  # a fork that was killed while idle, or what was left of a batch that was given up
+                elif "judged" in message:
+                    judgements += [Judgement(*each) for each in message["judged"]]
+                else:
+                    return judgements, _End(watch.meaning_of(message["ended"], message["at"]), message["at"])
         except BaseException:
             self.stop()
             raise
-        return reply, overdue.is_set()
+        return judgements, None
+
+    def _reached(self) -> int:
+        assert self._progress is not None  # noqa: S101  (told to mypy: `start` made it)
+        return progress_of(self._progress, self._batch)
+
+    def _write(self, data: bytes) -> None:
+        """Writes all of it, or nothing more once the process is gone or does not read: the reader finds that out."""
+        assert self._process is not None  # noqa: S101  (told to mypy)
+        assert self._process.stdin is not None  # noqa: S101
+        pipe = self._process.stdin.fileno()
+        os.set_blocking(pipe, False)
+        poll, view = select.poll(), memoryview(data)
+        poll.register(pipe, select.POLLOUT)
+        with contextlib.suppress(OSError):
+            while view and poll.poll(1e3 * WALL_FACTOR * self._settings["seconds"]):
+                view = view[os.write(pipe, view[:_PIPE_BYTES]) :]
+
+    def _message(self, due: float) -> Any:
+        """Returns the next message: None when the process is gone, `_SILENT` when none came in time."""
+        assert self._process is not None  # noqa: S101  (told to mypy)
+        assert self._process.stdout is not None  # noqa: S101
+        pipe = self._process.stdout.fileno()
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        while True:
+            line, newline, rest = self._unread.partition(b"\n")
+            if newline:
+                self._unread = rest
+                message = json.loads(line)
+                if "serving" not in message:
+                    return message
+                self._serving = message["serving"]
+            elif not poll.poll(max(0.0, 1e3 * (due - time.monotonic()))):
+                return _SILENT
+            elif data := os.read(pipe, _PIPE_BYTES):
+                self._unread += data
+            else:
+                return None
 
 
-@contextlib.contextmanager
-def _killed_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[threading.Event]:
-    overdue = threading.Event()
+_SILENT = object()
 
-    def kill() -> None:
-        overdue.set()
-        _kill(process)
 
-    watchdog = threading.Timer(seconds, kill)
-    watchdog.daemon = True
-    watchdog.start()
+@dataclass(slots=True)
+class _Watch:
+    """How long the process has been at one request, looked at while it is silent."""
+
+    seconds: float
+    at: int = -1
+    since: float = 0.0
+    waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.since = time.monotonic()
+
+    def failure(self, at: int, pid: int) -> Failure | None:
+        """Returns why the process must be killed, or None while it may go on."""
+        if at != self.at:
+            self.at, self.since, self.waited = at, time.monotonic(), _waited_seconds(pid)
+            return None
+        elapsed = time.monotonic() - self.since
+        if elapsed < self.seconds:
+            return None
+        if _is_asleep(pid) and elapsed - (_waited_seconds(pid) - self.waited) > self.seconds + 2 * CHECK_SECONDS:
+            return Failure.TIMEOUT
+        return Failure.DISTURBED_TIMEOUT if elapsed > WALL_FACTOR * self.seconds else None
+
+    def meaning_of(self, status: int, at: int) -> Failure | None:
+        """Returns what the exit status of a fork says; of one out of time, wall-clock time tells whether it was alone."""
+        if status == NEEDS_SYMPY:
+            return None
+        if status != -signal.SIGPROF:
+            return Failure.CRASH
+        alone = at != self.at or time.monotonic() - self.since < 1.25 * self.seconds + 2 * CHECK_SECONDS
+        return Failure.TIMEOUT if alone else Failure.DISTURBED_TIMEOUT
+
+
+def _is_asleep(pid: int) -> bool:
+    """Returns whether a process neither runs nor wants to; False where that cannot be told."""
     try:
-        yield overdue
-    finally:
-        watchdog.cancel()
-        watchdog.join()  # so that it is settled whether it fired
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "SDTt"
+    except (OSError, IndexError):
+        return False
 
 
-def _new_process() -> subprocess.Popen[bytes]:
+def _waited_seconds(pid: int) -> float:
+    """Returns how long a process has waited for a processor so far; 0 where that cannot be told."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def _new_process(progress: int) -> subprocess.Popen[bytes]:
+    if not hasattr(os, "fork"):
+        raise GradingError("grading needs processes that fork: Linux, macOS or WSL")
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", "from ngrpo.grading.worker import serve; serve()"],
+            [sys.executable, "-P", "-c", "from ngrpo.grading.server import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=_environment(),
+            pass_fds=(progress,),
             start_new_session=True,  # Ctrl-C in the terminal reaches the parent alone, which stops the worker
         )
     except OSError as error:
@@ -166,9 +283,8 @@ def _new_process() -> subprocess.Popen[bytes]:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kills a worker and the child that serves in its place: they are the only ones of their session."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.kill()
 
 
@@ -181,106 +297,3 @@ def _environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-
-
-def serve() -> None:
-    """The process's main function: answers each line of standard input until that ends.
-
-    A fork does so, and a new fork after one that died, which takes milliseconds where importing sympy takes a
-    second.
-    """
-    with _private_output() as replies:
-        # Here and not above: the parent needs nothing of it.
-        from ngrpo.grading.symbolic import prepare_math_verify
-
-        prepare_math_verify()
-        _give_up_rights()
-        _reply(replies, ready=True)
-        if not hasattr(os, "fork"):
-            _answer_requests(replies)
-            return
-        while (status := _status_of_fork(replies)) != 0:
-            _reply(replies, ended=status)
-
-
-def _status_of_fork(replies: BinaryIO) -> int:
-    """Returns 0 when standard input ended, minus the signal that ended the fork, or its positive exit status."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    status = 1
-    try:
-        _answer_requests(replies)
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def _answer_requests(replies: BinaryIO) -> None:
-    for line in sys.stdin.buffer:
-        request = json.loads(line)
-        _limit_cpu(request["seconds"])
-        result = _result(request["answer"], request["reference"], request["policy"])
-        _limit_cpu(0)
-        _reply(replies, id=request["id"], **result)
-
-
-def _result(answer: str, reference: str, policy: str) -> dict[str, object]:
-    from ngrpo.grading.symbolic import symbolically_equal
-
-    try:
-        equal = symbolically_equal(answer, reference, policy)
-    except MemoryError:
-        return {"failed": "memory"}
-    except RecursionError:
-        return {"failed": "nested too deep"} if _is_too_deep(reference, policy) else {"equal": False}
-    return {"failed": "undecided"} if equal is None else {"equal": equal}
-
-
-def _is_too_deep(reference: str, policy: str) -> bool:
-    """True when the reference alone cannot be read; else the answer is at fault, and shall not escape as ungraded."""
-    from ngrpo.grading.symbolic import symbolically_equal
-
-    try:
-        symbolically_equal("0", reference, policy)
-    except RecursionError:
-        return True
-    return False
-
-
-def _reply(replies: BinaryIO, **values: object) -> None:
-    replies.write(json.dumps(values).encode() + b"\n")
-
-
-def _private_output() -> BinaryIO:
-    """Returns the pipe to the parent, and turns standard output away from it: libraries may print."""
-    private = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    return open(private, "wb", buffering=0)  # noqa: PTH123  (a descriptor has no path)
-
-
-def _give_up_rights() -> None:
-    """From here on the process says nothing, can write no file, and its memory is bounded."""
-    os.dup2(1, 2)
-    sys.dont_write_bytecode = True
-    with contextlib.suppress(ImportError):
-        import resource
-
-        for kind, limit in (
-            (resource.RLIMIT_FSIZE, 0),
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_AS, MEMORY_BYTES),
-        ):
-            with contextlib.suppress(ValueError, OSError):  # macOS refuses some
-                resource.setrlimit(kind, (limit, limit))
-
-
-def _limit_cpu(seconds: float) -> None:
-    """The kernel ends this process when it has used so much more processor time; 0 lifts the limit.
-
-    SIGPROF keeps its default action: no Python handler runs, which one long step inside sympy would hold up.
-    """
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)

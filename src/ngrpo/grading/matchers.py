@@ -1,0 +1,73 @@
+r"""Two matchers for answers that are no mathematics: exact text, and the letter of a multiple-choice answer."""
+
+from __future__ import annotations
+
+import re
+
+from ngrpo.grading.equivalence import Verdict
+from ngrpo.grading.extract import extract_answer, last_boxed
+
+# A letter alone, in parentheses or marked; after the mark the text of the choice may follow.
+_LETTER = re.compile(r"\(?([A-Za-z])\)?|\(([A-Za-z])\)\s*\S.*|([A-Za-z])[).:]\s*\S.*|([A-Za-z])[).:]", re.DOTALL)
+_WRAPPED = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{(.*)\}|\$(.*)\$)", re.DOTALL)
+
+
+def exact_answer(completion: str) -> str | None:
+    """Returns the last box of a completion, else all of its text; None where there is nothing.
+
+    >>> exact_answer(" Paris "), exact_answer(r"I say \\boxed{Paris}"), exact_answer(" ")
+    ('Paris', 'Paris', None)
+    """
+    return last_boxed(completion) or completion.strip() or None
+
+
+def exact_verdict(answer: str, reference: str) -> Verdict:
+    """Returns whether two texts are the same but for white space around them.
+
+    >>> exact_verdict("Paris", " Paris").status, exact_verdict("paris", "Paris").status
+    ('correct', 'wrong')
+    """
+    return Verdict("correct" if answer.strip() == reference.strip() else "wrong", "exact")
+
+
+def choice_answer(completion: str) -> str | None:
+    r"""Returns the letter that a completion chooses in its last box or after its last marker, or is; else None.
+
+    >>> choice_answer(r"\boxed{\text{(B)}}"), choice_answer("The answer is C) 12."), choice_answer("b"), choice_answer("no")
+    ('B', 'C', 'B', None)
+    """
+    answer = extract_answer(completion)
+    return letter_of(completion.strip() if answer is None else answer)
+
+
+def choice_verdict(answer: str, reference: str) -> Verdict:
+    """Returns whether a letter is the one that the reference names.
+
+    >>> choice_verdict("B", "(b)").status, choice_verdict("B", "Paris").status
+    ('correct', 'ungraded')
+    """
+    wanted = letter_of(reference)
+    if wanted is None:
+        return Verdict("ungraded", "the reference is no choice")
+    return Verdict("correct" if letter_of(answer) == wanted else "wrong", "choice")
+
+
+def choice_fault(reference: str) -> str | None:
+    """Returns why a reference is no choice, None where it is one."""
+    return None if letter_of(reference) else "a choice is one letter, such as B or (B)"
+
+
+def letter_of(text: str) -> str | None:
+    """Returns the upper-case letter that a short answer names, or None.
+
+    >>> letter_of("(b)"), letter_of("B: 12"), letter_of("Because"), letter_of("12")
+    ('B', 'B', None, None)
+    """
+    text = text[:500].strip()
+    for _ in range(3):
+        wrapped = _WRAPPED.fullmatch(text)
+        if wrapped is None:
+            break
+        text = (wrapped[1] if wrapped[1] is not None else wrapped[2]).strip()
+    found = _LETTER.fullmatch(text)
+    return next((letter.upper() for letter in found.groups() if letter), None) if found else None

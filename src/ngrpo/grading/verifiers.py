@@ -1,0 +1,107 @@
+"""Verifiers: functions that judge a whole completion, the user's own or reasoning-gym's.
+
+Only the grading process imports them: what they print, allocate, raise or leave running stays there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import cache, partial, reduce
+from typing import Any, NamedTuple, get_args
+
+from ngrpo.grading.policies import REASONING_GYM
+from ngrpo.types import Grade, Status
+
+Metadata = Mapping[str, Any]
+Verifier = Callable[[str, str, Metadata], Any]
+"""Judges (completion, reference, the problem's metadata); see `judgement` for what it may return."""
+
+
+class Judgement(NamedTuple):
+    """What was found, the rule or fault, the reward, and the answer where the judge names one."""
+
+    status: Status
+    reason: str
+    reward: float = 0.0
+    answer: str | None = None
+
+
+def load_verifier(spec: str, max_reward: float) -> Verifier:
+    """Returns the verifier that a policy names.
+
+    A function takes the completion and the reference, and the problem's metadata as a third argument if it has a third
+    parameter without a default, or one called `metadata`.
+
+    Raises:
+        ImportError, AttributeError, TypeError: when there is no such function; whatever importing its module raises.
+    """
+    if spec == REASONING_GYM:
+        return _reasoning_gym(max_reward)
+    module, _, name = spec.partition(":")
+    function = reduce(getattr, name.split("."), importlib.import_module(module))
+    if not callable(function):
+        raise TypeError(f"{spec} is not a function")
+    return function if _takes_metadata(function) else partial(_without_metadata, function)
+
+
+def judgement(returned: object, max_reward: float) -> Judgement:
+    """Returns what a verifier's value means.
+
+    True and False are the task's best reward and 0; a number is the reward itself, in [0, max_reward], and only the best
+    one is `correct`; None is `ungraded`; a `Grade` is taken as it is. Anything else is `ungraded`.
+
+    >>> judgement(True, 2.0).reward, judgement(0.5, 1.0), judgement(7, 1.0).status
+    (2.0, Judgement(status='wrong', reason='verifier', reward=0.5, answer=None), 'ungraded')
+    """
+    if isinstance(returned, Grade):
+        found = judgement(returned.reward, max_reward)
+        if returned.status not in get_args(Status) or (returned.graded and found.status == "ungraded"):
+            return Judgement("ungraded", f"verifier returned {_shown(returned)}")
+        return Judgement(returned.status, returned.reason or "verifier", found.reward, returned.answer)
+    if returned is None:
+        return Judgement("ungraded", "verifier returned None")
+    value = returned.item() if hasattr(returned, "item") and getattr(returned, "ndim", 0) == 0 else returned
+    if isinstance(value, bool):
+        return Judgement("correct", "verifier", max_reward) if value else Judgement("wrong", "verifier")
+    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= max_reward:
+        return Judgement("ungraded", f"verifier returned {_shown(returned)}, allowed: 0 to {max_reward:g}")
+    return Judgement("correct" if value == max_reward else "wrong", "verifier", float(value))
+
+
+def _takes_metadata(function: Callable[..., Any]) -> bool:
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    third = positional[2] if len(positional) > 2 else None
+    return third is not None and (third.default is third.empty or third.name == "metadata")
+
+
+def _without_metadata(function: Callable[[str, str], Any], completion: str, reference: str, _: Metadata) -> Any:
+    return function(completion, reference)
+
+
+def _reasoning_gym(max_reward: float) -> Verifier:
+    """The scorer (0 to 1) of the data set that a problem's metadata names as `source_dataset`, times the best reward.
+
+    Its answer is the last box, else what stands between <answer> tags, else all of the completion.
+    """
+    from ngrpo.grading.extract import last_boxed
+
+    reasoning_gym = importlib.import_module("reasoning_gym")
+    scorer = cache(reasoning_gym.get_score_answer_fn)
+
+    def judge(completion: str, reference: str, metadata: Metadata) -> Any:
+        tagged = completion.rpartition("<answer>")[2].partition("</answer>")[0] if "<answer>" in completion else None
+        answer = (last_boxed(completion) or tagged or completion).strip()
+        entry = {"question": metadata.get("question", ""), "answer": reference, "metadata": metadata}
+        score = scorer(metadata["source_dataset"])(answer=answer, entry=entry)
+        return max_reward * min(1.0, float(score))
+
+    return judge
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
