@@ -29,6 +29,12 @@ _NAMES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
 _NAMED = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
     seventeen eighteen nineteen twenty"""
 _WORDS = {word: Fraction(value) for value, word in enumerate(_NAMED.split())}
+_ONE = Fraction(1)
+_SCALES = {
+    (negative, percent): Fraction(-1 if negative else 1, 100 if percent else 1)
+    for negative in (False, True)
+    for percent in (False, True)
+}
 
 
 class Number(NamedTuple):
@@ -58,7 +64,7 @@ def plain_number(text: str) -> Number | None:
     found = _NUMBER.fullmatch(text)
     if found is None:
         return None
-    scale = (-1 if found["sign"] == "-" else 1) * Fraction(1, 100 if found["percent"] else 1)
+    scale = _SCALES[found["sign"] == "-", found["percent"] is not None]
     if found["decimal"]:
         return _decimal(found, scale)
     value = _repeating(found) if found["period"] else _fraction(found)
@@ -84,10 +90,13 @@ def _decimal(found: re.Match[str], scale: Fraction) -> Number | None:
     if abs(power) > MAX_EXPONENT:
         return None
     _, point, places = digits.partition(".")
-    last = Fraction(10) ** (power - len(places)) * abs(scale)
+    last = Fraction(10) ** (power - len(places)) * abs(scale) if point or power or scale != 1 else _ONE
     significant = digits.replace(".", "").lstrip("0")
     rounded = bool(point) and len(significant) >= LEAST_DIGITS and not significant.endswith("0")
-    return Number(Fraction(digits) * Fraction(10) ** power * scale, last, rounded)
+    value = Fraction(digits)
+    if power or scale != 1:
+        value *= Fraction(10) ** power * scale
+    return Number(value, last, rounded)
 
 
 def _repeating(found: re.Match[str]) -> Fraction:
