@@ -50,7 +50,13 @@ def math_references(shared: Path) -> list[str]:
 def different_pairs(references: list[str], count: int, seed: int) -> Pairs:
     draw = random.Random(seed)
     pairs = (tuple(draw.sample(references, 2)) for _ in range(10 * count))
-    return [(boxed(one), other, False) for one, other in pairs if plain(one) != plain(other)][:count]
+    return [(boxed(one), other, False) for one, other in pairs if differ(one, other)][:count]
+
+
+def differ(one: str, other: str) -> bool:
+    r"""Whether two references are different answers; `45^\circ` and `\frac{\pi}{4}` may be one angle."""
+    angles = {r"\circ" in one, r"\circ" in other} == {True, False} and r"\pi" in one + other
+    return plain(one) != plain(other) and not angles
 
 
 def plain(answer: str) -> str:

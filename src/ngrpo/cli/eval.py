@@ -74,6 +74,7 @@ def _evaluate(config: Config, folder: Path, *, quiet: bool) -> dict[str, Any]:
     # The problems are read before torch is imported: a missing file is reported in a moment.
     if not len(config.task.problems("test")):
         raise DataError(f"task '{config.task.name}' has no test problems")
+    config.task.check_grader()
     from ngrpo.cli.progress import EvaluationProgress
     from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
     from ngrpo.files import write_json

@@ -61,9 +61,11 @@ def check_before_loading(config: Config) -> None:
             raise MissingDependencyError(tracker, tracker, f"[run] trackers '{tracker}'")
     resolve_model_path(config.model.path)
     config.check_enough_problems()
+    config.task.check_grader()
     if config.evaluation.every:
         for task in config.evaluation_tasks():
             task.problems("test")
+            task.check_grader()
 
 
 def run_training(config: Config, run: RunDir, *, quiet: bool) -> None:

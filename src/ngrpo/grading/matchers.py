@@ -13,9 +13,9 @@ _WRAPPED = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{(.*)\}|\$(.*)\$)", r
 
 
 def exact_answer(completion: str) -> str | None:
-    """Returns the last box of a completion, else all of its text; None where there is nothing.
+    r"""Returns the last box of a completion, else all of its text; None where there is nothing.
 
-    >>> exact_answer(" Paris "), exact_answer(r"I say \\boxed{Paris}"), exact_answer(" ")
+    >>> exact_answer(" Paris "), exact_answer(r"I say \boxed{Paris}"), exact_answer(" ")
     ('Paris', 'Paris', None)
     """
     return last_boxed(completion) or completion.strip() or None
@@ -33,8 +33,8 @@ def exact_verdict(answer: str, reference: str) -> Verdict:
 def choice_answer(completion: str) -> str | None:
     r"""Returns the letter that a completion chooses in its last box or after its last marker, or is; else None.
 
-    >>> choice_answer(r"\boxed{\text{(B)}}"), choice_answer("The answer is C) 12."), choice_answer("b"), choice_answer("no")
-    ('B', 'C', 'B', None)
+    >>> choice_answer(r"\boxed{\text{(B)}}"), choice_answer("The answer is C) 12."), choice_answer("no")
+    ('B', 'C', None)
     """
     answer = extract_answer(completion)
     return letter_of(completion.strip() if answer is None else answer)

@@ -26,14 +26,13 @@ _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-
 class Policy(NamedTuple):
     """How an answer is found and judged.
 
-    `quick` decides in microseconds, in the caller's process; `settle` with bounded effort and sympy (if `symbolic`) with
-    none, both in a process that can be killed. Each returns None for a pair that it leaves to the next.
+    `quick` decides in microseconds, in the caller's process; `settle` with bounded effort, in one that can be killed.
+    Each returns None for a pair that it leaves to the next: the last is sympy, whose effort has no bound.
     """
 
     extract: Callable[[str], str | None]
     quick: Callable[[str, str], Verdict | None]
     settle: Callable[[str, str], Verdict | None]
-    symbolic: bool
     fault: Callable[[str], str | None]
 
 
@@ -46,11 +45,11 @@ def _empty(reference: str) -> str | None:
 
 
 POLICIES: Mapping[str, Policy] = {
-    "strict": Policy(extract_answer, quick_verdict, settled, True, reference_fault),
-    "math-verify": Policy(extract_answer, over_limits, _undecided, True, reference_fault),
-    "reference": Policy(reference_answer, _undecided, reference_verdict, False, reference_fault),
-    "exact": Policy(exact_answer, exact_verdict, exact_verdict, False, _empty),
-    "choice": Policy(choice_answer, choice_verdict, choice_verdict, False, choice_fault),
+    "strict": Policy(extract_answer, quick_verdict, settled, reference_fault),
+    "math-verify": Policy(extract_answer, over_limits, _undecided, reference_fault),
+    "reference": Policy(reference_answer, _undecided, reference_verdict, reference_fault),
+    "exact": Policy(exact_answer, exact_verdict, exact_verdict, _empty),
+    "choice": Policy(choice_answer, choice_verdict, choice_verdict, choice_fault),
 }
 """`strict` is this project's; `math-verify` and `reference` reproduce that library's verdict and that of the NGRPO
 reference grader; `exact` compares text, `choice` the letters of multiple-choice answers."""
@@ -73,7 +72,9 @@ def checked_policy(policy: str) -> str:
     """
     if policy in POLICIES or is_verifier(policy):
         return policy
-    raise ConfigError(f"policy must be one of {', '.join(POLICIES)}, {REASONING_GYM} or MODULE:FUNCTION, got {policy!r}")
+    raise ConfigError(
+        f"policy must be one of {', '.join(POLICIES)}, {REASONING_GYM} or MODULE:FUNCTION, got {policy!r}"
+    )
 
 
 def fault_of(reference: str, policy: str) -> str | None:

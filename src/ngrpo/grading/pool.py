@@ -255,9 +255,7 @@ def shared_pool(
 
 
 @cache
-def _shared_pool(
-    workers: int, timeout_seconds: float, policy: str, max_reward: float, memory_gib: float
-) -> GraderPool:
+def _shared_pool(workers: int, timeout_seconds: float, policy: str, max_reward: float, memory_gib: float) -> GraderPool:
     pool = GraderPool(workers, timeout_seconds, policy, max_reward=max_reward, memory_gib=memory_gib)
     atexit.register(pool.close)
     return pool

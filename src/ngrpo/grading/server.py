@@ -36,8 +36,28 @@ _PROGRESS = struct.Struct("qq")
 # What a fork refuses to do for the text of a model, should anything ever try; see Python's table of audit events.
 _REFUSED = (
     *("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "subprocess.Popen", "os.system"),
-    *("os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.remove", "os.rename", "os.mkdir", "os.rmdir"),
-    *("os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.kill", "shutil.", "ctypes.dlopen", "webbrowser."),
+    *(
+        "os.exec",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.fork",
+        "os.forkpty",
+        "os.remove",
+        "os.rename",
+        "os.mkdir",
+        "os.rmdir",
+    ),
+    *(
+        "os.link",
+        "os.symlink",
+        "os.truncate",
+        "os.chmod",
+        "os.chown",
+        "os.kill",
+        "shutil.",
+        "ctypes.dlopen",
+        "webbrowser.",
+    ),
 )
 
 

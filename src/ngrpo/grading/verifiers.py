@@ -50,8 +50,8 @@ def load_verifier(spec: str, max_reward: float) -> Verifier:
 def judgement(returned: object, max_reward: float) -> Judgement:
     """Returns what a verifier's value means.
 
-    True and False are the task's best reward and 0; a number is the reward itself, in [0, max_reward], and only the best
-    one is `correct`; None is `ungraded`; a `Grade` is taken as it is. Anything else is `ungraded`.
+    True and False are the task's best reward and 0; a number is the reward itself, in [0, max_reward], and only the
+    best one is `correct`; None is `ungraded`; a `Grade` is taken as it is. Anything else is `ungraded`.
 
     >>> judgement(True, 2.0).reward, judgement(0.5, 1.0), judgement(7, 1.0).status
     (2.0, Judgement(status='wrong', reason='verifier', reward=0.5, answer=None), 'ungraded')

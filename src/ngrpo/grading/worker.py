@@ -127,10 +127,8 @@ class Worker:
         pipes = [pipe for pipe in (process.stdin, process.stdout, process.stderr) if pipe is not None]
         with contextlib.suppress(OSError):
             pipes[0].close()  # an idle worker ends at the end of its input, and then leaves no zombie behind
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
         _kill(process)  # its fork too, which may live when the process was killed from outside
         process.wait()
         for pipe in pipes[1:]:
@@ -239,7 +237,7 @@ class _Watch:
         return Failure.DISTURBED_TIMEOUT if elapsed > WALL_FACTOR * self.seconds else None
 
     def meaning_of(self, status: int, at: int) -> Failure | None:
-        """Returns what the exit status of a fork says; of one out of time, wall-clock time tells whether it was alone."""
+        """Returns what a fork's exit status says; of one out of time, wall-clock time tells whether it was alone."""
         if status == NEEDS_SYMPY:
             return None
         if status != -signal.SIGPROF:

@@ -35,6 +35,8 @@ REFERENCES = (
 IDS = ("id", "problem_id", "question_id", "unique_id", "uid", "index", "extra_info.index")
 METADATA = ("level", "type", "subject", "difficulty", "data_source", "source")
 """Columns that are kept with the problem, for filters and reports."""
+TABLES = ("metadata", "extra_info")
+"""Columns of tables that are kept too: the keys of the first as they are, the second under its name."""
 LONGEST_PLAIN_REFERENCE = 400
 """A longer reference without a box is taken for a worked solution; MATH's longest answer has 159 characters."""
 UNANSWERED_SHARE = 0.01
@@ -57,9 +59,20 @@ class _NoAnswerError(DataError):
     pass
 
 
-def problems_of(
-    rows: Sequence[Row], where: str, columns: Columns, answer_of: Callable[[str], str | None]
-) -> list[Problem]:
+@dataclass(frozen=True, slots=True)
+class References:
+    """How references are read and checked.
+
+    `answer_of` gives the answer inside the text of the reference column, or None where that text has none; `fault_of`
+    says why no completion could be correct for an answer, or None. With `leave_out` such rows are listed and left out.
+    """
+
+    answer_of: Callable[[str], str | None]
+    fault_of: Callable[[str], str | None]
+    leave_out: bool = False
+
+
+def problems_of(rows: Sequence[Row], where: str, columns: Columns, references: References) -> list[Problem]:
     """Returns the problem of each row, in order.
 
     A question that is a chat of one user message is that message, so that the task's template applies; a
@@ -71,10 +84,11 @@ def problems_of(
         rows: at least one.
         where: the file or dataset, for messages.
         columns: names given by the user.
-        answer_of: the answer inside the text of the reference column, or None where that text has none.
+        references: how the reference column is read and checked.
 
     Raises:
-        DataError: for a missing or empty cell, naming the row; for unknown columns, naming those found.
+        DataError: for a missing or empty cell or a reference that no completion could reach, naming the row; for
+            unknown columns, naming those found.
     """
     chosen = _recognised(rows[0], where, columns)
     ids = _ids(rows, where, columns.id, chosen.id)
@@ -82,19 +96,35 @@ def problems_of(
     unanswered: list[_NoAnswerError] = []
     for number, (name, row) in enumerate(zip(ids, rows, strict=True), start=1):
         place = f"{where}, row {number}"
+        column = f"{place}: '{chosen.reference}'"
         question, messages = _question(cell(row, chosen.question), f"{place}: '{chosen.question}'")
         try:
-            reference = _reference(cell(row, chosen.reference), f"{place}: '{chosen.reference}'", answer_of)
+            reference = _reference(cell(row, chosen.reference), column, references.answer_of)
         except _NoAnswerError as error:
             unanswered.append(error)
             continue
-        metadata = {key: row[key] for key in METADATA if isinstance(row.get(key), str | int | float)}
-        problems.append(Problem(name, question, reference, messages, metadata))
+        if fault := references.fault_of(reference):
+            _refuse(f"{column}: no completion can reach the reference {reference[:80]!r}: {fault}", references)
+            continue
+        problems.append(Problem(name, question, reference, messages, _metadata(row)))
     if len(unanswered) > UNANSWERED_SHARE * len(rows):
         raise unanswered[0]
     if unanswered:
         _log.warning("%d of %d rows are left out; the first: %s", len(unanswered), len(rows), unanswered[0])
     return problems
+
+
+def _refuse(message: str, references: References) -> None:
+    if not references.leave_out:
+        raise DataError(f"{message} (unreadable_references = 'leave_out' leaves such rows out)")
+    _log.warning("left out: %s", message)
+
+
+def _metadata(row: Row) -> dict[str, Any]:
+    """What a task, a verifier or a report may ask about a problem beside its question and reference."""
+    kept = {key: row[key] for key in METADATA if isinstance(row.get(key), str | int | float)}
+    tables = {key: table for key in TABLES if isinstance(table := _table_in(row.get(key)), dict)}
+    return {**tables.pop("metadata", {}), **tables, **kept}
 
 
 def final_answer(text: str) -> str | None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import field_validator
 
-from ngrpo.grading.extract import last_boxed
-from ngrpo.tasks.columns import Columns, final_answer, problems_of
+from ngrpo.tasks.columns import Columns, problems_of
 from ngrpo.tasks.math import MathTask
 from ngrpo.tasks.rows import read_rows
 from ngrpo.tasks.task import Split
-from ngrpo.types import Grade, Problem
+from ngrpo.types import Problem
 
 
 class FileTask(MathTask):
@@ -28,8 +27,6 @@ class FileTask(MathTask):
     """Column of the reference answers, such as `reward_model.ground_truth`; empty: recognised."""
     id: str = ""
     """Column of unique ids; empty: recognised, else rows are numbered from 0."""
-    verifier: Literal["math", "exact"] = "math"
-    """Answers are compared as mathematics (the last box) or as exact text (the last box, else all text)."""
 
     @field_validator("name")
     @classmethod
@@ -47,19 +44,4 @@ class FileTask(MathTask):
         path = self.name.removeprefix("file:")
         if split == "test" and self.test:
             path = self.test
-        columns = Columns(self.question, self.reference, self.id)
-        return problems_of(read_rows(path), path, columns, final_answer if self.verifier == "math" else str.strip)
-
-    def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """Returns the grade of each (problem, completion text) pair, in the order given."""
-        if self.verifier == "math":
-            return super().grade_many(answers)
-        return [self._exact_grade(problem, completion) for problem, completion in answers]
-
-    def _exact_grade(self, problem: Problem, completion: str) -> Grade:
-        answer = last_boxed(completion) or completion.strip()
-        if not answer:
-            return Grade("no_answer", 0.0, None, "empty")
-        if answer == problem.reference.strip():
-            return Grade("correct", self.max_reward, answer, "exact")
-        return Grade("wrong", 0.0, answer, "exact")
+        return problems_of(read_rows(path), path, Columns(self.question, self.reference, self.id), self._references())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ngrpo.errors import DataError
-from ngrpo.grading import PolicyName, shared_pool
-from ngrpo.tasks.columns import Columns, final_answer, problems_of
+from ngrpo.grading import GraderPool, fault_of, shared_pool
+from ngrpo.grading.policies import REASONING_GYM, is_verifier
+from ngrpo.grading.pool import MEMORY_GIB
+from ngrpo.tasks.columns import Columns, References, final_answer, problems_of
 from ngrpo.tasks.rows import read_hub_rows, read_rows
 from ngrpo.tasks.task import Split, Task
 from ngrpo.types import Grade, Problem
@@ -45,14 +47,59 @@ class MathTask(Task):
     """Processor time in seconds that comparing one answer may take; beyond it the completion is ungraded."""
     grader_workers: int = Field(1, ge=1)
     """Processes that compare answers; most answers need none."""
-    policy: PolicyName = "strict"
-    """How answers are compared: `strict`, `math-verify` (that library) or `reference` (the NGRPO grader)."""
+    grader_memory_gib: float = Field(MEMORY_GIB, gt=0)
+    """Address space of each of these processes, in GiB."""
+    policy: Literal["strict", "math-verify", "reference"] = "strict"
+    """How mathematics is compared: `strict`, `math-verify` (that library) or `reference` (the NGRPO grader)."""
+    verifier: str = "math"
+    """What grades: `math` (see `policy`), `exact` (text), `choice` (a letter), `reasoning-gym`, or MODULE:FUNCTION."""
+    unreadable_references: Literal["error", "leave_out"] = "error"
+    """A reference that no completion can reach is an error, or its row is listed and left out."""
+
+    @field_validator("verifier")
+    @classmethod
+    def _known_verifier(cls, verifier: str) -> str:
+        if verifier in ("math", "exact", "choice") or is_verifier(verifier):
+            return verifier
+        raise ValueError(f"must be math, exact, choice, {REASONING_GYM} or MODULE:FUNCTION")
+
+    def check_grader(self) -> None:
+        """Loads a verifier of the user's once, in the process that will run it.
+
+        Raises:
+            GradingError: when that fails.
+        """
+        if is_verifier(self.verifier):
+            self._pool().start()
 
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each (problem, completion text) pair, in the order given."""
-        pool = shared_pool(self.grader_workers, self.timeout_seconds, self.policy)
-        grades = pool.grade_many([(completion, problem.reference) for problem, completion in answers])
-        return [replace(grade, reward=grade.reward * self.max_reward) for grade in grades]
+        pairs = [(completion, problem.reference) for problem, completion in answers]
+        if not is_verifier(self.verifier):
+            return self._pool().grade_many(pairs)
+        told = [{**p.metadata, "question": p.question, "problem_id": p.id} for p, _ in answers]
+        return self._pool().grade_many(pairs, told)
+
+    def _pool(self) -> GraderPool:
+        return shared_pool(
+            self.grader_workers,
+            self.timeout_seconds,
+            self._grading_policy,
+            max_reward=self.max_reward,
+            memory_gib=self.grader_memory_gib,
+        )
+
+    @property
+    def _grading_policy(self) -> str:
+        return self.policy if self.verifier == "math" else self.verifier
+
+    def _references(self) -> References:
+        policy = self._grading_policy
+        return References(
+            answer_of=final_answer if self.verifier == "math" else str.strip,
+            fault_of=lambda reference: fault_of(reference, policy),
+            leave_out=self.unreadable_references == "leave_out",
+        )
 
 
 class Math(MathTask):
@@ -90,13 +137,13 @@ class Math(MathTask):
         kind, _, path = self.name.partition(":")
         file = self.train if split == "train" else (path or self.test)
         if file:
-            return self._of_levels(problems_of(read_rows(file), file, Columns(), final_answer), file)
+            return self._of_levels(problems_of(read_rows(file), file, Columns(), self._references()), file)
         source = HUB[kind].train if split == "train" else HUB[kind].test
         if source is None:
             raise DataError(f"'{kind}' has no training problems; give a local file with train = PATH")
         given = "train = PATH" if split == "train" else f"the name '{kind}:PATH'"
         rows = read_hub_rows(*source, instead=f"a local file can be given with {given}")
-        return self._of_levels(problems_of(rows, source[0], Columns(), final_answer), source[0])
+        return self._of_levels(problems_of(rows, source[0], Columns(), self._references()), source[0])
 
     def _of_levels(self, problems: list[Problem], where: str) -> list[Problem]:
         if not self.levels:

@@ -52,6 +52,9 @@ class Task(Settings):
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each (problem, completion text) pair, in the order given."""
 
+    def check_grader(self) -> None:
+        """Raises GradingError where it is known before anything is graded that nothing can be."""
+
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         """Returns the chat prompt of a problem: its own messages where the data has them, else the template's."""
         if problem.messages:
