@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[peft,tensorboard]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[gym,peft,tensorboard]" --group dev
 	touch $@
 
 clean:

@@ -62,7 +62,7 @@ def eval_(
     folder = out or Path("evals") / _file_name(model) / config.task.slug
     if (folder / "samples.jsonl").exists():
         raise ConfigError(f"{folder} already holds samples: choose another --out, or remove it")
-    summary = {"model": model, "task": task, **_evaluate(config, folder, quiet=json_output)}
+    summary = {**_evaluate(config, folder, quiet=json_output), "model": model, "task": task}
     if json_output:
         typer.echo(json.dumps(summary))
 
@@ -101,7 +101,9 @@ def _evaluate(config: Config, folder: Path, *, quiet: bool) -> dict[str, Any]:
             folder / "samples.jsonl",
             on_progress=progress.update,
         )
-    summary = {**result.to_json(), "settings": asdict(plan)}
+    task = config.task
+    about = {"model": config.model.path, "task": task.name, "task_settings": task.model_dump(mode="json")}
+    summary = {**result.to_json(), **about, "settings": asdict(plan)}
     write_json(folder / "summary.json", summary)
     if not result.summary.pass_at_k:
         raise GradingError(f"none of the {result.summary.samples} completions could be graded; they are in {folder}")

@@ -14,7 +14,9 @@ import typer
 from ngrpo.cli.advantages import advantages
 from ngrpo.cli.demo import demo
 from ngrpo.cli.eval import eval_
+from ngrpo.cli.grade import grade
 from ngrpo.cli.passk import passk
+from ngrpo.cli.regrade import regrade
 from ngrpo.cli.train import train
 from ngrpo.errors import NgrpoError
 
@@ -35,6 +37,8 @@ app.command()(train)
 app.command(name="eval")(eval_)
 app.command()(passk)
 app.command()(advantages)
+app.command()(grade)
+app.command()(regrade)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial, reduce
 from typing import Any, NamedTuple, get_args
 
+from ngrpo.errors import MissingDependencyError
 from ngrpo.grading.policies import REASONING_GYM
 from ngrpo.types import Grade, Status
 
@@ -89,7 +90,10 @@ def _reasoning_gym(max_reward: float) -> Verifier:
     """
     from ngrpo.grading.extract import last_boxed
 
-    reasoning_gym = importlib.import_module("reasoning_gym")
+    try:
+        reasoning_gym = importlib.import_module("reasoning_gym")
+    except ModuleNotFoundError:
+        raise MissingDependencyError("reasoning-gym", "gym", "the verifier reasoning-gym") from None
     scorer = cache(reasoning_gym.get_score_answer_fn)
 
     def judge(completion: str, reference: str, metadata: Metadata) -> Any:

@@ -106,7 +106,7 @@ def problems_of(rows: Sequence[Row], where: str, columns: Columns, references: R
         if fault := references.fault_of(reference):
             _refuse(f"{column}: no completion can reach the reference {reference[:80]!r}: {fault}", references)
             continue
-        problems.append(Problem(name, question, reference, messages, _metadata(row)))
+        problems.append(Problem(name, question, reference, messages, metadata_of(row)))
     if len(unanswered) > UNANSWERED_SHARE * len(rows):
         raise unanswered[0]
     if unanswered:
@@ -120,8 +120,12 @@ def _refuse(message: str, references: References) -> None:
     _log.warning("left out: %s", message)
 
 
-def _metadata(row: Row) -> dict[str, Any]:
-    """What a task, a verifier or a report may ask about a problem beside its question and reference."""
+def metadata_of(row: Row) -> dict[str, Any]:
+    """Returns what a task, a verifier or a report may ask about a problem beside its question and reference.
+
+    >>> metadata_of({"question": "?", "level": 3, "metadata": {"source_dataset": "chess"}})
+    {'source_dataset': 'chess', 'level': 3}
+    """
     kept = {key: row[key] for key in METADATA if isinstance(row.get(key), str | int | float)}
     tables = {key: table for key in TABLES if isinstance(table := _table_in(row.get(key)), dict)}
     return {**tables.pop("metadata", {}), **tables, **kept}

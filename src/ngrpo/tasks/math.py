@@ -72,6 +72,11 @@ class MathTask(Task):
         if is_verifier(self.verifier):
             self._pool().start()
 
+    @property
+    def grades_by_reference(self) -> bool:
+        """True unless a verifier, which may ask for the problem's metadata, does the grading."""
+        return not is_verifier(self.verifier)
+
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each (problem, completion text) pair, in the order given."""
         pairs = [(completion, problem.reference) for problem, completion in answers]

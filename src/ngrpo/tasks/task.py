@@ -48,6 +48,11 @@ class Task(Settings):
     def load_problems(self, split: Split) -> Sequence[Problem]:
         """Reads or makes the problems that `problems` returns; see there."""
 
+    @property
+    def grades_by_reference(self) -> bool:
+        """True when a grade needs nothing of the problem but its reference."""
+        return False
+
     @abstractmethod
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each (problem, completion text) pair, in the order given."""

@@ -1,0 +1,118 @@
+"""`ngrpo grade`: the columns of other people's files, labels, comparisons of policies, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+ROWS: list[dict[str, Any]] = [
+    {"completion": r"so $\boxed{0.5}$", "reference": r"\frac12", "correct": True},
+    {"completion": r"\boxed{1}", "reference": "100", "correct": False},
+    {"completion": "no idea", "reference": "100", "correct": False},
+    {"completion": r"\boxed{100}", "reference": "so the answer is $\\boxed{100}$", "correct": True},
+]
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return written(tmp_path / "rows.jsonl", ROWS)
+
+
+def test_a_table_of_the_statuses_and_the_labels(run: Any, file: Path) -> None:
+    done = run("grade", file)
+    assert done.status == 0, done.err
+    for row in (["rows", "4"], ["correct", "2"], ["wrong", "1"], ["no_answer", "1"], ["mean", "reward", "0.5000"]):
+        assert any(row == line.replace("│", " ").split() for line in done.out.splitlines()), (row, done.out)
+    assert "2 of 2" in done.out
+
+
+def test_json_lists_what_another_policy_sees_otherwise(run: Any, file: Path) -> None:
+    found = json.loads(run("grade", file, "--compare", "reference", "--json").out)
+    assert (found["policy"], found["compared"]["policy"], found["rows"]) == ("strict", "reference", 4)
+    assert found["labels"] == {"accepted_of_correct": [2, 2], "rejected_of_wrong": [2, 2]}
+    assert found["compared"]["labels"]["rejected_of_wrong"] == [1, 2]
+    assert [(one["row"], one["status"], one["compared_status"]) for one in found["disagreements"]] == [
+        (2, "wrong", "correct"),
+        (3, "no_answer", "no_answer"),
+    ][:1]
+    assert (
+        "row 2: reference 100, answer 1: wrong (number), reference says correct"
+        in run("grade", file, "--compare", "reference").out
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_other_endings_and_other_names_of_columns(run: Any, tmp_path: Path, ending: str) -> None:
+    rows = [{"response": r"\boxed{(B)}", "ground_truth": "B"}, {"response": r"\boxed{A}", "ground_truth": "B"}]
+    path = tmp_path / f"rows.{ending}"
+    if ending == "csv":
+        path.write_text("response,ground_truth\n" + "\n".join(f"{r['response']},{r['ground_truth']}" for r in rows))
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    found = json.loads(run("grade", path, "--policy", "choice", "--json").out)
+    assert (found["correct"], found["wrong"]) == (1, 1)
+
+
+def test_a_line_per_row_is_written_and_never_over_another_file(run: Any, file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grades.jsonl"
+    assert run("grade", file, "--out", out).status == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(line["row"], line["status"], line["reward"]) for line in lines[:2]] == [
+        (1, "correct", 1.0),
+        (2, "wrong", 0),
+    ]
+    done = run("grade", file, "--out", out)
+    assert (done.status, done.err) == (2, f"ngrpo: {out} exists already: choose another --out, or remove it\n")
+
+
+def test_a_verifier_and_a_reference_that_nobody_reaches(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "graders.py").write_text("def half(completion, reference):\n    return 0.5\n")
+    path = written(
+        tmp_path / "rows.jsonl", [{"output": "1", "answer": "2+*3"}, {"output": "1", "answer": "\x1b[31m(("}]
+    )
+    found = json.loads(run("grade", path, "--policy", "graders:half", "--json").out)
+    assert (found["wrong"], found["mean_reward"]) == (2, 0.5)
+    done = run("grade", path)
+    assert "row 1: no completion can reach the reference 2+*3: no rule can read it" in done.err
+    assert "\x1b" not in done.err
+    assert r"\x1b[31m((" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["missing.jsonl"], 1, "missing.jsonl: no such file"),
+        (["rows.jsonl", "--policy", "lax"], 2, "policy must be one of strict"),
+        (["rows.jsonl", "--compare", "strict"], 2, "--compare must be another policy"),
+        (["rows.jsonl", "--timeout", "0"], 2, "--timeout must be above 0"),
+        (["rows.jsonl", "--completion", "text"], 1, "no column 'text' for the completion"),
+        (["rows.jsonl", "--label", "completion"], 1, "row 1: the label 'completion' must be true or false"),
+        (["rows.jsonl", "--policy", "nowhere:f"], 1, "nowhere:f cannot be loaded: ModuleNotFoundError"),
+        (["rows.jsonl", "--workers", "0"], 2, "--workers"),
+    ],
+)
+def test_what_is_refused(
+    run: Any, file: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, message: str
+) -> None:
+    monkeypatch.chdir(file.parent)
+    done = run("grade", *arguments)
+    assert (done.status, done.err.count("\n")) == (status, 1)
+    assert message in done.err
+
+
+def test_a_row_without_text_names_itself(run: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [*ROWS, {"completion": None, "reference": "1"}])
+    assert run("grade", path).err == f"ngrpo: {path}, row 5: 'completion' must be text, got nothing\n"

@@ -1,0 +1,136 @@
+"""Text that hangs, crashes, fills the memory of or runs code in other graders: each gets an answer, soon, and no more.
+
+Tried with gmpy2, whose long operations no signal handler interrupts, and without; see also tests/grading/test_pool.py.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ngrpo.grading import GraderPool, worker
+from ngrpo.grading.pool import MEMORY_GIB
+
+TIMEOUT = 0.4
+TRACE = "trace_of_an_attack"
+NUMBERS = [
+    r"9^{9^{9^9}}", r"(10^{10})!", r"\Gamma(10^9)", r"\binom{10^6}{5\cdot10^5}", "3^{10^8}", r"(3^{20})!",
+    "9!!!!!!!!!!!!",
+    r"2^{2^{2^{2^{2^{2}}}}}", "10^{-10^{10}}", "1e999999999", "1.5e-99999999", "9" * 1_990, "0." + "9" * 1_990,
+    "9" * 20_000, r"\frac{1}{" + "9" * 900 + "}", r"\sqrt[10^9]{2}", r"\sqrt[7]{" + "3" * 500 + "}",
+    r"\log_{10^{-9}}(10^{10^7})", r"\tan(10^{10^6})", r"e^{e^{e^{e^{e}}}}", r"\pi^{\pi^{\pi^{\pi^{\pi}}}}",
+    r"\gcd(10^{1000000},6^{1000000})", r"10^{1000000}\bmod 7", r"0.\overline{" + "7" * 1_900 + "}", "7" * 900 + "_{9}",
+]  # fmt: skip
+SUMS = [
+    r"\sum_{k=1}^{10000000}\frac{1}{k^2}", r"\sum_{k=1}^{10^9}\sum_{j=1}^{10^9}\sin(kj)", r"\prod_{n=1}^{10^9}n",
+    r"\int_0^{10^9}e^{x^2}\sin(x^3)dx", r"\int\int\int\frac{\sin x\cos y\tan z}{\sqrt{x^7+y^5+z^3+1}}dxdydz",
+    r"\lim_{x\to0}\frac{\sin(\sin(\sin(\sin x)))}{x^{x^x}}", r"\sum_{n=0}^{\infty}\frac{(-1)^n(6n)!}{(3n)!(n!)^3}",
+    "+".join(rf"\sin({i}x)\cos({i}y)" for i in range(39)), "+".join(rf"\sqrt{{{i}}}" for i in range(2, 160)),
+]  # fmt: skip
+ALGEBRA = [
+    "(x+y+z)^{60}", "(a+b+c+d+e+f+g+h)^{99}", r"((x+1)^{100}+1)^{100}", "x" * 1_900, "+".join("abcdefgh" * 100),
+    r"\begin{vmatrix}" + r"\\".join("&".join(f"a_{{{i}{j}}}" for j in range(9)) for i in range(9)) + r"\end{vmatrix}",
+    r"\begin{pmatrix}" + r"\\".join("&".join("1" * 20) for _ in range(40)) + r"\end{pmatrix}",
+    ",".join(rf"\sin(x+{i})" for i in range(60)), "(1," * 40 + "1" + ")" * 40,
+    r"\{" + ",".join(map(str, range(400))) + r"\}",
+    r"\bigcup".join(f"({i},{i + 1})" for i in range(150)), "=".join(f"x^{{{i}}}+1" for i in range(150)),
+    r"x\in" * 300 + "R", "<".join(f"x_{i}" for i in range(200)), r"\pm".join("12345" * 30),
+]  # fmt: skip
+NESTING = [
+    r"\frac{1}{" * 200 + "1" + "}" * 200, r"\frac{1}{" * 2_000 + "1" + "}" * 2_000, "(" * 1_000 + "1" + ")" * 1_000,
+    r"\sqrt{" * 300 + "2" + "}" * 300, "2^" * 900 + "2", "-" * 1_900 + "1", r"\sqrt" * 390 + "2", r"\left(" * 300,
+    r"\text{" * 300 + "a" + "}" * 300, "|" * 1_900, "[" * 45 + "(" * 45, r"\begin{matrix}" * 100, "x_{" * 600,
+    r"\sin" * 480 + "x", "1:" * 900 + "1", "%" * 1_900, "!" * 1_900, r"\circ^" * 380,
+]  # fmt: skip
+TEXTS = [
+    "a\x00b", "x\ud800", "\ufeff5\u202e", "٣", "½" * 900, "１" * 1_900, "\\" * 1_999, "$" * 1_999, "&" * 1_000,
+    "{" * 1_999, "}" * 1_999, r"\boxed{" * 250, "\f\b\v\a" * 400, "<sup>" * 380, "\n" * 1_900 + "5", "~" * 1_999,
+]  # fmt: skip
+CODE = [
+    f"__import__('os').system('touch {TRACE}')", rf"\text{{__import__('os').system('touch {TRACE}')}}",
+    f"open('{TRACE}','w').write('x')", rf"\mathrm{{exec}}(\text{{open('{TRACE}','w')}})",
+    "exec(chr(111)+chr(115))", r"\input{/etc/passwd}", r"\write18{touch trace_of_an_attack}", "().__class__.__mro__[1]",
+    f"(lambda:open('{TRACE}','w'))()", f"eval(\"open('{TRACE}','w')\")", "{{7*7}}", "${7*7}",
+    "; touch trace_of_an_attack",
+    f"Symbol('x',open('{TRACE}','w'))", f"'.__class__(open('{TRACE}','w'))+'", "@import url(http://127.0.0.1:9/)",
+    r"\href{http://127.0.0.1:9/}{5}", "yield 5", "await x", "raise SystemExit", "import os; os._exit(1)",
+]  # fmt: skip
+COMPLETIONS = [
+    r"\boxed{" * 150_000, "$" * 1_000_000, r"\[" * 500_000, "7" * 1_000_000, r"\boxed{" + "{" * 999_000,
+    "The answer is " * 70_000, r"\boxed{1}" * 110_000, "\x00" * 1_000_000,
+]  # fmt: skip
+ANSWERS = [*NUMBERS, *SUMS, *ALGEBRA, *NESTING, *TEXTS, *CODE]
+PLAIN = {"MPMATH_NOGMPY": "1", "SYMPY_GROUND_TYPES": "python"}
+
+
+def boxed(answer: str) -> str:
+    return rf"\boxed{{{answer}}}"
+
+
+@pytest.fixture(params=["gmpy2", "python"])
+def _arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The grading processes' arithmetic; they and this process stand in an empty folder."""
+    if request.param == "gmpy2":
+        assert importlib.util.find_spec("gmpy2"), "gmpy2 belongs to the development dependencies"
+    else:
+        real = worker._environment
+        monkeypatch.setattr(worker, "_environment", lambda: real() | PLAIN)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def pool(policy: str) -> Iterator[GraderPool]:
+    pool = GraderPool(timeout_seconds=TIMEOUT, policy=policy)
+    with pool:
+        pool.grade_many([(boxed(r"\int_0^1 x dx"), r"\frac{1}{2}+0x")])  # sympy is loaded
+        yield pool
+        process = pool._workers[0]._process
+    assert process is None or not _group_exists(process.pid)
+
+
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_there_are_enough() -> None:
+    assert len(set(ANSWERS + COMPLETIONS)) == len(ANSWERS + COMPLETIONS) >= 100
+
+
+@pytest.mark.usefixtures("_arithmetic")
+@pytest.mark.parametrize("policy", ["strict", "math-verify", "reference"])
+def test_every_attack_is_answered_soon_and_does_nothing(pool: GraderPool, policy: str, tmp_path: Path) -> None:
+    completions = [*map(boxed, ANSWERS), *COMPLETIONS]
+    slow, accepted = [], []
+    for completion in completions:
+        started = time.monotonic()
+        (grade,) = pool.grade_many([(completion, "x^2+42")])
+        if (seconds := time.monotonic() - started) > TIMEOUT + 1:
+            slow.append((completion[:60], seconds))
+        if grade.status == "correct":
+            accepted.append(completion[:60])
+        assert len(grade.answer or "") <= 2_000
+    assert (slow, accepted) == ([], [])
+    assert pool.grade_many([(boxed("42+xx"), "x^2+42")])[0].status == ("correct" if policy != "reference" else "wrong")
+    assert list(tmp_path.iterdir()) == []
+    # The largest of all processes that this one has waited for, in KiB.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MEMORY_GIB * 2**20
+
+
+@pytest.mark.usefixtures("_arithmetic")
+@pytest.mark.parametrize("policy", ["strict"])
+def test_an_attack_as_the_reference_leaves_the_answer_ungraded_or_wrong(pool: GraderPool, policy: str) -> None:
+    for attack in ANSWERS:
+        started = time.monotonic()
+        (grade,) = pool.grade_many([(boxed("x^2+43"), attack)])
+        assert grade.status in ("wrong", "ungraded"), attack
+        assert time.monotonic() - started < TIMEOUT + 1, attack
