@@ -2,8 +2,8 @@ r"""How long it takes to find the answer in long completions: the table of docs/
 
     OMP_NUM_THREADS=1 python benchmarks/extract.py [--megabytes 0.25 0.5 1 2]
 
-Completions of prose, and floods of what opens, closes or announces an answer. Prints milliseconds (the least of five) by
-size, the ratio of the largest to the next smaller size (2 is linear), and writes extract.json.
+Completions of prose, and floods of what opens, closes or announces an answer. Prints milliseconds (the least of five)
+by size, the ratio of the largest to the next smaller size (2 is linear), and writes extract.json.
 """
 
 from __future__ import annotations

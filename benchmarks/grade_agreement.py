@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ngrpo.grading import POLICIES, GraderPool, last_boxed
+from ngrpo.grading.policies import MATHEMATICAL
 from ngrpo.tasks.rows import read_rows
 
 Pairs = list[tuple[str, str, bool]]
@@ -97,7 +98,7 @@ def measured(policy: str, pairs: Pairs, show: bool) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path)
-    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(POLICIES))
+    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(MATHEMATICAL))
     parser.add_argument("--pairs", type=int, default=10_000, help="random pairs of different MATH references")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="list every disagreement")

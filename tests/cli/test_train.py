@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,3 +127,53 @@ def test_a_missing_extra_names_the_install_command(run, tmp_path, monkeypatch):
     lora = run("train", CONFIG, "--set", "model.lora.rank=4", "--out", tmp_path / "r")
     assert lora.status == 1
     assert "pip install 'ngrpo[peft]'" in lora.err
+
+
+VERIFIER = """
+import hashlib
+def judge(completion, reference):
+    if reference == "never":
+        return None
+    kind = hashlib.sha256(completion.encode()).digest()[0] % 4
+    return {0: None, 1: True, 2: 0.25, 3: False}[kind]
+"""
+
+
+def verified(folder: Path, reference: str, module: str) -> tuple[str, ...]:
+    (folder / f"{module}.py").write_text(VERIFIER)
+    rows = [{"question": f"2 7 9 {n + 1} = {n}", "answer": reference} for n in range(8)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = ("name=file:rows.jsonl", "prompt={question} :", f"verifier={module}:judge")
+    config = '[model]\npath = "builtin:countdown-base"\n[task]\nname = "x"\n[sampling]\nmax_completion_tokens = 8\n'
+    (folder / "config.toml").write_text(config)
+    once = ("--set", "run.steps=1", "--set", "optimizer.updates_per_step=1", "--set", "model.device=cpu")
+    size = ("--set", "sampling.problems_per_step=8", "--set", "sampling.group_size=4")
+    return (*(part for key in table for part in ("--set", f"task.{key}")), *once, *size)
+
+
+def test_a_verifier_of_the_users_own_trains_and_what_it_cannot_grade_stays_out(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("train", "config.toml", *verified(tmp_path, "7", "deciding"), "--out", "run")
+    assert done.status == 0, done.err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "rollouts.jsonl").read_text().splitlines()]
+    assert {(line["status"], line["reward"]) for line in lines} == {
+        ("ungraded", 0.0), ("correct", 1.0), ("wrong", 0.25), ("wrong", 0.0),
+    }  # fmt: skip
+    assert {line["advantage"] for line in lines if line["status"] == "ungraded"} <= {0.0, None}
+    metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert metrics["reward/ungraded"] == sum(line["status"] == "ungraded" for line in lines) / len(lines)
+
+
+def test_a_verifier_that_never_decides_stops_the_run_with_its_reason(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("train", "config.toml", *verified(tmp_path, "never", "silent"), "--out", "run")
+    assert done.status == 1
+    assert "step 1: 32 of 32 completions could not be graded (verifier returned None)" in done.err
+    broken = run("train", "config.toml", *verified(tmp_path, "7", "lacking"), "--set", "task.verifier=lacking:nothing")
+    assert broken.status == 1
+    assert "the verifier lacking:nothing cannot be loaded: AttributeError" in broken.err
+    assert not (tmp_path / "runs").exists()

@@ -241,9 +241,8 @@ def test_a_worker_that_neither_computes_nor_answers_is_killed() -> None:
         statuses(pool, [(boxed("x+1"), "1+x")])
         os.kill(fork_of(pool), signal.SIGSTOP)
         started = time.monotonic()
-        (grade,) = pool.grade_many([(boxed("x+2"), "2+x")])
-        assert (grade.status, grade.reason) == ("ungraded", "timeout")
-        assert time.monotonic() - started < 0.2 + 1
+        assert statuses(pool, [(boxed("x+2"), "2+x")]) == ["correct"]  # tried again: it had not begun
+        assert time.monotonic() - started < 0.2 + worker.START_SECONDS / 20
         assert statuses(pool, [(boxed("x+3"), "3+x")]) == ["correct"]
 
 

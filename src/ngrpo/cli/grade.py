@@ -137,10 +137,10 @@ def _graded(table: _Table, policy: str, workers: int, timeout: float) -> list[Gr
 
 def _references(table: _Table, policy: str) -> list[str]:
     """Returns the references as a task would read them: of a worked solution, the answer."""
+    from ngrpo.grading.policies import MATHEMATICAL
     from ngrpo.tasks.columns import final_answer
 
-    mathematical = policy in ("strict", "math-verify", "reference")
-    return [(mathematical and final_answer(text)) or text for text in table.references]
+    return [(policy in MATHEMATICAL and final_answer(text)) or text for text in table.references]
 
 
 def _warn_of_references(table: _Table, policy: str) -> None:

@@ -104,11 +104,13 @@ def _stored_of_run(path: Path) -> list[Stored]:
 
 
 def _with_policy(table: Mapping[str, Any], policy: str | None) -> dict[str, Any]:
+    from ngrpo.grading.policies import MATHEMATICAL
+
     if policy is None:
         return dict(table)
     if str(table.get("name")).partition(":")[0] == "countdown":
         raise ConfigError("--policy is for mathematical tasks; countdown has a grader of its own")
-    if policy in ("strict", "math-verify", "reference"):
+    if policy in MATHEMATICAL:
         return {**table, "policy": policy, "verifier": "math"}
     return {**table, "verifier": policy}
 

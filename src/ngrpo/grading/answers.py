@@ -10,12 +10,23 @@ from ngrpo.grading.compare import Comparer, Finding
 from ngrpo.grading.evaluate import real_value, trees_equal
 from ngrpo.grading.expression import parse
 from ngrpo.grading.numbers import Number, numeral, plain_number
-from ngrpo.grading.structure import renamed, split_at
-from ngrpo.grading.text import quantity, said, without_condition, words_of
+from ngrpo.grading.structure import label_of, renamed, split_at
+from ngrpo.grading.text import quantity, said, unmarked, without_condition, words_of
 
 
 def same_text(_: Comparer, answer: str, reference: str) -> Finding | None:
-    return Finding(True, "text") if answer == reference else None
+    return Finding(True, "text") if answer == reference or unmarked(answer) == unmarked(reference) else None
+
+
+def lists_in_text(comparer: Comparer, answer: str, reference: str) -> Finding | None:
+    r"""`\text{A, C}` is the list `A,C`."""
+    ours, theirs = _list_in_text(answer), _list_in_text(reference)
+    return None if (ours, theirs) == (answer, reference) else comparer.compare(ours, theirs)
+
+
+def _list_in_text(text: str) -> str:
+    found = _TEXT_LIST.fullmatch(text)
+    return re.sub(r"\s*([,;])\s*", r"\1", found[1].strip()) if found else text
 
 
 def words(_: Comparer, answer: str, reference: str) -> Finding | None:
@@ -26,7 +37,8 @@ def words(_: Comparer, answer: str, reference: str) -> Finding | None:
         return Finding(answer == theirs, "text")
     if ours is not None and len(ours) == 1 and len(reference) == 1:
         return Finding(reference == ours, "text")
-    if ours is not None and theirs is not None and ours.casefold() == theirs.casefold():
+    said_empty = [text in _NONE or (part or "") in _NONE for text, part in ((answer, ours), (reference, theirs))]
+    if all(said_empty) or (ours or answer).casefold() == (theirs or reference).casefold():
         return Finding(True, "text")
     named = plain_number(ours or answer), plain_number(theirs or reference)
     if named[0] and named[1]:
@@ -84,6 +96,8 @@ def approximations(comparer: Comparer, answer: str, reference: str) -> Finding |
 
 def _exact_side(text: str) -> str:
     sides = split_at(text, r"\approx") if r"\approx" in text else [text]
+    if len(sides) > 1 and label_of(sides[0]):
+        sides = sides[1:]  # `x\approx 11` names its value
     return next((side for side in sides if side), text)
 
 
@@ -171,6 +185,11 @@ def ratios(comparer: Comparer, answer: str, reference: str) -> Finding | None:
     return Finding(all_equal(products), "ratio")
 
 
+_TEXT_LIST = re.compile(r"\\text\{([^{}]*[,;][^{}]*)\}")
+# In the spelling of `words_of`: all of them say that nothing is a solution.
+_NONE = frozenset(
+    (r"\emptyset", r"\{\}", "no solution", "no solutions", "no real solution", "no real solutions", "empty set")
+)
 _CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)\s*\}?\s*:?\s*\S.*", re.S)
 _CLOCK = re.compile("[0-9]{1,2}:[0-9]{2}")
 

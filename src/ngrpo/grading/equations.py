@@ -78,7 +78,7 @@ def _value_of_equation(comparer: Comparer, ours: list[str], theirs: list[str]) -
     def compared(side: str) -> bool | None:
         return comparer.equal(side, value) if len(ours) > 1 else comparer.equal(value, side)
 
-    if label_of(sides[0]) or _is_phrase(sides[0]):
+    if label_of(sides[0]) or _is_phrase(sides[0]) or _NAMED_RATIO.fullmatch(sides[0]):
         return Finding(compared(sides[-1]), "equation")
     if len(sides) == 2 and label_of(sides[1]):
         return Finding(compared(sides[0]), "equation")
@@ -87,6 +87,12 @@ def _value_of_equation(comparer: Comparer, ours: list[str], theirs: list[str]) -
     results = [compared(side) for side in sides]
     # A calculation such as 2+4=6: every step of it must be right.
     return Finding(None if None in results and False not in results else all(results), "equation")
+
+
+# Names of figures, bare or in a fraction, a ratio or bars: `\frac{AB}{CD}`, `S_{ABC}:S`, `|AB|`; no number among them.
+_NAMED_RATIO = re.compile(
+    r"(?:\\frac|\\angle|\\triangle|\\overline|\\text\{[^{}]*\}|[{}|:/()\s]|[A-Z](?:_(?:[0-9A-Za-z]|\{[^{}]*\}))?'*)+"
+)
 
 
 def _is_phrase(side: str) -> bool:

@@ -24,6 +24,7 @@ MAX_NESTING = 50
 
 RULES: tuple[Rule, ...] = (
     answers.same_text,
+    answers.lists_in_text,
     answers.words,
     answers.numerals,
     answers.numbers,

@@ -47,6 +47,8 @@ _DOUBLED = re.compile(
 _THOUSANDS = re.compile(
     r"(?:[A-Za-z]=)?[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?(?: [A-Za-z ]+|\\text\{[A-Za-z ]*\})?"
 )
+_SPACED_THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?")
+_TYPED = (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne "))
 _HTML = re.compile(r"<(sup|sub)>([^<]{0,40})</\1>")
 _SPACE = re.compile(r"\s+")
 # White space between two letters or digits means something ("3 1/2", "\pi r"); next to anything else it does not.
@@ -95,13 +97,22 @@ def thousands(text: str) -> str:
 
 
 def whole_thousands(text: str) -> str:
-    """`1,234` and `x=1,234` are one number, where nothing else stands beside it: in a list the comma separates."""
+    """`1,234`, `1 234` and `x=1,234` are one number, where nothing else is there: in a list the comma separates."""
+    if _SPACED_THOUSANDS.fullmatch(text):
+        return text.replace(" ", "")
     return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
 
 
 def thin_spaces(text: str) -> str:
     r"""`\,`, `\;`, `~` are white space."""
     return _THIN_SPACE.sub(lambda found: found[1] or " ", text)
+
+
+def typed_relations(text: str) -> str:
+    r"""`<=`, `>=` and `!=` are `\le`, `\ge` and `\ne`."""
+    for typed, command in _TYPED:
+        text = text.replace(typed, command)
+    return text
 
 
 def no_phantoms(text: str) -> str:
@@ -193,7 +204,7 @@ def no_loose_space(text: str) -> str:
 
 def no_full_stops(text: str) -> str:
     """A full stop that no digit follows is punctuation: `5.` is `5`, `(1,2.]` is `(1,2]`."""
-    return re.sub(r"(?<!\.)\.(?!\s*(?:[0-9.]|\\(?:overline|dot|bar)))", "", text).rstrip(",;: ")
+    return re.sub(r"(?<!\.)\.(?!\s*(?:[0-9.]|\\(?:overline|dot|bar)))", "", text).rstrip(",;:\\ ")
 
 
 def outer_braces(text: str) -> str:
@@ -210,6 +221,7 @@ RULES: tuple[Callable[[str], str], ...] = (
     no_delimiters,
     thousands,
     thin_spaces,
+    typed_relations,
     no_phantoms,
     one_name,
     function_names,

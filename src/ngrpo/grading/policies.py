@@ -19,6 +19,8 @@ from ngrpo.grading.references import reference_fault
 
 PolicyName = Literal["strict", "math-verify", "reference", "exact", "choice"]
 REASONING_GYM = "reasoning-gym"
+MATHEMATICAL = ("strict", "math-verify", "reference")
+"""The policies that compare mathematics, whose references may be worked solutions."""
 
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_.]*")
 

@@ -11,7 +11,7 @@ from ngrpo.grading.expression import parse
 from ngrpo.grading.structure import closes_at_end, split_at
 
 _RELATION = re.compile(r"<|>|\\le(?![A-Za-z])\s?|\\ge(?![A-Za-z])\s?")
-_VARIABLE = re.compile(r"[A-Za-z](?:_[A-Za-z0-9])?|\\[a-z]+(?:_[A-Za-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z](?:_[A-Za-z0-9])?(?:\([a-z]\))?|\\[a-z]+(?:_[A-Za-z0-9])?")
 _BUILDER = re.compile(r"\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\{?R\}?\s*)?(?:\||:|;)\s*(.*)\\\}", re.S)
 _MEMBER = re.compile(r"([A-Za-z](?:_[A-Za-z0-9])?|\\[a-z]+)\s*\\in\s*(.+)", re.S)
 _ALL = frozenset((r"\mathbb{R}", r"\mathbbR", r"\R", r"\text{all real numbers}", "R"))

@@ -25,7 +25,7 @@ _SPELLINGS = {
     "lb": "lbs pound pounds", "oz": "ounce ounces", "s": "sec second seconds", "min": "minute minutes",
     "h": "hr hrs hour hours", "day": "days", "week": "weeks", "month": "months", "year": "years", "ml": "milliliters",
     "l": "liter liters litre litres", "gal": "gallon gallons", "dollar": "dollars", "cent": "cents",
-    "degree": "degrees deg", "radian": "radians rad", "mph": "", "km/h": "", "m/s": "", "percent": "",
+    "degree": "degrees deg", "radian": "radians rad", "mph": "", "km/h": "", "m/s": "", "percent": "pct percentage",
     "celsius": "", "fahrenheit": "", "": "unit units",
 }  # fmt: skip
 _UNITS = {word: unit for unit, words in _SPELLINGS.items() for word in (unit, *words.split()) if word}
@@ -63,6 +63,15 @@ def words_of(answer: str) -> str | None:
     if not _WORDS.fullmatch(plain) or (plain == answer and max(map(len, plain.split())) < 3):
         return None
     return " ".join(_ARTICLES.sub(" ", plain.lower().replace("-", " ")).split())
+
+
+def unmarked(answer: str) -> str:
+    r"""Returns an answer with its words as if they were not marked as text.
+
+    >>> unmarked(r"\text{July 4}")
+    'July 4'
+    """
+    return _TEXT.sub(r"\1", answer)
 
 
 def said(answer: str) -> str | None:

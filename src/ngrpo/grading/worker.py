@@ -160,7 +160,10 @@ class Worker:
                     self.stop()
                     return judgements, _End(Failure.CRASH, at)
                 elif message["batch"] != self._batch:
-                    pass  # a fork that was killed while idle, or what was left of a batch that was given up
+                    # From a fork that was killed while idle, which may have taken this batch into its grave, or what
+                    # was left of a batch that was given up.
+                    if "ended" in message and self._reached() < 0:
+                        return judgements, _End(None, -1)
                 elif "judged" in message:
                     judgements += [Judgement(*each) for each in message["judged"]]
                 else:
@@ -233,7 +236,7 @@ class _Watch:
         if elapsed < self.seconds:
             return None
         if _is_asleep(pid) and elapsed - (_waited_seconds(pid) - self.waited) > self.seconds + 2 * CHECK_SECONDS:
-            return Failure.TIMEOUT
+            return Failure.TIMEOUT if at >= 0 else Failure.CRASH  # one that has not begun was stopped from outside
         return Failure.DISTURBED_TIMEOUT if elapsed > WALL_FACTOR * self.seconds else None
 
     def meaning_of(self, status: int, at: int) -> Failure | None:
