@@ -164,6 +164,10 @@ def _by_values(answer: str, reference: str) -> bool | None:
 
 
 def _nesting(text: str) -> int:
+    """Most brackets inside each other; where there are few at all, just their number."""
+    opened = text.count("(") + text.count("[") + text.count("{")
+    if opened <= MAX_NESTING:
+        return opened
     depth = deepest = 0
     for character in text:
         if character in "([{":

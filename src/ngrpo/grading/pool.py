@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import operator
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -111,9 +112,9 @@ class GraderPool:
             for answer, (_, reference) in zip(answers, pairs, strict=True)
             if answer is not None
         }
-        outcomes = self._outcomes(list(wanted))
+        grades = {pair: self._grade(pair[0], outcome) for pair, outcome in self._outcomes(list(wanted)).items()}
         return [
-            _NO_ANSWER if answer is None else self._grade(answer, outcomes[answer, reference])
+            _NO_ANSWER if answer is None else grades[answer, reference]
             for answer, (_, reference) in zip(answers, pairs, strict=True)
         ]
 
@@ -151,6 +152,7 @@ class GraderPool:
                 unknown.append(pair)
             else:
                 outcomes[pair] = known
+        unknown.sort(key=operator.itemgetter(1))  # a worker has read a reference once when its answers come together
         found = dict(zip(unknown, self._judged(unknown), strict=True))
         self._remember({pair: outcome for pair, outcome in found.items() if isinstance(outcome, Judgement)})
         return outcomes | found
@@ -231,7 +233,7 @@ class GraderPool:
 
 def _batches(requests: Sequence[Request], workers: int) -> Iterator[tuple[int, Sequence[Request]]]:
     """Yields (index of the first, requests): small enough that all workers have something to do until the end."""
-    most = max(1, min(BATCH_PAIRS, len(requests) // (4 * workers)))
+    most = max(1, min(BATCH_PAIRS, len(requests) // (16 * workers)))
     first, characters = 0, 0
     for number, request in enumerate(requests):
         if number > first and (number - first >= most or characters > BATCH_CHARACTERS):

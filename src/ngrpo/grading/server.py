@@ -12,6 +12,7 @@ batch, and, when a fork ended, `{"batch": NUMBER, "at": INDEX, "ended": STATUS}`
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import mmap
 import os
@@ -157,6 +158,9 @@ def _load_sympy() -> None:
 
 def _status_of_fork(settings: Mapping[str, Any], judge: Judge, replies: BinaryIO, progress: mmap.mmap) -> int:
     """Returns the exit status of a new fork that judges, or minus the signal that ended it."""
+    # The fork shares what is loaded: were its garbage collector to walk through it, every page would be copied.
+    gc.collect()
+    gc.freeze()
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
