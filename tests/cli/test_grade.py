@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +120,32 @@ def test_what_is_refused(
 def test_a_row_without_text_names_itself(run: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", [*ROWS, {"completion": None, "reference": "1"}])
     assert run("grade", path).err == f"ngrpo: {path}, row 5: 'completion' must be text, got nothing\n"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_with_130_and_leaves_no_process(tmp_path: Path, workers: int) -> None:
+    hard = [{"completion": rf"\boxed{{(10^{{10}})!+{n}}}", "reference": "x^2+1"} for n in range(200)]
+    path = written(tmp_path / "hard.jsonl", hard)
+    command = [sys.executable, "-m", "ngrpo", "grade", str(path), "--policy", "math-verify", "--workers", str(workers)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(5.0)  # sympy is loaded and the first pairs are running
+    children = descendants(process.pid)
+    assert len(children) >= 2 * workers
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, "ngrpo: interrupted\n")
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    if not children.exists():
+        pytest.skip("needs Linux's /proc")
+    # A process that several threads start is listed under the thread that did.
+    found = [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return found + [grandchild for child in found for grandchild in descendants(child)]

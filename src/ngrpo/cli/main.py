@@ -23,6 +23,8 @@ from ngrpo.errors import NgrpoError
 # The parser's usage errors; typer exports this one subclass of them and not their parent.
 UsageError: Any = typer.BadParameter.__base__
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="ngrpo",
     help="Reinforcement learning from verifiable rewards in which groups of only wrong answers teach something.",
@@ -45,12 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its status."""
     try:
         status = app(args=arguments, standalone_mode=False)
+        if status == INTERRUPTED:  # typer takes Ctrl-C for itself and returns its status
+            _fail("interrupted", INTERRUPTED)
     except NgrpoError as error:
         status = _fail(str(error), error.exit_status)
     except typer.Exit as error:
         status = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        status = _fail("interrupted", 130)
+        status = _fail("interrupted", INTERRUPTED)
     except UsageError as error:
         status = _fail(f"{error.format_message()} (see --help)", 2)
     sys.exit(status or 0)
