@@ -6,9 +6,9 @@ can be killed, and `server` is what runs in it. `references` tells beforehand wh
 """
 
 from ngrpo.grading.extract import extract_answer, last_boxed
-from ngrpo.grading.policies import POLICIES, PolicyName, fault_of
+from ngrpo.grading.policies import POLICIES, fault_of
 from ngrpo.grading.pool import GraderPool, grade, shared_pool
 
 __all__ = [
-    "POLICIES", "GraderPool", "PolicyName", "extract_answer", "fault_of", "grade", "last_boxed", "shared_pool",
+    "POLICIES", "GraderPool", "extract_answer", "fault_of", "grade", "last_boxed", "shared_pool",
 ]  # fmt: skip

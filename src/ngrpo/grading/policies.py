@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ngrpo.errors import ConfigError
 from ngrpo.grading.equivalence import Verdict, over_limits, quick_verdict, settled
@@ -17,7 +17,6 @@ from ngrpo.grading.matchers import choice_answer, choice_fault, choice_verdict, 
 from ngrpo.grading.reference import reference_answer, reference_verdict
 from ngrpo.grading.references import reference_fault
 
-PolicyName = Literal["strict", "math-verify", "reference", "exact", "choice"]
 REASONING_GYM = "reasoning-gym"
 MATHEMATICAL = ("strict", "math-verify", "reference")
 """The policies that compare mathematics, whose references may be worked solutions."""

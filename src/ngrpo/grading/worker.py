@@ -29,6 +29,8 @@ from ngrpo.grading.verifiers import Judgement
 
 START_SECONDS = 120.0
 """Until a new process has loaded sympy or a verifier; about a second on an idle machine, more on a cold disk."""
+STARTS = 5
+"""How often a process is started that is killed from outside before it is ready."""
 STOP_SECONDS = 0.2
 """Until a process that was told to end is killed."""
 WALL_FACTOR = 10.0
@@ -99,6 +101,16 @@ class Worker:
         """
         if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
             return
+        for _ in range(STARTS):
+            complaint = self._started()
+            if complaint is None:
+                return
+            if complaint:
+                raise GradingError(complaint)
+        raise GradingError(f"the grading process did not start: it was killed {STARTS} times")
+
+    def _started(self) -> str | None:
+        """Starts a process; returns None when it is ready, what is wrong, or "" when it was killed from outside."""
         self.stop()
         self._owner, self._unread = os.getpid(), b""
         with tempfile.TemporaryFile() as file:
@@ -109,15 +121,17 @@ class Worker:
             message = self._message(time.monotonic() + START_SECONDS)
         if message is not None and message is not _SILENT:
             if "ready" in message:
-                return
+                return None
             self.stop()
-            raise GradingError(f"the verifier {self._settings['policy']} cannot be loaded: {message['failed']}")
+            return f"the verifier {self._settings['policy']} cannot be loaded: {message['failed']}"
+        process = self._process
         self.kill()
-        stderr = self._process.stderr
-        complaint = stderr.read().decode("utf-8", "replace").strip() if stderr else ""
+        complaint = process.stderr.read().decode("utf-8", "replace").strip() if process.stderr else ""
         self.stop()
+        if message is None and process.returncode == -signal.SIGKILL and not complaint:
+            return ""
         reason = complaint.rpartition("\n")[2] or f"not ready within {START_SECONDS:.0f} s"
-        raise GradingError(f"the grading process did not start: {reason}")
+        return f"the grading process did not start: {reason}"
 
     def stop(self) -> None:
         """Ends the process if there is one; does nothing in a fork of the process that started it."""
