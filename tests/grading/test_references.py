@@ -45,6 +45,9 @@ DATA = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared")
         "2:3",
         r"3\pm\sqrt2",
         "n!",
+        r"\gcd(12,18)",
+        r"\max(a,b)",
+        r"2^{10}\bmod 7",
     ],
 )
 def test_what_can_be_reached(reference: str) -> None:

@@ -53,11 +53,9 @@ _NO_ALGEBRA = re.compile(
     r"|\\cup|\\cap|[0-9]_\{?[0-9]|\.\.|:|!!"
 )
 _INTEGER = re.compile("-?[0-9]{1,40}")
-# What sympy knows beside arithmetic.
-_FOR_SYMPY = re.compile(
-    r"\\(?:int|iint|oint|sum|prod|lim|gcd|lcm|max|min|bmod|mod|operatorname|det|partial)(?![A-Za-z])"
-    r"|(?<![A-Za-z\\])[a-zA-Z]\("
-)
+SYMPY_COMMANDS = r"\\(?:int|iint|oint|sum|prod|lim|gcd|lcm|max|min|bmod|mod|operatorname|det|partial)(?![A-Za-z])"
+"""A pattern of what sympy knows beside arithmetic."""
+_FOR_SYMPY = re.compile(SYMPY_COMMANDS + r"|(?<![A-Za-z\\])[a-zA-Z]\(")
 _UNKNOWN_FUNCTION = re.compile(r"(?<![A-Za-z\\])([fgh])\(")
 _TO_DO = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![A-Za-z])")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ngrpo.grading.equivalence import over_limits
+from ngrpo.grading.equivalence import SYMPY_COMMANDS, over_limits
 from ngrpo.grading.evaluate import is_too_large, is_undefined
 from ngrpo.grading.expression import parse
 from ngrpo.grading.normalize import normalize_answer
@@ -23,8 +23,9 @@ MAX_PARTS_DEEP = 6
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 # What `strict` leaves to sympy or compares by its spelling on purpose: nothing is wrong with these.
 _BEYOND = re.compile(
-    r"\\(?:int|iint|oint|sum|prod|lim|equiv|pmod|forall|exists|ldots|mathbb|partial|vec|hat|overline|triangle|angle|"
-    r"text)(?![A-Za-z])|'|(?<![A-Za-z\\])[fghFGHP]\(|[0-9]_\{?[0-9]"
+    SYMPY_COMMANDS
+    + r"|\\(?:equiv|pmod|forall|exists|ldots|mathbb|vec|hat|overline|triangle|angle|text)(?![A-Za-z])"
+    + r"|'|(?<![A-Za-z\\])[fghFGHP]\(|[0-9]_\{?[0-9]"
 )
 _SPLITS = (("=",), (":",), (r"\approx",), (r"\pm",), ("<", ">", r"\le", r"\ge"), (r"\cup", r"\lor"))
 
