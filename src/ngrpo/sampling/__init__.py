@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ngrpo.sampling.sampler import Decoding, Prompt, Sampler
+from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
 
-__all__ = ["Decoding", "Prompt", "Sampler"]
+__all__ = ["Decoding", "Prompt", "Request", "Sampler"]

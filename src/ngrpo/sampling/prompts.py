@@ -27,7 +27,8 @@ def encode_prompt(task: Task, problem: Problem, tokenizer: Any) -> Prompt:
     Raises:
         ConfigError: when the chat template does not take the messages (some take no system message).
     """
-    messages = [{"role": m.role, "content": m.content} for m in task.messages(problem)]
+    turns = task.messages(problem)
+    messages = [{"role": m.role, "content": m.content} for m in turns]
     if getattr(tokenizer, "chat_template", None):
         try:
             text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -42,4 +43,4 @@ def encode_prompt(task: Task, problem: Problem, tokenizer: Any) -> Prompt:
         # Some tokenizers close every text; after an end-of-sequence token there would be nothing left to say.
         while len(tokens) > 1 and tokens[-1] == tokenizer.eos_token_id:
             tokens.pop()
-    return Prompt(problem, np.asarray(tokens, dtype=np.int64))
+    return Prompt(problem, np.asarray(tokens, dtype=np.int64), turns)

@@ -25,8 +25,8 @@ class CachedReader:
         self._cache: Any = None
         self._length = 0
 
-    def read_prompts(self, prompts: Sequence[NDArray[np.int64]], copies: int, max_new_tokens: int) -> Tensor:
-        """Returns the logits [P * copies, V] after the prompts, which stand padded on the left; each is read once."""
+    def read_prompts(self, prompts: Sequence[NDArray[np.int64]], copies: Sequence[int], max_new_tokens: int) -> Tensor:
+        """Returns the logits [B, V] after the prompts, each so many times; it is read once, padded on the left."""
         lengths = [len(prompt) for prompt in prompts]
         self._length = max(lengths)
         ids = np.zeros((len(prompts), self._length), dtype=np.int64)
@@ -40,7 +40,7 @@ class CachedReader:
         positions = (self._mask[:, : self._length].cumsum(dim=1) - 1).clamp(min=0)
         logits = self._forward(torch.from_numpy(ids).to(device), positions)
         self._next_positions = torch.tensor(lengths, device=device)[:, None]
-        rows = torch.arange(len(prompts), device=device).repeat_interleave(copies)
+        rows = torch.arange(len(prompts), device=device).repeat_interleave(torch.tensor(copies, device=device))
         self.keep(rows)
         return logits[rows]
 
@@ -81,7 +81,7 @@ def check_cache(lm: LanguageModel) -> None:
     try:
         with lm.inference():
             reader = CachedReader(lm)
-            reader.read_prompts(prompts, copies=2, max_new_tokens=2)
+            reader.read_prompts(prompts, copies=[2, 2], max_new_tokens=2)
             reader.keep(torch.tensor([1, 2], device=lm.device))  # one row of each prompt
             for token in tokens:
                 ours = reader.read(torch.full((2,), int(token), device=lm.device))

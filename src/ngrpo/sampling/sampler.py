@@ -1,23 +1,32 @@
-"""The `Sampler` protocol: the one thing that training and evaluation know about an engine."""
+"""The `Sampler`: the one thing that training and evaluation know about an engine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ngrpo.types import Completion, Problem
+from ngrpo.types import Completion, Message, Problem
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """What the model is given for a problem: its tokens [L]."""
+    """What the model is given for a problem: its tokens [L], and the chat messages that they were made of."""
 
     problem: Problem
     tokens: NDArray[np.int64]
+    messages: tuple[Message, ...] = ()
+
+
+class Request(NamedTuple):
+    """One completion that is wanted: the prompt, and the completion's 0-based index among those of its problem."""
+
+    prompt: Prompt
+    sample: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +42,53 @@ class Decoding:
     max_completion_tokens: int = 3072
 
 
-class Sampler(Protocol):
-    """An engine that draws completions."""
+class Sampler(ABC):
+    """An engine that draws completions.
 
-    def sample(
-        self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, *, seed: int, round_name: str
-    ) -> list[list[Completion]]:
-        """Returns, for each prompt, one completion for each sample index.
+    A completion depends on the weights, its prompt and its own random stream alone, which is keyed by (seed,
+    round_name, problem id, sample): a different batch, order or resume draws the same numbers. What an engine does with
+    them is its own affair: `transformers` draws the same tokens wherever the logits are the same to the bit, vLLM's
+    logits move in their last digits with what else is in the batch.
+    """
 
-        A completion depends on the weights, its prompt and its own random stream alone, which is keyed by (seed,
-        round_name, problem id, sample): a different batch, order or resume draws the same numbers.
+    def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Returns the indices of requests that are drawn together, in the order in which they are drawn.
+
+        Logits may depend in their last bits on what else is in a batch. Who wants the same bits again, such as an
+        evaluation that resumes, asks for whole blocks, which then come out the same whichever others were asked for.
+        An engine whose batches nobody can repeat has blocks of one.
+        """
+        return [[index] for index in range(len(requests))]
+
+    @abstractmethod
+    def stream(
+        self, requests: Sequence[Request], decoding: Decoding, *, seed: int, round_name: str
+    ) -> Iterator[tuple[int, Completion]]:
+        """Yields the index and the completion of each request once, in any order, as they are finished.
 
         Args:
-            prompts: the prompts, of any lengths.
-            samples: indices of the completions wanted for each prompt, such as range(group_size).
+            requests: what is wanted, each (problem, sample) once.
             decoding: temperature, top_p and length limit.
             seed: the run's seed.
             round_name: names the occasion, such as "step 12", so that a problem met again is drawn afresh.
 
         Raises:
+            ConfigError: when a prompt does not fit the model.
             TrainingError: when the model's logits are not finite.
+            EngineError: when the engine does not answer any more.
         """
-        ...
+
+    def sample(
+        self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, *, seed: int, round_name: str
+    ) -> list[list[Completion]]:
+        """Returns, for each prompt, one completion for each sample index; see `stream`."""
+        requests = [Request(prompt, sample) for prompt in prompts for sample in samples]
+        drawn: list[Any] = [None] * len(requests)
+        for index, completion in self.stream(requests, decoding, seed=seed, round_name=round_name):
+            drawn[index] = completion
+        size = len(samples)
+        return [drawn[i * size : (i + 1) * size] for i in range(len(prompts))]
+
+    def identity(self) -> Mapping[str, Any]:
+        """Returns what decides the completions besides the model, as plain JSON values: an evaluation records it."""
+        return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel
 from ngrpo.sampling.draw import draw_tokens
 from ngrpo.sampling.reader import CachedReader, check_cache
-from ngrpo.sampling.sampler import Decoding, Prompt
+from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.types import Completion
 
@@ -20,7 +22,7 @@ _COMPACT_AT = 1 / 8
 """The batch is compacted when this share of its rows has finished: copying the cache for each one would cost more."""
 
 
-class TransformersSampler:
+class TransformersSampler(Sampler):
     """Draws completions with the model's own forward pass and key-value cache.
 
     Args:
@@ -36,25 +38,31 @@ class TransformersSampler:
         self._max_sequences = max_sequences
         check_cache(language_model)
 
-    def sample(
-        self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, *, seed: int, round_name: str
-    ) -> list[list[Completion]]:
-        """Returns, for each prompt, one completion for each sample index; see `Sampler.sample`.
+    def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Returns batches of at most max_sequences requests; prompts of like length go together."""
+        order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt.tokens))
+        return [order[i : i + self._max_sequences] for i in range(0, len(order), self._max_sequences)]
+
+    def stream(
+        self, requests: Sequence[Request], decoding: Decoding, *, seed: int, round_name: str
+    ) -> Iterator[tuple[int, Completion]]:
+        """Yields the index and the completion of each request, block by block; see `Sampler.stream`.
 
         Raises:
             ConfigError: when the prompts do not fit the model: too long for its positions, or of another vocabulary.
             DataError: for an empty prompt.
             TrainingError: when the model's logits are not finite.
         """
-        for prompt in prompts:
-            self._check(prompt, decoding)
-        out: list[list[Completion]] = [[] for _ in prompts]
-        with self._lm.inference():
-            for chunk, part in self._chunks(prompts, samples):
-                completions = self._draw([prompts[i] for i in chunk], part, decoding, seed, round_name)
-                for row, completion in enumerate(completions):
-                    out[chunk[row // len(part)]].append(completion)
-        return out
+        for request in requests:
+            self._check(request.prompt, decoding)
+        for block in self.blocks(requests):
+            with self._lm.inference():
+                completions = self._draw([requests[i] for i in block], decoding, seed, round_name)
+            yield from zip(block, completions, strict=True)
+
+    def identity(self) -> Mapping[str, Any]:
+        """Returns what decides the batches, and with them the last bits of the logits."""
+        return {"max_sequences": self._max_sequences, "dtype": str(self._lm.dtype).removeprefix("torch.")}
 
     def _check(self, prompt: Prompt, decoding: Decoding) -> None:
         """Raises the errors of a prompt that the model cannot read; on a GPU it would end the process."""
@@ -72,21 +80,11 @@ class TransformersSampler:
                 "tokens only: they do not belong together"
             )
 
-    def _chunks(self, prompts: Sequence[Prompt], samples: Sequence[int]) -> Iterator[tuple[list[int], Sequence[int]]]:
-        """Yields (prompt indices, samples) of at most max_sequences rows; prompts of like length go together."""
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].tokens))
-        prompts_at_once = max(1, self._max_sequences // max(1, len(samples)))
-        for i in range(0, len(order), prompts_at_once):
-            for j in range(0, len(samples), self._max_sequences):
-                yield order[i : i + prompts_at_once], samples[j : j + self._max_sequences]
-
-    def _draw(
-        self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, seed: int, round_name: str
-    ) -> list[Completion]:
-        """Returns the completions of the rows that are drawn together, prompt by prompt."""
+    def _draw(self, requests: Sequence[Request], decoding: Decoding, seed: int, round_name: str) -> list[Completion]:
+        """Returns the completions of the requests of a block."""
         device, limit = self._lm.device, decoding.max_completion_tokens
         keys = np.array(
-            [stream_key(seed, round_name, prompt.problem.id, sample) for prompt in prompts for sample in samples],
+            [stream_key(seed, round_name, prompt.problem.id, sample) for prompt, sample in requests],
             dtype=np.uint64,
         )
         # Written as they are drawn, on the device, so that a token costs no transfer.
@@ -96,7 +94,9 @@ class TransformersSampler:
         rows = torch.arange(len(keys), device=device)
         running = torch.ones_like(rows, dtype=torch.bool)
         reader = CachedReader(self._lm)
-        logits = reader.read_prompts([prompt.tokens for prompt in prompts], len(samples), limit)
+        # Neighbours that share a prompt read it once.
+        runs = [(prompt, len(list(run))) for prompt, run in itertools.groupby(requests, key=lambda r: r.prompt)]
+        logits = reader.read_prompts([prompt.tokens for prompt, _ in runs], [copies for _, copies in runs], limit)
         for position in range(limit):
             numbers = torch.from_numpy(uniforms(keys, position)).to(device)
             tokens, logprobs = draw_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
