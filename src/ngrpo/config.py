@@ -3,7 +3,7 @@
     [model]       what is trained            [optimizer]   how the updates are taken
     [task]        problems and grader        [evaluation]  what is measured, and how often
     [method]      the estimator and its loss [run]         name, length, seed, checkpoints, trackers
-    [sampling]    how groups are drawn
+    [sampling]    how groups are drawn       [vllm], [endpoint]   the engines of those names
 
 Defaults are the published setting of NGRPO (see `ngrpo.methods` for the method's own). Importing this module loads no
 torch, so a wrong config is reported in a fraction of a second.
@@ -22,6 +22,8 @@ from pydantic import Field, field_validator
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.files import is_file_name
 from ngrpo.methods import DAPO, Method, load_method
+from ngrpo.sampling.endpoint_settings import EndpointSettings
+from ngrpo.sampling.vllm_settings import VLLMSettings
 from ngrpo.settings import Settings, unknown_key
 from ngrpo.tasks import Task, load_task
 
@@ -56,8 +58,8 @@ class ModelSettings(Settings):
 class SamplingSettings(Settings):
     """How groups of completions are drawn."""
 
-    engine: Literal["transformers"] = "transformers"
-    """What draws the completions."""
+    engine: Literal["transformers", "vllm", "endpoint"] = "transformers"
+    """What draws the completions: the model itself, vLLM in this process, or a server (evaluation only)."""
     problems_per_step: int = Field(1024, ge=1)
     """Groups in the batch of a step."""
     group_size: int = Field(8, ge=1)
@@ -74,7 +76,10 @@ class SamplingSettings(Settings):
     """Completions that are drawn at the same time; bounds the memory of the key-value cache."""
     old_logprobs: Literal["auto", "sampler", "recompute"] = "auto"
     """Where old_logprobs come from: the sampler's own, or a pass of the trainer before the updates; auto takes the
-    sampler's where they are exact (float32, top_p 1)."""
+    sampler's where they are exact (engine transformers, float32, top_p 1)."""
+    importance_cap: float = Field(0.0, ge=0.0)
+    """Truncated importance sampling where old_logprobs are recomputed: each token's advantage is multiplied by
+    min(exp(old_logprobs - the sampler's), this); 0 for none, 2 is usual."""
 
 
 class OptimizerSettings(Settings):
@@ -162,6 +167,8 @@ class Config(Settings):
     optimizer: OptimizerSettings
     evaluation: EvaluationSettings
     run: RunSettings
+    vllm: VLLMSettings
+    endpoint: EndpointSettings
 
     def evaluation_tasks(self, *, where: str = "") -> list[Task]:
         """Returns the tasks to evaluate on: those named, else the training task.
@@ -198,6 +205,8 @@ _TABLES: Mapping[str, type[Settings]] = {
     "optimizer": OptimizerSettings,
     "evaluation": EvaluationSettings,
     "run": RunSettings,
+    "vllm": VLLMSettings,
+    "endpoint": EndpointSettings,
 }
 
 

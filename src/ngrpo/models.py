@@ -58,11 +58,7 @@ class LanguageModel:
     @cached_property
     def stop_tokens(self) -> frozenset[int]:
         """Tokens that end a completion: those of the generation config, of the config and of the tokenizer."""
-        stops: set[int] = set()
-        for source in (self.plain.generation_config, self._text_config, self.tokenizer):
-            value = getattr(source, "eos_token_id", None)
-            stops.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-        return frozenset(stops)
+        return stop_tokens_of(self.plain.generation_config, self._text_config, self.tokenizer)
 
     @cached_property
     def vocabulary_size(self) -> int:
@@ -96,6 +92,23 @@ class LanguageModel:
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 yield name, parameter
+
+    @torch.no_grad()
+    def checkpoint_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields names and tensors as a checkpoint of the whole model has them, with adapters added to their layers.
+
+        The sum is a new tensor: adding to the weights in place and taking away again would move them by a rounding.
+        """
+        adapted = {name: module for name, module in self.plain.named_modules() if hasattr(module, "get_delta_weight")}
+        for name, parameter in self.plain.named_parameters():
+            if "lora_" in name:
+                continue
+            layer, _, kind = name.rpartition(".base_layer.")
+            if kind == "weight" and layer in adapted:
+                delta = adapted[layer].get_delta_weight("default")
+                yield f"{layer}.weight", (parameter.float() + delta.float()).to(parameter.dtype)
+            else:
+                yield name.replace(".base_layer.", "."), parameter.detach()
 
     @contextmanager
     def inference(self) -> Iterator[None]:
@@ -169,6 +182,37 @@ class LanguageModel:
             )
 
 
+def stop_tokens_of(*sources: Any) -> frozenset[int]:
+    """Returns the end-of-sequence tokens that configs and a tokenizer name, one or several each."""
+    stops: set[int] = set()
+    for source in sources:
+        value = getattr(source, "eos_token_id", None)
+        stops.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    return frozenset(stops)
+
+
+def load_tokenizer(path: str, shown: str) -> Any:
+    """Returns the tokenizer of a model folder or hub id.
+
+    Args:
+        path: where it is.
+        shown: what a message calls the model.
+
+    Raises:
+        ConfigError: when there is none that works.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except _LOAD_ERRORS as error:
+        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: {one_line(error)}") from error
+    # Where there are no files, Hugging Face makes a tokenizer of a few special tokens for some families.
+    if not set(tokenizer.encode("1 2 a b", add_special_tokens=False)) - {tokenizer.unk_token_id}:
+        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: it knows no digit and no letter")
+    return tokenizer
+
+
 def load_language_model(settings: ModelSettings, *, for_training: bool) -> LanguageModel:
     """Returns the model of a `[model]` table on its device, without dropout.
 
@@ -211,7 +255,6 @@ def one_line(error: BaseException) -> str:
 
 def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Returns model and tokenizer of a folder or hub id."""
-    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -227,14 +270,7 @@ def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, Any]:
         if isinstance(error, ConfigError):
             raise ConfigError(f"model '{shown}': {error}") from error
         raise ConfigError(f"{where} cannot be loaded: {one_line(error)}") from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    except _LOAD_ERRORS as error:
-        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: {one_line(error)}") from error
-    # Where there are no files, Hugging Face makes a tokenizer of a few special tokens for some families.
-    if not set(tokenizer.encode("1 2 a b", add_special_tokens=False)) - {tokenizer.unk_token_id}:
-        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: it knows no digit and no letter")
-    return model, tokenizer
+    return model, load_tokenizer(path, shown)
 
 
 def _from_pretrained(path: str, dtype: torch.dtype) -> Any:

@@ -149,3 +149,66 @@ def descendants(pid: int) -> list[int]:
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
     return found + [grandchild for child in found for grandchild in descendants(child)]
+
+
+def test_lines_of_the_reference_are_read_by_their_columns(run: Any, tmp_path: Path) -> None:
+    row = {"prompt": "p", "vanilla_response": "r", "question": "q", "answer": r"\frac12", "question_id": 0}
+    row |= {
+        "generation_id": 0,
+        "response": r"so $\boxed{0.5}$",
+        "label": True,
+        "gold_answer": "1/2",
+        "pred_answer": "0.5",
+    }
+    other = row | {"generation_id": 1, "response": r"\boxed{2}", "label": False}
+    found = json.loads(run("grade", written(tmp_path / "rows.jsonl", [row, other]), "--json").out)
+    assert (found["correct"], found["wrong"]) == (1, 1)
+    assert found["labels"] == {"accepted_of_correct": [1, 1], "rejected_of_wrong": [1, 1]}
+
+
+HARNESS = {
+    "doc_id": 0,
+    "doc": {"question": "How much?", "answer": "9 * 2 = 18\n#### 18"},
+    "target": "9 * 2 = $<<9*2=18>>18\n#### 18",
+    "arguments": {"gen_args_0": {"arg_0": "Question: How much?\nAnswer:", "arg_1": {"until": ["Question:"]}}},
+    "resps": [[r"It is \boxed{18}.", r"It is \boxed{17}.", "I do not know"]],
+    "filtered_resps": [["18", "17", "[invalid]"]],
+    "filter": "strict-match",
+    "metrics": ["exact_match"],
+    "exact_match": [1.0, 0.0, 0.0],
+}
+
+
+def test_sample_logs_of_the_harness_have_a_row_per_response(run: Any, tmp_path: Path) -> None:
+    other = {**HARNESS, "doc_id": 1, "resps": [[r"\boxed{18}"]], "exact_match": 1.0}
+    again = {**HARNESS, "filter": "flexible-extract"}
+    path = written(tmp_path / "rows.jsonl", [HARNESS, other, again])
+    found = json.loads(run("grade", path, "--label", "exact_match", "--json").out)
+    assert [found[key] for key in ("rows", "correct", "wrong", "no_answer")] == [4, 2, 1, 1]
+    assert found["labels"] == {"accepted_of_correct": [2, 2], "rejected_of_wrong": [2, 2]}
+    assert "'resps' must be text, got list" in run("grade", path, "--completion", "resps").err
+
+
+@pytest.mark.parametrize(
+    ("resps", "message"),
+    [
+        ([[["-5.25", "False"]], [["-1.5", "True"]]], "row 1: 'resps' must hold the texts that answer one request"),
+        ([[["-5.25", "False"]]], "log probabilities of choices cannot be graded"),
+        ("text", "row 1: 'resps' must hold the texts"),
+        ([[]], "'resps' holds no responses"),
+    ],
+)
+def test_responses_that_are_no_text_are_said(run: Any, tmp_path: Path, resps: Any, message: str) -> None:
+    done = run("grade", written(tmp_path / "rows.jsonl", [{**HARNESS, "resps": resps}]))
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert message in done.err
+
+
+@pytest.mark.parametrize("gts", ["4", 4, ["4"]])
+def test_dumps_of_verl_are_read_by_their_columns(run: Any, tmp_path: Path, gts: Any) -> None:
+    row = {"input": "user\nWhat is 2+2?\nassistant\n", "output": r"So \boxed{4}.", "gts": gts, "score": 1.0, "step": 20}
+    row |= {"reward": 1.0, "acc": True, "pred": "4"}
+    rows = [row, row | {"output": r"So \boxed{5}.", "score": -1.0, "reward": -1.0, "acc": False}]
+    found = json.loads(run("grade", written(tmp_path / "rows.jsonl", rows), "--json").out)
+    assert (found["correct"], found["wrong"]) == (1, 1)
+    assert found["labels"] == {"accepted_of_correct": [1, 1], "rejected_of_wrong": [1, 1]}

@@ -1,6 +1,7 @@
 """`ngrpo passk` prints what the reference printed, as a table for people and as JSON for programs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_the_table_has_the_numbers_of_the_reference_in_percent() -> None:
     result = run(COUNTS)
     assert result.exit_code == 0, result.output
     for number in ["47.96", "27.42", "34.12", "40.67", "47.42", "54.40", "62.45", "70.00"]:
-        assert f" {number} " in result.output
+        assert f" {number} [" in result.output
     assert "1 to 64" in result.output
     assert "ungraded" not in result.output
 
@@ -62,7 +63,95 @@ def test_ungraded_samples_are_said(tmp_path: Path) -> None:
     result = run(path)
     assert result.exit_code == 0
     assert f"{path}: 3 ungraded samples are left out; problems without any graded one: 1" in result.output
-    assert " 100.00 " in result.output
+    assert " 100.00 [" in result.output
+    wrong = run(path, "--ungraded", "wrong")
+    assert f"{path}: 3 ungraded samples count as wrong" in wrong.output
+    assert " 25.00 [" in wrong.output
+    assert json.loads(run(path, "--ungraded", "wrong", "--json").stdout)["ungraded_as"] == "wrong"
+
+
+def test_intervals_stand_beside_the_numbers() -> None:
+    summary = json.loads(run(COUNTS, "--json").stdout)
+    low, high = summary["pass_at_k_interval"]["1"]
+    assert f"27.42 [{100 * low:.1f}, {100 * high:.1f}]" in run(COUNTS).output
+    assert low < summary["pass_at_k"]["1"] < high
+    assert summary["auc_interval"][0] < summary["auc"] < summary["auc_interval"][1]
+
+
+def test_the_reader_is_cautioned(tmp_path: Path) -> None:
+    cautions = ["only 20 problems", "Pass@64 from 64 samples per problem hangs on few draws", "one training seed"]
+    output, notes = run(COUNTS).output, json.loads(run(COUNTS, "--json").stdout)["notes"]
+    assert len(notes) == 3
+    for caution, note in zip(cautions, notes, strict=True):
+        assert note.startswith(caution)
+        assert note in output
+    assert not any("hangs" in note for note in json.loads(run(COUNTS, "--k", "1,32", "--json").stdout)["notes"])
+    large = tmp_path / "large.csv"
+    large.write_text("problem_id,n,c\n" + "".join(f"{i},64,{i % 64}\n" for i in range(200)))
+    both = run(COUNTS, large).output
+    assert f"{COUNTS}: only 20 problems" in both
+    assert "\none training seed" in both
+
+
+def test_markdown_rows() -> None:
+    lines = run(COUNTS, "--k", "1,8", "--format", "markdown").output.splitlines()
+    assert lines[:2] == ["|  | Pass@1 | Pass@8 | AUC |", "|---|---:|---:|---:|"]
+    assert re.fullmatch(r"\| .*samples\\_counts.csv \| 27.4 \[.*\] \| 47.4 \[.*\] \| 48.0 \[.*\] \|", lines[2])
+    assert lines[3] == ""
+    assert lines[4].startswith("- only 20 problems")
+
+
+def test_latex_rows_are_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "a_b & 50%.csv"
+    path.write_text("problem_id,n,c\np,2,1\nq,2,2\n")
+    output = run(path, "--format", "latex").output
+    assert r"a\_b \& 50\%.csv & 75.0 {\scriptsize [0.0, 100.0]} & 100.0 {\scriptsize [" in output
+    assert "\n% only 2 problems" in output
+    assert all(line.startswith("%") for line in output.partition(r"\end{tabular}")[2].splitlines() if line)
+
+
+def test_seeds_are_one_method(tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(COUNTS.read_text().replace(",64,0", ",64,1"))
+    found = json.loads(run(COUNTS, other, "--seeds", "--json").stdout)
+    each = [file["pass_at_k"]["64"] for file in found["files"].values()]
+    assert each == [0.7, 1.0]
+    assert found["pass_at_k"]["64"] == pytest.approx(0.85)
+    assert found["seeds"] == 2
+    assert not any("seed" in note for note in found["notes"])
+    output = run(COUNTS, other, "--seeds").output
+    assert "mean of 2 seeds" in output
+    assert " 85.00 [" in output
+    assert " 70.00 │" in output
+    assert any("one training seed" in note for note in json.loads(run(COUNTS, "--seeds", "--json").stdout)["notes"])
+
+
+@pytest.mark.parametrize("options", [(), ("--seeds",), ("--json",)])
+def test_the_chart_is_written(options: tuple[str, ...], tmp_path: Path) -> None:
+    other, chart = tmp_path / "other.csv", tmp_path / "chart.json"
+    other.write_text(COUNTS.read_text().replace(",64,0", ",64,1"))
+    result = run(COUNTS, other, "--chart", chart, *options)
+    assert result.exit_code == 0
+    spec = json.loads(chart.read_text())
+    assert json.dumps(spec).count('"type": "area"') == (1 if "--seeds" in options else 2)
+    assert f"wrote {chart}" in (result.stderr if "--json" in options else result.stdout)
+    if "--json" in options:
+        json.loads(result.stdout)
+
+
+def test_a_run_and_an_evaluation_are_taken_like_files(tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    for step, correct in ((5, 0), (50, 1)):
+        folder = run_folder / "eval" / f"{step:06d}" / "countdown"
+        folder.mkdir(parents=True)
+        rows = [("p", 0, "correct" if correct else "wrong"), ("p", 1, "wrong")]
+        lines = [json.dumps({"problem_id": p, "sample": i, "status": s}) for p, i, s in rows]
+        (folder / "samples.jsonl").write_text("\n".join(lines) + "\n")
+        (folder / "summary.json").write_text("{}")
+    (run_folder / "config.json").write_text("{}")
+    assert json.loads(run(run_folder, "--json").stdout)["pass_at_k"]["1"] == 0.5
+    early = run_folder / "eval" / "000005" / "countdown"
+    assert json.loads(run(early, "--json").stdout)["pass_at_k"]["1"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -77,6 +166,10 @@ def test_ungraded_samples_are_said(tmp_path: Path) -> None:
             "samples_counts.csv: Pass@65 needs 65 graded samples, but problem '0' has 64",
         ),
         ([COUNTS, "--k", "0"], ConfigError, "k must be a whole number >= 1"),
+        ([COUNTS, "--ungraded", "right"], ConfigError, "ungraded must be one of excluded, wrong; got 'right'"),
+        ([COUNTS, "--format", "html"], ConfigError, "--format must be one of table, markdown, latex; got 'html'"),
+        ([COUNTS, "--chart", "c.pdf"], ConfigError, "c.pdf: a chart's file ends in .png"),
+        ([COUNTS, COUNTS], ConfigError, "samples_counts.csv is given twice"),
     ],
 )
 def test_wrong_input_is_one_line(arguments: list[str | Path], error: type[Exception], message: str) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ngrpo.errors import DataError
+from ngrpo.evaluation.counts import read_counts
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
-from ngrpo.evaluation.samples import read_counts
-from ngrpo.files import partial_path
-from ngrpo.sampling import Decoding, Prompt
+from ngrpo.evaluation.journal import journal_path
+from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.tasks.task import Split, Task
 from ngrpo.types import Completion, Grade, Problem
 
@@ -38,21 +38,33 @@ class Scripted(Task):
         return Grade("correct", 1.0, "yes") if sample < self.solved[i] else Grade("wrong", 0.0, "no")
 
 
-class Sampler:
-    """The text is the sample index; a completion has 2 tokens of logprob -0.25. Dies before call `fails_at`."""
+class Scripts(Sampler):
+    """The text is the sample index; a completion has 2 tokens of logprob -0.25. Blocks of `block`; dies after some."""
 
-    def __init__(self, fails_at: int = 10**9) -> None:
+    def __init__(self, *, block: int = 3, dies_after: int = 10**9, newest_first: bool = False) -> None:
         self.calls: list[dict[str, Any]] = []
-        self.fails_at = fails_at
+        self.drawn: list[tuple[str, int]] = []
+        self.block, self.dies_after, self.newest_first = block, dies_after, newest_first
 
-    def sample(
-        self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, *, seed: int, round_name: str
-    ) -> list[list[Completion]]:
-        if len(self.calls) == self.fails_at:
-            raise KeyboardInterrupt
-        self.calls.append({"prompts": prompts, "decoding": decoding, "seed": seed, "round_name": round_name})
+    def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
+        order = sorted(range(len(requests)), key=lambda i: _key(requests[i]), reverse=self.newest_first)
+        return [order[i : i + self.block] for i in range(0, len(order), self.block)]
+
+    def stream(
+        self, requests: Sequence[Request], decoding: Decoding, *, seed: int, round_name: str
+    ) -> Iterator[tuple[int, Completion]]:
+        self.calls.append({"requests": requests, "decoding": decoding, "seed": seed, "round_name": round_name})
         logprobs = np.full(2, -0.25, dtype=np.float32)
-        return [[Completion(str(i), np.ones(2, dtype=np.int64), logprobs, "stop") for i in samples] for _ in prompts]
+        for index in (i for block in self.blocks(requests) for i in block):
+            if len(self.drawn) == self.dies_after:
+                raise KeyboardInterrupt
+            prompt, sample = requests[index]
+            self.drawn.append((prompt.problem.id, sample))
+            yield index, Completion(str(sample), np.ones(2, dtype=np.int64), logprobs, "stop")
+
+
+def _key(request: Request) -> tuple[str, int]:
+    return request.prompt.problem.id, request.sample
 
 
 class Words:
@@ -71,7 +83,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_the_summary_is_that_of_the_samples_file(tmp_path: Path) -> None:
-    path, sampler, seen = tmp_path / "samples.jsonl", Sampler(), []
+    path, sampler, seen = tmp_path / "samples.jsonl", Scripts(), []
     result = evaluate(
         sampler,
         Words(),
@@ -96,6 +108,9 @@ def test_the_summary_is_that_of_the_samples_file(tmp_path: Path) -> None:
         "status": "correct",
         "reward": 1.0,
         "num_tokens": 2,
+        "seed": 3,
+        "finish_reason": "stop",
+        "logprob": -0.5,
     }
     assert seen[-1] == (12, 12)
     assert sampler.calls[0]["seed"] == 3
@@ -108,72 +123,104 @@ def test_the_summary_is_that_of_the_samples_file(tmp_path: Path) -> None:
 
 def test_only_the_first_problems_of_the_split_are_taken(tmp_path: Path) -> None:
     plan = EvaluationPlan(samples=4, decoding=Decoding(), seed=0, problems=2, split="train")
-    evaluate(Sampler(), Words(), Scripted(solved=(0, 1, 4)), plan, tmp_path / "s.jsonl")
+    evaluate(Scripts(), Words(), Scripted(solved=(0, 1, 4)), plan, tmp_path / "s.jsonl")
     assert {row["problem_id"] for row in lines(tmp_path / "s.jsonl")} == {"train-0", "train-1"}
     more = EvaluationPlan(samples=4, decoding=Decoding(), seed=0, problems=99)
-    assert evaluate(Sampler(), Words(), Scripted(solved=(1,)), more, tmp_path / "s.jsonl").summary.problems == 1
+    assert evaluate(Scripts(), Words(), Scripted(solved=(1,)), more, tmp_path / "s.jsonl").summary.problems == 1
 
 
 def test_long_prompts_are_not_left_out(tmp_path: Path) -> None:
-    sampler = Sampler()
+    sampler = Scripts()
     evaluate(sampler, Words(), Scripted(solved=(0,) * 50), PLAN, tmp_path / "s.jsonl")
-    assert max(len(prompt.tokens) for prompt in sampler.calls[0]["prompts"]) == 50
+    assert max(len(request.prompt.tokens) for request in sampler.calls[0]["requests"]) == 50
 
 
-def test_many_samples_are_drawn_and_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ngrpo.evaluation.evaluate._COMPLETIONS_AT_ONCE", 8)
-    sampler, seen = Sampler(), []
-    task = Scripted(solved=(0, 1, 2, 3, 4))
-    path = tmp_path / "s.jsonl"
-    evaluate(sampler, Words(), task, PLAN, path, on_progress=lambda done, total: seen.append((done, total)))
-    assert [len(call["prompts"]) for call in sampler.calls] == [2, 2, 1]
-    assert seen == [(8, 20), (16, 20), (20, 20)]
+def test_samples_are_written_as_they_come_and_end_in_the_order_of_the_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, seen = Scripted(solved=(0, 1, 2, 3, 4)), []
     whole = tmp_path / "whole.jsonl"
-    monkeypatch.undo()
-    evaluate(Sampler(), Words(), task, PLAN, whole)
+    evaluate(Scripts(), Words(), task, PLAN, whole)
+    monkeypatch.setattr("ngrpo.evaluation.evaluate._COMPLETIONS_AT_ONCE", 8)
+    path = tmp_path / "s.jsonl"
+    sampler = Scripts(newest_first=True)
+    evaluate(sampler, Words(), task, PLAN, path, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 20), (8, 20), (16, 20), (20, 20)]
     assert path.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("dies_after", [0, 1, 7, 8, 9, 19, 20])
+def test_a_killed_evaluation_resumes_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_after: int, newest_first: bool
+) -> None:
+    monkeypatch.setattr("ngrpo.evaluation.evaluate._COMPLETIONS_AT_ONCE", 4)
+    task, path, whole = Scripted(solved=(0, 1, 2, 3, 4)), tmp_path / "s.jsonl", tmp_path / "whole.jsonl"
+    undisturbed = evaluate(Scripts(newest_first=newest_first), Words(), task, PLAN, whole)
+    first = Scripts(dies_after=dies_after, newest_first=newest_first)
+    if dies_after < 20:
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(first, Words(), task, PLAN, path)
+        assert not path.exists()
+        with journal_path(path).open("ab") as file:
+            file.write(b'{"problem_id": "test-4", "sam')  # what a kill leaves in the middle of a write
+    second = Scripts(newest_first=newest_first)
+    resumed = evaluate(second, Words(), task, PLAN, path, resume=True)
+    assert path.read_bytes() == whole.read_bytes()
+    assert resumed == undisturbed
+    assert not journal_path(path).exists()
+    written = dies_after // 4 * 4 if dies_after < 20 else 0
+    assert len(second.drawn) == 20 - written // 3 * 3  # whole blocks of 3 are not drawn again
+
+
+def test_without_resume_it_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ngrpo.evaluation.evaluate._COMPLETIONS_AT_ONCE", 4)
+    task, path = Scripted(solved=(0, 1)), tmp_path / "s.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Scripts(dies_after=5), Words(), task, PLAN, path)
+    again = Scripts()
+    evaluate(again, Words(), task, PLAN, path)
+    assert len(again.drawn) == 8
+
+
+def test_a_journal_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    journal_path(path).write_text('{"hello": 1}\n')
+    with pytest.raises(DataError, match="line 1: not a line of an evaluation; remove the file to begin anew"):
+        evaluate(Scripts(), Words(), Scripted(solved=(0, 1)), PLAN, path, resume=True)
 
 
 def test_ungraded_completions_leave_pass_at_k(tmp_path: Path) -> None:
     task = Scripted(solved=(1, 2), ungraded=(0, 2))
-    summary = evaluate(Sampler(), Words(), task, PLAN, tmp_path / "s.jsonl").summary
+    summary = evaluate(Scripts(), Words(), task, PLAN, tmp_path / "s.jsonl").summary
     assert summary.pass_at_k[1] == pytest.approx((1 / 4 + 2 / 2) / 2)
     assert (summary.ungraded, summary.ungraded_problems) == (2, 0)
 
 
 def test_when_nothing_could_be_graded_there_is_no_pass_at_k_but_the_counts(tmp_path: Path) -> None:
-    result = evaluate(Sampler(), Words(), Scripted(solved=(1, 2), ungraded=(4, 4)), PLAN, tmp_path / "s.jsonl")
-    assert result.to_json() == {
-        "problems": 2,
-        "samples": 8,
-        "samples_per_problem": 4,
-        "ungraded": 8,
-        "ungraded_problems": 2,
-        "pass_at_k": {},
-        "auc": None,
-        "auc_max_k": 0,
-        "entropy": pytest.approx(0.25),
-        "mean_tokens": 2.0,
-    }
+    result = evaluate(Scripts(), Words(), Scripted(solved=(1, 2), ungraded=(4, 4)), PLAN, tmp_path / "s.jsonl")
+    saved = result.to_json()
+    assert (saved["problems"], saved["samples"], saved["ungraded"], saved["ungraded_problems"]) == (2, 8, 8, 2)
+    assert (saved["pass_at_k"], saved["auc"], saved["auc_max_k"]) == ({}, None, 0)
+    assert (saved["entropy"], saved["mean_tokens"], saved["truncated"]) == (pytest.approx(0.25), 2.0, 0.0)
 
 
 def test_a_samples_file_is_whole_or_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ngrpo.evaluation.evaluate._COMPLETIONS_AT_ONCE", 4)
     path = tmp_path / "samples.jsonl"
-    evaluate(Sampler(), Words(), Scripted(solved=(4,)), PLAN, path)
+    evaluate(Scripts(), Words(), Scripted(solved=(4,)), PLAN, path)
     before = path.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Sampler(fails_at=2), Words(), Scripted(solved=(0, 0, 0)), PLAN, path)
+        evaluate(Scripts(dies_after=9), Words(), Scripted(solved=(0, 0, 0)), PLAN, path)
     assert path.read_bytes() == before
-    assert len(lines(partial_path(path))) == 8  # what was drawn is still there to look at
-    evaluate(Sampler(), Words(), Scripted(solved=(0, 0, 0)), PLAN, path)
-    assert not partial_path(path).exists()
+    assert len(lines(journal_path(path))) == 8
+    evaluate(Scripts(), Words(), Scripted(solved=(0, 0, 0)), PLAN, path)
     assert read_counts(path).n.tolist() == [4, 4, 4]
 
 
 def test_a_split_without_problems_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="task 'scripted' has no problems in its test split"):
-        evaluate(Sampler(), Words(), Scripted(), PLAN, tmp_path / "s.jsonl")
+    with pytest.raises(DataError, match="task 'scripted' has no test problems"):
+        evaluate(Scripts(), Words(), Scripted(), PLAN, tmp_path / "s.jsonl")
 
 
 def test_the_shipped_model_on_its_own_task(tmp_path: Path, countdown_model: Any) -> None:

@@ -3,14 +3,19 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.samples import Counts, read_counts
-from ngrpo.evaluation.summary import Summary, summarize
+from ngrpo.evaluation.counts import Counts, read_counts
+from ngrpo.evaluation.intervals import mean_intervals
+from ngrpo.evaluation.pass_at_k import pass_at_k
+from ngrpo.evaluation.problem_values import SamplesFile
+from ngrpo.evaluation.seeds import seeded_mean_intervals
+from ngrpo.evaluation.summary import Summary, summarize, summarize_seeds
 
 DATA = Path(__file__).parents[1] / "data" / "conformance"
 SHARED = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared"))
@@ -51,10 +56,64 @@ def test_json_has_the_promised_keys() -> None:
         "samples_per_problem": 4,
         "ungraded": 0,
         "ungraded_problems": 0,
+        "ungraded_as": "excluded",
         "pass_at_k": {"1": 0.5, "2": 0.5, "4": 0.5},
+        "pass_at_k_interval": {"1": [0.0, 1.0], "2": [0.0, 1.0], "4": [0.0, 1.0]},
         "auc": 0.5,
+        "auc_interval": [0.0, 1.0],
         "auc_max_k": 4,
+        "interval_level": 0.95,
     }
+
+
+def test_nothing_known_of_intervals_is_json_too() -> None:
+    bare = Summary(2, 8, 4, 8, 2, {}, None, 0).to_json()
+    assert (bare["pass_at_k_interval"], bare["auc_interval"], bare["ungraded_as"]) == ({}, None, "excluded")
+
+
+def test_intervals_are_those_of_the_values_of_each_problem() -> None:
+    c = [0, 1, 2, 8, 3, 0, 5]
+    summary = summarize(counts([8] * 7, c), [1, 3], resamples=500, seed=2)
+    curves = np.stack([pass_at_k(8, c, k) for k in (1, 2, 4, 8)], axis=1)
+    areas = (curves[:, 0] / 2 + curves[:, 1] + curves[:, 2] + curves[:, 3] / 2) / 3
+    values = np.stack([curves[:, 0], pass_at_k(8, c, 3), areas], axis=1)
+    expected = mean_intervals(values, resamples=500, seed=2)
+    found = [*summary.pass_at_k_intervals.values(), summary.auc_interval]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert list(summary.pass_at_k_intervals) == [1, 3]
+    assert summary.auc == pytest.approx(areas.mean())
+    assert summary.pass_at_k_intervals[1].low < summary.pass_at_k[1] < summary.pass_at_k_intervals[1].high
+
+
+def test_ungraded_as_wrong_counts_them_and_keeps_every_problem() -> None:
+    given = counts([8, 6, 0], [4, 3, 0], ungraded=[0, 2, 8])
+    summary = summarize(given, ungraded="wrong")
+    assert list(summary.pass_at_k) == [1, 2, 4, 8]
+    assert summary.pass_at_k[1] == pytest.approx((4 / 8 + 3 / 8 + 0) / 3)
+    assert (summary.ungraded, summary.ungraded_problems, summary.ungraded_as) == (10, 1, "wrong")
+    assert summarize(counts([0], [0], ungraded=[4]), ungraded="wrong").pass_at_k == {1: 0.0, 2: 0.0, 4: 0.0}
+    with pytest.raises(ConfigError, match="ungraded must be one of excluded, wrong; got 'right'"):
+        summarize(given, ungraded="right")
+    with pytest.raises(DataError, match="got none"):
+        summarize(counts([], []), ungraded="wrong")
+
+
+def test_several_seeds_have_one_summary_over_seeds_and_problems() -> None:
+    files = [SamplesFile("a", counts([4, 4, 4], [0, 1, 4])), SamplesFile("b", counts([8, 8, 8], [1, 4, 8]))]
+    summary = summarize_seeds(files)
+    assert list(summary.pass_at_k) == [1, 2, 4]
+    assert summary.pass_at_k[1] == pytest.approx((0 + 1 / 4 + 1 + 1 / 8 + 1 / 2 + 1) / 6)
+    assert (summary.problems, summary.samples, summary.samples_per_problem) == (3, 36, 4)
+    values = np.array([[0, 1 / 4, 1], [1 / 8, 1 / 2, 1]])[:, :, None]
+    np.testing.assert_allclose(summary.pass_at_k_intervals[1], seeded_mean_intervals(values)[0], atol=1e-12)
+    assert summary.auc is not None
+
+
+def test_one_seed_is_the_summary_of_its_file() -> None:
+    given = counts([8, 6, 0], [4, 3, 0], ungraded=[0, 2, 8])
+    one, alone = summarize_seeds([SamplesFile("a", given)]), summarize(given)
+    assert one.auc == pytest.approx(alone.auc, abs=1e-15)
+    assert replace(one, auc=alone.auc) == alone
 
 
 def test_one_sample_per_problem_has_no_area() -> None:

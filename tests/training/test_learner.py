@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from ngrpo.homogeneous import rl_zvp_advantages
 from ngrpo.methods import METHODS, RLZVP, GroupMethod, load_method
 from ngrpo.training.collect import rewards_of
-from ngrpo.training.learner import GroupLearner
+from ngrpo.training.learner import GroupLearner, OldLogprobs
 from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
 
@@ -60,7 +61,7 @@ def test_advantages_are_those_of_the_shaped_rewards(learner: Any) -> None:
 
 
 def test_no_group_makes_no_row(learner: Any) -> None:
-    batch = learner({"name": "grpo"}, recompute_old_logprobs=True).batch_of([])
+    batch = learner({"name": "grpo"}, old_logprobs=OldLogprobs(recompute=True)).batch_of([])
     assert batch.rows == []
     assert batch.metrics == {}
     assert len(batch.advantages) == 0
@@ -87,7 +88,7 @@ def test_entropies_are_given_to_a_method_that_needs_them(make_updater: Any) -> N
 
 def test_old_logprobs_are_computed_again_where_asked_for(learner: Any) -> None:
     plain, again = (
-        learner({"name": "grpo", "kl_coefficient": 0.0}, recompute_old_logprobs=on).batch_of(GROUPS)
+        learner({"name": "grpo", "kl_coefficient": 0.0}, old_logprobs=OldLogprobs(recompute=on)).batch_of(GROUPS)
         for on in (False, True)
     )
     assert plain.metrics == {}
@@ -95,4 +96,36 @@ def test_old_logprobs_are_computed_again_where_asked_for(learner: Any) -> None:
     changes = np.concatenate([abs(row.old_logprobs + 1.0) for row in again.rows[1]])
     assert again.metrics["policy/sampler_gap"] == pytest.approx(changes.mean(), rel=1e-5)
     assert changes.min() > 0
+    assert again.metrics["policy/sampler_gap_max"] == pytest.approx(changes.max(), rel=1e-5)
+    assert not any(len(row.importance) for row in again.rows[1])
     assert (again.rows[0][0].old_logprobs == -1.0).all()  # carries no gradient: not computed
+
+
+@pytest.mark.parametrize("cap", [0.5, 2.0, 1e6])
+def test_truncated_importance_weighs_each_token_of_another_sampler(learner: Any, cap: float) -> None:
+    """The sampler says -1 for every token, so the weight is exp(the policy's + 1), at most the cap."""
+    made = learner({"name": "grpo", "kl_coefficient": 0.0}, old_logprobs=OldLogprobs(True, cap))
+    batch = made.batch_of(GROUPS)
+    rows = made.updater.rows_with_gradient([row for rows in batch.rows for row in rows])
+    for row in rows:
+        expected = [min(math.exp(float(logprob) + 1.0), cap) for logprob in row.old_logprobs]
+        assert row.importance == pytest.approx(expected, rel=1e-5)
+        assert row.weighted_advantages == pytest.approx(np.array(expected) * row.advantages, rel=1e-5)
+    weights = np.concatenate([row.importance for row in rows])
+    assert batch.metrics["policy/importance_mean"] == pytest.approx(weights.mean(), rel=1e-5)
+    beyond = np.concatenate([row.old_logprobs + 1.0 > math.log(cap) for row in rows])
+    assert batch.metrics["policy/importance_truncated"] == pytest.approx(beyond.mean())
+
+
+def test_the_importance_weight_multiplies_the_gradient(learner: Any) -> None:
+    made = learner({"name": "grpo", "kl_coefficient": 0.0, "entropy_bonus": 0.0})
+    rows = made.updater.rows_with_gradient([row for rows in made.batch_of(GROUPS).rows for row in rows])
+    gradients = []
+    for factor in (1.0, 3.0):
+        for row in rows:
+            row.importance = np.full(len(row.completion), factor, dtype=np.float32)
+        made.updater.policy.model.zero_grad()
+        made.updater.accumulate_gradient(rows, made.updater.denominator(rows))
+        gradients.append(torch.cat([p.grad.flatten() for _, p in made.updater.policy.trained_parameters()]))
+    assert gradients[0].abs().max() > 0
+    assert torch.allclose(gradients[1], 3.0 * gradients[0], rtol=1e-4, atol=1e-7)

@@ -4,106 +4,112 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ngrpo.errors import ConfigError, DataError, GradingError
+from ngrpo.errors import ConfigError, GradingError
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
+    from ngrpo.evaluation.evaluate import Evaluation, EvaluationPlan
+
+PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {"samples": 256, "temperature": 0.6, "top_p": 0.95, "max_completion_tokens": 4096},
+}
+"""Published settings of an evaluation; `paper` is that of NGRPO, Pass@k up to 256."""
 
 
 def eval_(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="builtin:countdown-base, a model, checkpoint or run folder, or a hub id."),
+        typer.Argument(
+            metavar="MODEL",
+            help="builtin:countdown-base, a model, checkpoint or run folder, or a hub id; with an endpoint, the name "
+            "that the server knows it by.",
+        ),
     ],
     task: Annotated[
-        str, typer.Option("--task", help="countdown, math, math500, amc23, aime2025 (or NAME:FILE), file:PATH.")
+        str,
+        typer.Option("--task", help="countdown, math, math500, amc23, aime2025 (or NAME:FILE), gym:NAME, file:PATH."),
     ],
-    samples: Annotated[int, typer.Option("--samples", help="Completions per problem, n.")] = 16,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="transformers, vllm or endpoint.", show_default="transformers")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="The endpoint's address, such as http://127.0.0.1:8000/v1.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="paper: 256 samples, temperature 0.6, top_p 0.95, 4,096 tokens.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Completions per problem, n.", show_default="16")
+    ] = None,
     problems: Annotated[int, typer.Option("--problems", help="Only the first so many problems; 0: all.")] = 0,
-    temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest token.")] = 0.6,
-    top_p: Annotated[float, typer.Option("--top-p", help="Share of the probability drawn from.")] = 0.95,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0 takes the likeliest token.", show_default="0.6")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help="Share of the probability drawn from.", show_default="0.95")
+    ] = None,
     max_completion_tokens: Annotated[
-        int, typer.Option("--max-completion-tokens", help="Completions are cut here.")
-    ] = 4096,
+        int | None, typer.Option("--max-completion-tokens", help="Completions are cut here.", show_default="4096")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Decides every random draw.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of samples and summary.", show_default="evals/MODEL/TASK")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an evaluation that was cut off.")] = False,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="A setting of [task], [model] or [sampling]."),
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="A setting of [task], [model], [sampling], [vllm] ..."),
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, shares 0 to 1.")] = False,
 ) -> None:
     """Sample a model on a task, grade, and print Pass@k and its AUC."""
-    from ngrpo.assets import resolve_model_path
     from ngrpo.config import apply_overrides, config_of
 
+    decoding = {
+        "samples": samples,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_completion_tokens": max_completion_tokens,
+    }
+    given = {name: value for name, value in decoding.items() if value is not None}
     tables: dict[str, Any] = {
-        "model": {"path": _checkpoint_of(model)},
+        "model": {"path": _checkpoint_of(model) if engine != "endpoint" else model},
         "task": {"name": task},
-        "evaluation": {
-            "samples": samples,
-            "problems": problems,
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_completion_tokens": max_completion_tokens,
-        },
+        "sampling": {} if engine is None else {"engine": engine},
+        "endpoint": {} if url is None else {"url": url},
+        "evaluation": {"problems": problems, **_protocol(protocol), **given},
         "run": {"seed": seed},
     }
     apply_overrides(tables, overrides or ())
     config = config_of(tables)
-    resolve_model_path(config.model.path)
     folder = out or Path("evals") / _file_name(model) / config.task.slug
-    if (folder / "samples.jsonl").exists():
-        raise ConfigError(f"{folder} already holds samples: choose another --out, or remove it")
-    summary = {**_evaluate(config, folder, quiet=json_output), "model": model, "task": task}
+    summary = {**_evaluate(config, folder, resume=resume, quiet=json_output), "model": model, "task": task}
     if json_output:
         typer.echo(json.dumps(summary))
 
 
-def _evaluate(config: Config, folder: Path, *, quiet: bool) -> dict[str, Any]:
+def _evaluate(config: Config, folder: Path, *, resume: bool, quiet: bool) -> dict[str, Any]:
     """Returns what summary.json says, which is written beside the samples."""
-    from dataclasses import asdict
-
-    # The problems are read before torch is imported: a missing file is reported in a moment.
-    if not len(config.task.problems("test")):
-        raise DataError(f"task '{config.task.name}' has no test problems")
-    config.task.check_grader()
-    from ngrpo.cli.progress import EvaluationProgress
-    from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
+    from ngrpo.evaluation.evaluate import evaluation_of
+    from ngrpo.evaluation.record import SAMPLES, check_record, write_record
     from ngrpo.files import write_json
-    from ngrpo.models import load_language_model
-    from ngrpo.sampling import Decoding
-    from ngrpo.sampling.transformers import TransformersSampler
 
-    settings = config.evaluation
-    plan = EvaluationPlan(
-        samples=settings.samples,
-        decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
-        seed=config.run.seed,
-        problems=settings.problems,
-    )
-    language_model = load_language_model(config.model, for_training=False)
-    sampler = TransformersSampler(language_model, max_sequences=config.sampling.max_sequences)
-    _make_folder(folder)
-    with EvaluationProgress(config.task.slug, quiet=quiet) as progress:
-        result = evaluate(
-            sampler,
-            language_model.tokenizer,
-            config.task,
-            plan,
-            folder / "samples.jsonl",
-            on_progress=progress.update,
-        )
-    task = config.task
-    about = {"model": config.model.path, "task": task.name, "task_settings": task.model_dump(mode="json")}
-    summary = {**result.to_json(), **about, "settings": asdict(plan)}
+    # All that can be known to be wrong is found before torch is imported.
+    plan = _plan_of(config)
+    record = _record(config, plan)
+    config.task.check_grader()
+    check_record(folder, record, resume=resume)
+    if (folder / SAMPLES).exists():
+        result = evaluation_of(folder / SAMPLES)
+    else:
+        result = _draw(config, plan, folder, lambda: write_record(folder, record), resume=resume, quiet=quiet)
+    summary = {**result.to_json(), **record}
     write_json(folder / "summary.json", summary)
     if not result.summary.pass_at_k:
         raise GradingError(f"none of the {result.summary.samples} completions could be graded; they are in {folder}")
@@ -113,8 +119,74 @@ def _evaluate(config: Config, folder: Path, *, quiet: bool) -> dict[str, Any]:
         from ngrpo.cli.passk import passk_table
 
         Console().print(passk_table({config.task.slug: result.summary}))
-        typer.echo(f"samples: {folder / 'samples.jsonl'}")
+        typer.echo(f"samples: {folder / SAMPLES}")
     return summary
+
+
+def _draw(config: Config, plan: EvaluationPlan, folder: Path, begin: Any, *, resume: bool, quiet: bool) -> Evaluation:
+    from ngrpo.cli.progress import EvaluationProgress
+    from ngrpo.evaluation.evaluate import evaluate
+    from ngrpo.evaluation.record import SAMPLES
+    from ngrpo.sampling.engines import evaluation_engine
+
+    with EvaluationProgress(config.task.slug, quiet=quiet) as progress:
+        sampler, tokenizer = evaluation_engine(config, progress.message)
+        _make_folder(folder)
+        begin()
+        try:
+            return evaluate(
+                sampler, tokenizer, config.task, plan, folder / SAMPLES, resume=resume, on_progress=progress.update
+            )
+        except KeyboardInterrupt:
+            progress.message(f"what was drawn is kept in {folder}; --resume goes on with it")
+            raise
+
+
+def _plan_of(config: Config) -> EvaluationPlan:
+    from ngrpo.evaluation.evaluate import EvaluationPlan
+    from ngrpo.sampling import Decoding
+
+    settings = config.evaluation
+    return EvaluationPlan(
+        samples=settings.samples,
+        decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
+        seed=config.run.seed,
+        problems=settings.problems,
+    )
+
+
+def _record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:
+    """Returns what decides the samples, as plain JSON values; see `ngrpo.evaluation.record`."""
+    from dataclasses import asdict
+
+    from ngrpo.assets import resolve_model_path
+    from ngrpo.evaluation.evaluate import problems_of
+    from ngrpo.evaluation.record import model_digest, problems_digest
+
+    engine: dict[str, Any] = {"name": config.sampling.engine}
+    digest = ""
+    if engine["name"] == "endpoint":  # wherever the server stands: it may come back at another address
+        engine |= {"api": config.endpoint.api, "body": dict(config.endpoint.body)}
+    else:
+        engine |= {"dtype": config.model.dtype, "device": config.model.device}
+        digest = model_digest(resolve_model_path(config.model.path))
+    if engine["name"] == "transformers":
+        engine["max_sequences"] = config.sampling.max_sequences  # the last bits of a logit depend on its batch
+    return {
+        "model": config.model.path,
+        "model_digest": digest,
+        "engine": engine,
+        "task": config.task.name,
+        "task_settings": config.task.model_dump(mode="json"),
+        "problems_digest": problems_digest(problems_of(config.task, plan)),
+        "settings": asdict(plan),
+    }
+
+
+def _protocol(name: str | None) -> Mapping[str, Any]:
+    if name is not None and name not in PROTOCOLS:
+        raise ConfigError(f"unknown --protocol '{name}'; allowed: {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name] if name else {}
 
 
 def _make_folder(folder: Path) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 COMPLETIONS = ("completion", "response", "output", "generation", "model_output", "solution_str", "prediction", "text")
 REFERENCES = (
     *("reference", "ground_truth", "gold", "gts", "target", "expected_answer", "reference_answer", "final_answer"),
-    *("answer", "reward_model.ground_truth", "solution"),
+    *("answer", "gold_answer", "reward_model.ground_truth", "solution"),
 )
-LABELS = ("correct", "label", "is_correct")
+LABELS = ("correct", "label", "is_correct", "acc")
 MOST_WARNINGS = 10
 SHOWN = 60
 """Characters of an answer in the list of disagreements."""
@@ -59,6 +59,8 @@ def grade(
     if out is not None and out.exists():
         raise ConfigError(f"{out} exists already: choose another --out, or remove it")
     rows = read_rows(file)
+    if completion is None:
+        rows = _harness_rows(rows, str(file)) or rows
     table = _Table(rows, str(file), completion, reference, label)
     _warn_of_references(table, policy)
     grades = _graded(table, policy, workers, timeout)
@@ -97,6 +99,40 @@ class _Table:
         )
 
 
+def _harness_rows(rows: Sequence[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
+    """Returns a row per response of a sample log of lm-evaluation-harness, none for any other file.
+
+    Its lines hold the responses to a document as [[first, second, ...]], once for each filter: the lines of the first
+    filter are taken. A metric with a value per response is spread as well.
+    """
+    if "doc_id" not in rows[0] or "resps" not in rows[0]:
+        return []
+    spread = []
+    for number, row in enumerate(rows, start=1):
+        if row.get("filter") != rows[0].get("filter"):
+            continue
+        requests = row.get("resps")
+        responses = requests[0] if isinstance(requests, list) and len(requests) == 1 else None
+        if not isinstance(responses, list) or not all(isinstance(text, str) for text in responses):
+            raise DataError(
+                f"{where}, row {number}: 'resps' must hold the texts that answer one request, [[TEXT, ...]]: "
+                "log probabilities of choices cannot be graded"
+            )
+        for place, text in enumerate(responses):
+            own = {
+                key: value[place] if _is_per_response(key, value, row, len(responses)) else value
+                for key, value in row.items()
+            }
+            spread.append({**own, "completion": text})
+    if not spread:
+        raise DataError(f"{where}: 'resps' holds no responses")
+    return spread
+
+
+def _is_per_response(key: str, value: object, row: Mapping[str, Any], responses: int) -> bool:
+    return key in (row.get("metrics") or ()) and isinstance(value, list) and len(value) == responses
+
+
 def _column(row: Mapping[str, Any], where: str, role: str, wanted: str | None, known: Sequence[str]) -> str:
     from ngrpo.tasks.columns import cell
 
@@ -111,6 +147,8 @@ def _text(row: Mapping[str, Any], column: str, where: str) -> str:
     from ngrpo.tasks.columns import cell
 
     value = cell(dict(row), column)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -120,7 +158,7 @@ def _text(row: Mapping[str, Any], column: str, where: str) -> str:
 
 def _label(row: Mapping[str, Any], column: str, where: str) -> bool:
     value = row.get(column)
-    known = {"true": True, "1": True, "false": False, "0": False}
+    known = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
     found = known.get(str(value).strip().lower())
     if found is None:
         raise DataError(f"{where}: the label '{column}' must be true or false, got {value!r}")

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from ngrpo.cli.advantages import advantages
+from ngrpo.cli.compare import compare
 from ngrpo.cli.demo import demo
 from ngrpo.cli.eval import eval_
 from ngrpo.cli.grade import grade
@@ -38,6 +39,7 @@ app.command()(demo)
 app.command()(train)
 app.command(name="eval")(eval_)
 app.command()(passk)
+app.command()(compare)
 app.command()(advantages)
 app.command()(grade)
 app.command()(regrade)

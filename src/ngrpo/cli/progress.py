@@ -112,7 +112,7 @@ class EvaluationProgress:
     """A progress bar for one evaluation; a context manager."""
 
     def __init__(self, task: str, *, quiet: bool) -> None:
-        console = Console(stderr=True, highlight=False)
+        self._console = console = Console(stderr=True, highlight=False)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -133,6 +133,10 @@ class EvaluationProgress:
     def update(self, done: int, total: int) -> None:
         """Shows that `done` of `total` completions are drawn and graded."""
         self._bar.update(self._task, completed=done, total=total)
+
+    def message(self, text: str) -> None:
+        """Prints a message above the bar."""
+        self._console.print(text, markup=False, soft_wrap=True)
 
 
 _COLUMNS = ("step", "reward", "all-wrong", "mixed", "all-correct", "ungraded", "entropy", "tokens/s", "left")

@@ -147,7 +147,7 @@ def _regraded(stored: Stored, task: Task, out: Path, *, quiet: bool, listed: boo
 
 
 def _summaries(before: Path, after: Path) -> dict[str, Summary]:
-    from ngrpo.evaluation.samples import read_counts
+    from ngrpo.evaluation.counts import read_counts
     from ngrpo.evaluation.summary import summarize
 
     counts = {"before": read_counts(before), "now": read_counts(after)}

@@ -1,27 +1,31 @@
 """Evaluating a model on a task: n completions per problem, graded, written as they come, then summarised.
 
-The samples are first written beside their final place (`ngrpo.files.partial_path`): a file that bears the name of a
-samples file is whole, for Pass@k of its first problems alone would be wrong without looking so.
+Samples go into a journal as they come (`ngrpo.evaluation.journal`), from which a killed evaluation resumes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.samples import Counts, append_samples, read_counts, sample_of
+from ngrpo.evaluation.counts import Counts, read_counts
+from ngrpo.evaluation.journal import Journal
+from ngrpo.evaluation.samples import sample_of
 from ngrpo.evaluation.summary import Summary, summarize
-from ngrpo.files import partial_path
-from ngrpo.sampling import Decoding, Prompt, Sampler
+from ngrpo.files import read_json_lines
+from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import Split, Task
-from ngrpo.types import Problem, Rollout
+from ngrpo.types import Completion, Problem, Rollout
 
-_COMPLETIONS_AT_ONCE = 4096
-"""Completions between two writes of the samples file: what a killed evaluation can lose."""
+_COMPLETIONS_AT_ONCE = 512
+"""Completions that are graded and written together, unless the seconds below pass first."""
+_SECONDS_AT_ONCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +42,34 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The summary of the samples file, and the sampled tokens' mean negative logprob in nats and mean number.
+    """The summary of the samples file, and what its completions are like.
 
-    When no completion could be graded there is no Pass@k: the summary's `pass_at_k` is empty and its `auc` None.
+    `entropy` is the mean negative logprob of the sampled tokens in nats, None where the engine did not say them;
+    `mean_tokens` their mean number; `truncated` the share of completions that were cut at the limit. When no completion
+    could be graded there is no Pass@k: the summary's `pass_at_k` is empty and its `auc` None.
     """
 
     summary: Summary
-    entropy: float
+    entropy: float | None
     mean_tokens: float
+    truncated: float
 
     def to_json(self) -> dict[str, Any]:
         """Returns the content of summary.json."""
-        return {**self.summary.to_json(), "entropy": self.entropy, "mean_tokens": self.mean_tokens}
+        about = {"entropy": self.entropy, "mean_tokens": self.mean_tokens, "truncated": self.truncated}
+        return {**self.summary.to_json(), **about}
+
+
+def problems_of(task: Task, plan: EvaluationPlan) -> Sequence[Problem]:
+    """Returns the problems that a plan asks for.
+
+    Raises:
+        DataError: when the task has none.
+    """
+    problems = task.problems(plan.split)
+    if not len(problems):
+        raise DataError(f"task '{task.name}' has no {plan.split} problems")
+    return problems[: plan.problems] if plan.problems else problems
 
 
 def evaluate(
@@ -59,12 +79,12 @@ def evaluate(
     plan: EvaluationPlan,
     samples_path: Path,
     *,
+    resume: bool = False,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Evaluation:
     """Returns the evaluation of whatever model the sampler draws from.
 
-    A prompt of any length is taken: leaving out a problem would change what is measured. Each completion is drawn
-    from its own random stream, so the result does not depend on batch sizes.
+    A prompt of any length is taken: leaving out a problem would change what is measured.
 
     Args:
         sampler: draws the completions.
@@ -72,47 +92,64 @@ def evaluate(
         task: problems and grader.
         plan: how many, and from which distribution.
         samples_path: the samples file; what stands there is replaced when all samples are drawn.
+        resume: keep the samples that an evaluation of the same record (`ngrpo.evaluation.record`) has already drawn.
         on_progress: called with completions done and their total.
 
     Raises:
         DataError: when the task has no such problems.
     """
-    problems: Sequence[Problem] = task.problems(plan.split)
-    if plan.problems:
-        problems = [problems[i] for i in range(min(plan.problems, len(problems)))]
-    if not len(problems):
-        raise DataError(f"task '{task.name}' has no problems in its {plan.split} split")
-    partial = partial_path(samples_path)
-    partial.unlink(missing_ok=True)
-    at_once = max(1, _COMPLETIONS_AT_ONCE // plan.samples)
-    logprob_sum, tokens = 0.0, 0
-    for start in range(0, len(problems), at_once):
-        chunk = [problems[i] for i in range(start, min(start + at_once, len(problems)))]
-        prompts = [encode_prompt(task, problem, tokenizer) for problem in chunk]
-        rollouts = _graded(sampler, task, prompts, plan)
-        append_samples(partial, map(sample_of, rollouts))
-        logprob_sum += sum(float(r.completion.logprobs.sum(dtype="float64")) for r in rollouts)
-        tokens += sum(len(r.completion.tokens) for r in rollouts)
-        on_progress((start + len(chunk)) * plan.samples, len(problems) * plan.samples)
-    partial.replace(samples_path)
+    prompts = [encode_prompt(task, problem, tokenizer) for problem in problems_of(task, plan)]
+    requests = [Request(prompt, sample) for prompt in prompts for sample in range(plan.samples)]
+    keys = [(request.prompt.problem.id, request.sample) for request in requests]
+    journal = Journal(samples_path, resume=resume)
+    # Whole blocks, so that what is drawn again comes out the same to the bit (see `Sampler.blocks`).
+    blocks = [block for block in sampler.blocks(requests) if not all(keys[i] in journal.done for i in block)]
+    missing = [requests[i] for block in blocks for i in block]
+    done = len(requests) - len(missing)
+    on_progress(done, len(requests))
+    drawn = sampler.stream(missing, plan.decoding, seed=plan.seed, round_name=plan.round_name) if missing else iter(())
+    for batch in _batches(drawn):
+        rollouts = _graded(task, [(missing[i], completion) for i, completion in batch])
+        journal.append([sample_of(rollout, seed=plan.seed) for rollout in rollouts])
+        done += len(batch)
+        on_progress(done, len(requests))
+    journal.finish(keys)
+    return evaluation_of(samples_path)
+
+
+def evaluation_of(samples_path: Path) -> Evaluation:
+    """Returns the evaluation that a whole samples file of ours tells."""
+    tokens, completions, truncated, logprobs = 0, 0, 0, []
+    for row in read_json_lines(samples_path):
+        tokens, completions = tokens + row["num_tokens"], completions + 1
+        truncated += row["finish_reason"] == "length"
+        logprobs.append(row["logprob"])
+    known = None not in logprobs
     return Evaluation(
         summary=_summary(read_counts(samples_path)),
-        entropy=-logprob_sum / max(1, tokens) + 0.0,  # 0, not -0, at temperature 0
-        mean_tokens=tokens / (len(problems) * plan.samples),
+        entropy=-math.fsum(logprobs) / max(1, tokens) + 0.0 if known else None,  # 0, not -0, at temperature 0
+        mean_tokens=tokens / completions,
+        truncated=truncated / completions,
     )
 
 
-def _graded(sampler: Sampler, task: Task, prompts: Sequence[Prompt], plan: EvaluationPlan) -> list[Rollout]:
-    drawn = sampler.sample(prompts, range(plan.samples), plan.decoding, seed=plan.seed, round_name=plan.round_name)
-    pairs = [
-        (prompt.problem, sample, completion)
-        for prompt, completions in zip(prompts, drawn, strict=True)
-        for sample, completion in enumerate(completions)
-    ]
-    grades = task.grade_many([(problem, completion.text) for problem, _, completion in pairs])
+def _batches(drawn: Iterator[tuple[int, Completion]]) -> Iterator[list[tuple[int, Completion]]]:
+    batch: list[tuple[int, Completion]] = []
+    started = time.monotonic()
+    for one in drawn:
+        batch.append(one)
+        if len(batch) >= _COMPLETIONS_AT_ONCE or time.monotonic() - started > _SECONDS_AT_ONCE:
+            yield batch
+            batch, started = [], time.monotonic()
+    if batch:
+        yield batch
+
+
+def _graded(task: Task, drawn: Sequence[tuple[Request, Completion]]) -> list[Rollout]:
+    grades = task.grade_many([(request.prompt.problem, completion.text) for request, completion in drawn])
     return [
-        Rollout(problem, sample, completion, grade)
-        for (problem, sample, completion), grade in zip(pairs, grades, strict=True)
+        Rollout(request.prompt.problem, request.sample, completion, grade)
+        for (request, completion), grade in zip(drawn, grades, strict=True)
     ]
 
 

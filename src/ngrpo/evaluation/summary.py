@@ -1,26 +1,40 @@
-"""What is reported of one samples file: Pass@k for several k, its area, and what was left out."""
+"""What is reported of samples files: Pass@k for several k, its area, their intervals, and what was left out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ngrpo.errors import ConfigError, DataError
+from ngrpo.evaluation.counts import Counts
+from ngrpo.evaluation.intervals import Floats, Interval, mean_intervals
 from ngrpo.evaluation.pass_at_k import auc, pass_at_k_curve, powers_of_two
-from ngrpo.evaluation.samples import Counts
+from ngrpo.evaluation.problem_values import (
+    SamplesFile,
+    UngradedAs,
+    aligned_values,
+    checked_ungraded,
+    counted,
+    even_samples,
+    problem_values,
+)
+from ngrpo.evaluation.seeds import seeded_mean_intervals
+
+LEVEL = 0.95
+"""Of every interval that is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Pass@k over the problems of one samples file, as shares between 0 and 1.
 
-    `samples` counts all completions, the ungraded among them. Pass@k is computed from the graded ones, over
-    the problems that have any: `ungraded_problems` have none. `auc` is always that of k = 1, 2, 4, ...,
-    `auc_max_k`, the largest power of two that each of these problems has graded completions for; None when
-    that is 1.
+    `samples` counts all completions, the ungraded among them; `ungraded_problems` have no graded one. Pass@k is
+    computed from the graded completions, over the problems that have any, or, where `ungraded_as` is "wrong", from
+    all. `auc` is always that of k = 1, 2, 4, ..., `auc_max_k`, the largest power of two that each of these problems
+    has enough completions for; None when that is 1. Intervals are of `level`, over problems.
     """
 
     problems: int
@@ -31,65 +45,127 @@ class Summary:
     pass_at_k: dict[int, float]
     auc: float | None
     auc_max_k: int
+    pass_at_k_intervals: dict[int, Interval] = field(default_factory=dict)
+    auc_interval: Interval | None = None
+    level: float = LEVEL
+    ungraded_as: UngradedAs = "excluded"
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain JSON values, with k as a string key."""
+        """Returns plain JSON values, with k as a string key and an interval as a list of its ends."""
         return {
             "problems": self.problems,
             "samples": self.samples,
             "samples_per_problem": self.samples_per_problem,
             "ungraded": self.ungraded,
             "ungraded_problems": self.ungraded_problems,
+            "ungraded_as": self.ungraded_as,
             "pass_at_k": {str(k): share for k, share in self.pass_at_k.items()},
+            "pass_at_k_interval": {str(k): list(interval) for k, interval in self.pass_at_k_intervals.items()},
             "auc": self.auc,
+            "auc_interval": None if self.auc_interval is None else list(self.auc_interval),
             "auc_max_k": self.auc_max_k,
+            "interval_level": self.level,
         }
 
 
-def summarize(counts: Counts, ks: Iterable[int] | None = None) -> Summary:
-    """Returns the summary of a samples file.
+def summarize(
+    counts: Counts,
+    ks: Iterable[int] | None = None,
+    *,
+    ungraded: str = "excluded",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Summary:
+    """Returns the summary of a samples file, with the intervals of `mean_intervals`.
 
     Args:
         counts: what `read_counts` returned.
         ks: the values of k to report; by default 1, 2, 4, ... up to the fewest graded completions of any.
+        ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        resamples: of the bootstrap behind the intervals.
+        seed: of the bootstrap.
 
     Raises:
         DataError: when problems differ in their number of completions, graded or not, or none was graded.
-        ConfigError: for a k below 1 or above the fewest graded completions of any problem.
+        ConfigError: for a k below 1 or above the fewest graded completions of any problem, or another `ungraded`.
     """
-    samples_per_problem = _even_samples(counts)
-    graded = counts.n > 0
-    if not graded.any():
+    samples_per_problem = even_samples(counts)
+    all_n = counted(counts, ungraded)
+    kept = all_n > 0
+    if not kept.any():
         raise DataError("Pass@k needs graded completions, got none")
-    n, c = counts.n[graded], counts.c[graded]
+    n, c = all_n[kept], counts.c[kept]
     fewest = int(n.min())
-    if ks is not None:
-        ks = sorted(set(ks))
-        if ks and ks[-1] > fewest:
-            name = counts.problem_ids[int(np.flatnonzero(graded)[np.argmin(n)])]
-            raise ConfigError(f"Pass@{ks[-1]} needs {ks[-1]} graded samples, but problem {name!r} has {fewest}")
     area_ks = powers_of_two(fewest)
+    chosen = area_ks if ks is None else sorted(set(ks))
+    if chosen and chosen[-1] > fewest:
+        name = counts.problem_ids[int(np.flatnonzero(kept)[np.argmin(n)])]
+        raise ConfigError(f"Pass@{chosen[-1]} needs {chosen[-1]} graded samples, but problem {name!r} has {fewest}")
+    curve = pass_at_k_curve(n, c, chosen)
+    values = problem_values(n, c, chosen, area_ks)
+    intervals, auc_interval = _split(mean_intervals(values, level=LEVEL, resamples=resamples, seed=seed), len(chosen))
     return Summary(
         problems=len(counts.problem_ids),
         samples=samples_per_problem * len(counts.problem_ids),
         samples_per_problem=samples_per_problem,
         ungraded=int(counts.ungraded.sum()),
-        ungraded_problems=int(np.count_nonzero(~graded)),
-        pass_at_k=pass_at_k_curve(n, c, ks),
+        ungraded_problems=int(np.count_nonzero(counts.n == 0)),
+        pass_at_k=curve,
         auc=auc(pass_at_k_curve(n, c, area_ks)),
         auc_max_k=area_ks[-1],
+        pass_at_k_intervals=dict(zip(curve, intervals, strict=True)),
+        auc_interval=auc_interval,
+        ungraded_as=checked_ungraded(ungraded),
     )
 
 
-def _even_samples(counts: Counts) -> int:
-    totals = counts.n + counts.ungraded
-    values, frequencies = np.unique(totals, return_counts=True)
-    usual = int(values[np.argmax(frequencies)]) if values.size else 0
-    odd = np.flatnonzero(totals != usual)
-    if odd.size:
-        index = int(odd[0])
-        raise DataError(
-            f"problem {counts.problem_ids[index]!r} has {totals[index]} samples where others have {usual}: "
-            "Pass@k over problems needs the same number for each"
-        )
-    return usual
+def summarize_seeds(
+    files: Sequence[SamplesFile],
+    ks: Iterable[int] | None = None,
+    *,
+    ungraded: str = "excluded",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Summary:
+    """Returns the summary of a method that was trained with several seeds, a samples file each.
+
+    Pass@k is the mean over seeds and problems, its intervals those of `seeded_mean_intervals`: they hold for other
+    problems and for other seeds. Problems without graded completions in any one of the files are left out.
+    `samples` and `ungraded` are sums over the files, `samples_per_problem` is the fewest in any, `ungraded_problems`
+    counts what was left out.
+
+    Args:
+        files: one or more, over the same problems.
+        ks: the values of k to report; by default 1, 2, 4, ... up to the fewest graded completions of any problem.
+        ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        resamples: of the bootstrap, which only a single file needs.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError, ConfigError: as `aligned_values` does.
+    """
+    aligned = aligned_values(files, ks, ungraded)
+    found = seeded_mean_intervals(aligned.values, level=LEVEL, resamples=resamples, seed=seed)
+    intervals, auc_interval = _split(found, len(aligned.ks))
+    means = aligned.values.mean(axis=(0, 1))
+    per_problem = [even_samples(file.counts) for file in files]
+    problems = aligned.problems + aligned.left_out
+    return Summary(
+        problems=problems,
+        samples=sum(per_problem) * problems,
+        samples_per_problem=min(per_problem),
+        ungraded=sum(int(file.counts.ungraded.sum()) for file in files),
+        ungraded_problems=aligned.left_out,
+        pass_at_k={k: float(means[i]) for i, k in enumerate(aligned.ks)},
+        auc=float(means[-1]) if aligned.has_auc else None,
+        auc_max_k=aligned.auc_max_k,
+        pass_at_k_intervals=dict(zip(aligned.ks, intervals, strict=True)),
+        auc_interval=auc_interval,
+        ungraded_as=checked_ungraded(ungraded),
+    )
+
+
+def _split(intervals: Floats, ks: int) -> tuple[list[Interval], Interval | None]:
+    """Returns the intervals of the first `ks` statistics, and that of the AUC behind them, where there is one."""
+    listed = [Interval(float(low), float(high)) for low, high in intervals]
+    return listed[:ks], listed[ks] if len(listed) > ks else None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ngrpo.errors import ConfigError
 
@@ -32,10 +32,14 @@ _LABEL_CHARACTERS = 36
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A named line through (x, y) points; where y is None it is undefined, and the line has a gap."""
+    """A named line through (x, y) points; where y is None it is undefined, and the line has a gap.
+
+    `band` is the low and the high end of an interval around each point, or empty.
+    """
 
     name: str
     points: Sequence[tuple[float, float | None]]
+    band: Sequence[tuple[float, float]] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ def line_chart(
     y_title: str,
     bold: str = "",
     markers: bool = False,
+    log2_x: bool = False,
     size: tuple[int, int] = (560, 400),
 ) -> alt.TopLevelMixin:
     """Returns a chart of lines, each named at its right end; equal lines are drawn once, under all their names.
@@ -66,6 +71,7 @@ def line_chart(
         y_title: what y is, with its unit.
         bold: name of the line to draw thick and black.
         markers: draw the points too.
+        log2_x: the x axis is logarithmic, with a tick at each power of two.
         size: width and height of the plot in pixels.
 
     Raises:
@@ -77,6 +83,7 @@ def line_chart(
     if not merged:
         raise ConfigError("there is nothing to draw: no line has a defined point")
     domain = _domain(merged)
+    axes = _Axes(x_title, y_title, domain, log2_x)
     layers: list[Any] = [_zero_rule()] if domain[0] < 0 < domain[1] else []
     styles = itertools.cycle(itertools.product(_DASHES, PALETTE))
     for line, label_y in zip(merged, _label_heights(merged, domain, size[1]), strict=True):
@@ -84,7 +91,9 @@ def line_chart(
             dash, color, width = _DASHES[0], _BLACK, 3.0
         else:
             (dash, color), width = next(styles), 1.8
-        layers.append(_drawn(line, color, dash, width, x_title, y_title, domain, "circle" if markers else ""))
+        if line.band:
+            layers.insert(0, _band(line, color, axes))  # beneath all lines
+        layers.append(_drawn(line, _Style(color, dash, width, "circle" if markers else ""), axes))
         layers += _end_label(line, color, dash, label_y, size[0])
     return alt.layer(*layers).properties(width=size[0], height=size[1], title=_title(title))
 
@@ -123,11 +132,11 @@ def panel_chart(
         row: list[Any] = []
         for panel in panels[start : start + columns]:
             layers: list[Any] = [_zero_rule()]
-            y_shown = "" if row else y_title
-            layers += [_drawn(line, _LIGHT_GREY, [1, 0], 1.2, x_title, y_shown, domain, "") for line in panel.behind]
+            axes = _Axes(x_title, "" if row else y_title, domain)
+            layers += [_drawn(line, _Style(_LIGHT_GREY, _DASHES[0], 1.2), axes) for line in panel.behind]
             for line in panel.lines:
                 color, dash, shape = styles[line.name]
-                layers.append(_drawn(line, color, dash, 1.8, x_title, y_shown, domain, shape))
+                layers.append(_drawn(line, _Style(color, dash, 1.8, shape), axes))
             heading = alt.TitleParams(_wrapped(panel.title, size[0] // 7), fontSize=_LABEL_SIZE, anchor="middle")
             row.append(alt.layer(*layers).properties(width=size[0], height=size[1], title=heading))
         rows.append(alt.hconcat(*row, spacing=12))
@@ -145,39 +154,69 @@ def merged_lines(lines: Iterable[Line]) -> list[Line]:
     for line in lines:
         key = tuple((x, None if y is None else round(y, 6) + 0.0) for x, y in line.points)
         same.setdefault(key, []).append(line)
-    return [Line(", ".join(line.name for line in group), group[0].points) for group in same.values()]
+    return [Line(", ".join(line.name for line in group), group[0].points, group[0].band) for group in same.values()]
 
 
-def _drawn(
-    line: Line,
-    color: str,
-    dash: list[int],
-    width: float,
-    x_title: str,
-    y_title: str,
-    domain: tuple[float, float],
-    shape: str,
-) -> Any:
-    """Returns one line with its axes; without a title of the y axis, the axis has no numbers either."""
+class _Style(NamedTuple):
+    """How a line is drawn; without a shape it has no markers."""
+
+    color: str
+    dash: list[int]
+    width: float
+    shape: str = ""
+
+
+class _Axes(NamedTuple):
+    """Titles, and the range of y; without a title of the y axis, the axis has no numbers either."""
+
+    x_title: str
+    y_title: str
+    domain: tuple[float, float]
+    log2_x: bool = False
+
+    def x(self, line: Line) -> alt.X:
+        import altair as alt
+
+        xs = [x for x, _ in line.points]
+        if self.log2_x:
+            ticks = [2**exponent for exponent in range(int(max(xs)).bit_length())]
+            axis = alt.Axis(grid=False, values=ticks, format="d")
+            return alt.X("x:Q", title=self.x_title, axis=axis, scale=alt.Scale(type="log", base=2, nice=False))
+        whole = alt.Undefined if any(not isinstance(x, int) for x in xs) else 1
+        axis = alt.Axis(grid=False, tickCount=5, tickMinStep=whole)
+        return alt.X("x:Q", title=self.x_title, axis=axis, scale=alt.Scale(nice=False))
+
+    def y(self, field_name: str) -> alt.Y:
+        import altair as alt
+
+        shown = alt.Axis(title=self.y_title, titlePadding=8)
+        axis = shown if self.y_title else alt.Axis(title=None, labels=False, ticks=False)
+        return alt.Y(f"{field_name}:Q", axis=axis, scale=alt.Scale(domain=list(self.domain), nice=False))
+
+
+def _drawn(line: Line, style: _Style, axes: _Axes) -> Any:
     import altair as alt
 
     values = [{"name": line.name, "x": x, "y": y} for x, y in line.points]
-    y_axis = alt.Axis(title=y_title, titlePadding=8) if y_title else alt.Axis(title=None, labels=False, ticks=False)
-    whole = alt.Undefined if any(not isinstance(x, int) for x, _ in line.points) else 1
-    x_axis = alt.Axis(grid=False, tickCount=5, tickMinStep=whole)
     encoded = _data(values).encode(
-        x=alt.X("x:Q", title=x_title, axis=x_axis, scale=alt.Scale(nice=False)),
-        y=alt.Y("y:Q", axis=y_axis, scale=alt.Scale(domain=list(domain), nice=False)),
+        x=axes.x(line),
+        y=axes.y("y"),
         tooltip=[
             alt.Tooltip("name:N", title=" "),
-            alt.Tooltip("x:Q", title=x_title, format=".4~g"),
-            alt.Tooltip("y:Q", title=y_title or "y", format=".3f"),
+            alt.Tooltip("x:Q", title=axes.x_title, format=".4~g"),
+            alt.Tooltip("y:Q", title=axes.y_title or "y", format=".3f"),
         ],
     )
-    drawn = encoded.mark_line(color=color, strokeWidth=width, strokeDash=dash)
-    if not shape:
+    drawn = encoded.mark_line(color=style.color, strokeWidth=style.width, strokeDash=style.dash)
+    if not style.shape:
         return drawn
-    return drawn + encoded.mark_point(color=color, filled=True, shape=shape, size=36, opacity=1)
+    return drawn + encoded.mark_point(color=style.color, filled=True, shape=style.shape, size=36, opacity=1)
+
+
+def _band(line: Line, color: str, axes: _Axes) -> Any:
+    rows = [{"x": x, "low": low, "high": high} for (x, _), (low, high) in zip(line.points, line.band, strict=True)]
+    area = _data(rows).mark_area(color=color, opacity=0.12)
+    return area.encode(x=axes.x(line), y=axes.y("low"), y2="high:Q")
 
 
 def _data(rows: list[dict[str, Any]]) -> Any:
@@ -276,6 +315,7 @@ def _end(line: Line) -> float | None:
 def _domain(lines: Sequence[Line]) -> tuple[float, float]:
     """Returns the range of the y axis: 0 and every defined point, with a margin."""
     values = [y for line in lines for _, y in line.points if y is not None]
+    values += [end for line in lines for ends in line.band for end in ends]
     low, high = min(0.0, *values), max(0.0, *values)
     margin = (high - low or 1.0) * 0.04
     return (low - margin if low < 0 else low, high + margin)

@@ -13,8 +13,8 @@ from ngrpo.tasks import Task
 from ngrpo.types import Problem
 
 
-def encode_prompt(task: Task, problem: Problem, tokenizer: Any) -> Prompt:
-    """Returns the prompt of a problem.
+def encode_prompt(task: Task, problem: Problem, tokenizer: Any | None) -> Prompt:
+    """Returns the prompt of a problem; without a tokenizer, for a server that has its own, it has no tokens.
 
     Where the tokenizer has a chat template, the task's messages go through it, ready for the assistant's turn;
     elsewhere their texts are joined by blank lines and encoded as the tokenizer encodes the beginning of a text.
@@ -22,12 +22,14 @@ def encode_prompt(task: Task, problem: Problem, tokenizer: Any) -> Prompt:
     Args:
         task: gives the messages.
         problem: the problem.
-        tokenizer: a Hugging Face tokenizer.
+        tokenizer: a Hugging Face tokenizer, or None.
 
     Raises:
         ConfigError: when the chat template does not take the messages (some take no system message).
     """
     turns = task.messages(problem)
+    if tokenizer is None:
+        return Prompt(problem, np.empty(0, dtype=np.int64), turns)
     messages = [{"role": m.role, "content": m.content} for m in turns]
     if getattr(tokenizer, "chat_template", None):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -89,6 +89,5 @@ class Sampler(ABC):
         size = len(samples)
         return [drawn[i * size : (i + 1) * size] for i in range(len(prompts))]
 
-    def identity(self) -> Mapping[str, Any]:
-        """Returns what decides the completions besides the model, as plain JSON values: an evaluation records it."""
-        return {}
+    def update_weights(self) -> None:  # noqa: B027 - most engines need not do anything
+        """Takes up the policy's weights as they are after an update; an engine that shares them has nothing to do."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -59,10 +58,6 @@ class TransformersSampler(Sampler):
             with self._lm.inference():
                 completions = self._draw([requests[i] for i in block], decoding, seed, round_name)
             yield from zip(block, completions, strict=True)
-
-    def identity(self) -> Mapping[str, Any]:
-        """Returns what decides the batches, and with them the last bits of the logits."""
-        return {"max_sequences": self._max_sequences, "dtype": str(self._lm.dtype).removeprefix("torch.")}
 
     def _check(self, prompt: Prompt, decoding: Decoding) -> None:
         """Raises the errors of a prompt that the model cannot read; on a GPU it would end the process."""

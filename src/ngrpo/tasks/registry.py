@@ -15,6 +15,7 @@ TASKS: Mapping[str, tuple[str, str]] = {
     "math500": ("ngrpo.tasks.math", "Math"),
     "amc23": ("ngrpo.tasks.math", "Math"),
     "aime2025": ("ngrpo.tasks.math", "Math"),
+    "gym": ("ngrpo.tasks.gym", "Gym"),
     "file": ("ngrpo.tasks.files", "FileTask"),
 }
 """A new task is one module with a `Task` subclass and one line here."""
@@ -35,7 +36,7 @@ def load_task(table: Mapping[str, Any], *, where: str = "") -> Task:
         raise ConfigError(f"{where}'name' must be a task such as 'countdown' or 'file:PATH', got {name!r}")
     kind = name.partition(":")[0]
     if kind not in TASKS:
-        raise ConfigError(f"{where}unknown task '{name}'; allowed: {', '.join(TASKS)} (file:PATH)")
+        raise ConfigError(f"{where}unknown task '{name}'; allowed: {', '.join(TASKS)} (gym:NAME, file:PATH)")
     module, attribute = TASKS[kind]
     task: type[Task] = getattr(import_module(module), attribute)
     return task.parse(table, where=where)

@@ -21,18 +21,25 @@ def _none() -> NDArray[np.float32]:
 class Row:
     """One completion to be trained on: prompt [L] and completion [T] tokens, and what belongs to each token [T].
 
-    `old_values` and `returns` stay empty where no critic learns.
+    `importance` is a factor of each token's advantage in the loss, for tokens that another engine drew than the policy;
+    empty for 1. `old_values` and `returns` stay empty where no critic learns.
     """
 
     prompt: NDArray[np.int64]
     completion: NDArray[np.int64]
     old_logprobs: NDArray[np.float32]
     advantages: NDArray[np.float32] = field(default_factory=_none)
+    importance: NDArray[np.float32] = field(default_factory=_none)
     old_values: NDArray[np.float32] = field(default_factory=_none)
     returns: NDArray[np.float32] = field(default_factory=_none)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
+
+    @property
+    def weighted_advantages(self) -> NDArray[np.float32]:
+        """The advantages [T] as they enter the loss."""
+        return self.advantages * self.importance if len(self.importance) else self.advantages
 
 
 @dataclass(frozen=True, slots=True, eq=False)

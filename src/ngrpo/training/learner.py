@@ -34,16 +34,33 @@ class Batch:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class OldLogprobs:
+    """Where old_logprobs come from: the sampler, or where `recompute`, a pass of the policy before the updates.
+
+    With an `importance_cap` above 0, the tokens of a sampler that is not quite the policy are weighted by
+    min(exp(old_logprobs - sampler_logprobs), importance_cap): truncated importance sampling
+    (https://fengyao.notion.site/off-policy-rl). The weight multiplies the advantage, and with it the clipped loss.
+    """
+
+    recompute: bool = False
+    importance_cap: float = 0.0
+
+
+SAMPLERS_OWN = OldLogprobs()
+"""The sampler's logprobs are the policy's."""
+
+
 class Learner(ABC):
     """Makes rows with advantages of groups, and trains on them.
 
     Args:
         updater: the policy.
-        recompute_old_logprobs: whether the policy computes them, or the sampler's are taken.
+        old_logprobs: where they come from.
     """
 
-    def __init__(self, updater: PolicyUpdater, *, recompute_old_logprobs: bool) -> None:
-        self.updater, self.recompute_old_logprobs = updater, recompute_old_logprobs
+    def __init__(self, updater: PolicyUpdater, old_logprobs: OldLogprobs) -> None:
+        self.updater, self.old_logprobs = updater, old_logprobs
 
     @abstractmethod
     def batch_of(self, groups: Sequence[Group]) -> Batch:
@@ -71,21 +88,28 @@ class Learner(ABC):
 
     def take_old_logprobs(self, rows: Sequence[Row]) -> dict[str, float]:
         """Puts the policy's own in place of the sampler's logprobs, where asked for, and returns how far they were."""
-        if not (self.recompute_old_logprobs and rows):
+        if not (self.old_logprobs.recompute and rows):
             return {}
-        change, tokens = 0.0, 0
+        sampled = np.concatenate([row.old_logprobs for row in rows])
+        cap = self.old_logprobs.importance_cap
         for row, logprobs in zip(rows, self.updater.logprobs(rows), strict=True):
-            change += float(abs(logprobs - row.old_logprobs).sum())
-            tokens += len(logprobs)
+            if cap > 0.0:
+                row.importance = np.exp(np.minimum(logprobs - row.old_logprobs, np.log(cap))).astype(np.float32)
             row.old_logprobs = logprobs
-        return {"policy/sampler_gap": change / max(1, tokens)}
+        gaps = np.concatenate([row.old_logprobs for row in rows]).astype(np.float64) - sampled
+        metrics = {"policy/sampler_gap": float(abs(gaps).mean()), "policy/sampler_gap_max": float(abs(gaps).max())}
+        if cap > 0.0:
+            weights = np.concatenate([row.importance for row in rows])
+            metrics["policy/importance_mean"] = float(weights.mean(dtype=np.float64))
+            metrics["policy/importance_truncated"] = float((gaps > np.log(cap)).mean())
+        return metrics
 
 
 class GroupLearner(Learner):
     """Learns by the rewards of a group: the method's function of them gives the advantages."""
 
-    def __init__(self, updater: PolicyUpdater, method: GroupMethod, *, recompute_old_logprobs: bool = False) -> None:
-        super().__init__(updater, recompute_old_logprobs=recompute_old_logprobs)
+    def __init__(self, updater: PolicyUpdater, method: GroupMethod, old_logprobs: OldLogprobs = SAMPLERS_OWN) -> None:
+        super().__init__(updater, old_logprobs)
         self.method = method
 
     def batch_of(self, groups: Sequence[Group]) -> Batch:

@@ -13,7 +13,7 @@ from ngrpo.methods import PPO
 from ngrpo.training.batch import Row, padded, rows_of
 from ngrpo.training.checkpoint import load_critic, save_critic
 from ngrpo.training.critic import CriticUpdater
-from ngrpo.training.learner import Batch, Learner, completion_means
+from ngrpo.training.learner import SAMPLERS_OWN, Batch, Learner, OldLogprobs, completion_means
 from ngrpo.training.optimizer import UpdateTotals
 from ngrpo.training.update import PolicyUpdater, update_metrics
 from ngrpo.types import Group
@@ -29,13 +29,17 @@ class PPOLearner(Learner):
         updater: the policy.
         critic: the value model.
         method: the settings.
-        recompute_old_logprobs: whether the policy computes them, or the sampler's are taken.
+        old_logprobs: where they come from.
     """
 
     def __init__(
-        self, updater: PolicyUpdater, critic: CriticUpdater, method: PPO, *, recompute_old_logprobs: bool = False
+        self,
+        updater: PolicyUpdater,
+        critic: CriticUpdater,
+        method: PPO,
+        old_logprobs: OldLogprobs = SAMPLERS_OWN,
     ) -> None:
-        super().__init__(updater, recompute_old_logprobs=recompute_old_logprobs)
+        super().__init__(updater, old_logprobs)
         self.critic, self.method = critic, method
 
     def batch_of(self, groups: Sequence[Group]) -> Batch:

@@ -21,13 +21,13 @@ from ngrpo.models import load_language_model
 from ngrpo.reports.observer import Observer
 from ngrpo.reports.run_dir import RunDir
 from ngrpo.sampling import Decoding
-from ngrpo.sampling.transformers import TransformersSampler
+from ngrpo.sampling.engines import training_sampler
 from ngrpo.training.batch import Row, split_into_updates
 from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
 from ngrpo.training.collect import Collected, PromptSource, collect_groups, rewards_of
 from ngrpo.training.critic import Critic, CriticUpdater
 from ngrpo.training.facts import run_facts
-from ngrpo.training.learner import GroupLearner, Learner
+from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
 from ngrpo.training.metrics import step_metrics
 from ngrpo.training.ppo import PPOLearner
 from ngrpo.training.update import PolicyUpdater
@@ -61,7 +61,7 @@ class Trainer:
             max_prompt_tokens=config.sampling.max_prompt_tokens,
         )
         self.source.cursor = self.state.cursor
-        self.sampler = TransformersSampler(self.policy, max_sequences=config.sampling.max_sequences)
+        self.sampler = training_sampler(config, self.policy)
         self.learner = self._learner()
         if folder:
             self.learner.load(folder)
@@ -100,6 +100,7 @@ class Trainer:
         updating = time.perf_counter()
         batch = self.learner.batch_of(collected.batch)
         learned = batch.metrics | self.learner.take_updates(self._updates(batch.rows, step), step=step)
+        self.sampler.update_weights()
         ended = time.perf_counter()
         self._advance(step, collected, int(learned["update/count"]))
         metrics = step_metrics(collected, batch.advantages, learned, self.state, self.config.method)
@@ -161,20 +162,22 @@ class Trainer:
             temperature=config.sampling.temperature,
             max_completion_tokens=config.sampling.max_completion_tokens,
         )
-        recompute = self._recomputes_old_logprobs()
+        old_logprobs = self._old_logprobs()
         if isinstance(method, GroupMethod):
-            return GroupLearner(updater, method, recompute_old_logprobs=recompute)
+            return GroupLearner(updater, method, old_logprobs)
         if isinstance(method, PPO):
             shared = method.critic == "shared"
             critic = Critic(self.policy, shared=True) if shared else Critic.separate(config.model)
             critic_updater = CriticUpdater(critic, method, config.optimizer)
-            return PPOLearner(updater, critic_updater, method, recompute_old_logprobs=recompute)
+            return PPOLearner(updater, critic_updater, method, old_logprobs)
         raise TypeError(f"method '{method.name}' has no learner: it must be a GroupMethod or PPO")
 
-    def _recomputes_old_logprobs(self) -> bool:
-        choice = self.config.sampling.old_logprobs
-        exact = self.policy.dtype == torch.float32 and self.config.sampling.top_p == 1.0
-        return choice == "recompute" or (choice == "auto" and not exact)
+    def _old_logprobs(self) -> OldLogprobs:
+        sampling = self.config.sampling
+        ours = sampling.engine == "transformers"  # with other kernels, the same tokens have other logprobs
+        exact = ours and self.policy.dtype == torch.float32 and sampling.top_p == 1.0
+        recompute = sampling.old_logprobs == "recompute" or (sampling.old_logprobs == "auto" and not exact)
+        return OldLogprobs(recompute, sampling.importance_cap)
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.state.step % every == 0 or self.state.step == self.config.run.steps)

@@ -113,7 +113,7 @@ class PolicyUpdater(Updater):
         method, mask = self.method, batch.completion_mask
         scored = self._score(self.policy, batch, entropy=method.entropy_bonus != 0.0)
         old_logprobs = batch.per_token(row.old_logprobs for row in batch.rows)
-        advantages = batch.per_token(row.advantages for row in batch.rows)
+        advantages = batch.per_token(row.weighted_advantages for row in batch.rows)
         policy_loss = method.policy_loss(scored.logprobs, old_logprobs, advantages, mask, denominator=denominator)
         loss = policy_loss.loss
         tokens = mask.sum()

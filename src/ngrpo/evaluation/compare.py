@@ -1,0 +1,184 @@
+"""Two methods on the same problems: the difference of Pass@k and AUC, paired by problem, with interval and p-value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ngrpo.errors import ConfigError
+from ngrpo.evaluation.intervals import Interval
+from ngrpo.evaluation.notes import caution_notes
+from ngrpo.evaluation.problem_values import SamplesFile, UngradedAs, aligned_values, checked_ungraded, even_samples
+from ngrpo.evaluation.seeds import seeded_difference_intervals
+from ngrpo.evaluation.sign_flips import sign_flip_p_value
+from ngrpo.evaluation.summary import LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One statistic of A and of B as shares, A - B with its interval, and the p-value where each has one seed."""
+
+    a: float
+    b: float
+    difference: float
+    interval: Interval
+    p_value: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "difference": self.difference,
+            "interval": list(self.interval),
+            "p_value": self.p_value,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A - B by statistic. `problems` were compared, `left_out` ones have no graded completion in some file.
+
+    `samples_a` and `samples_b` are the completions per problem of each file, `ungraded_a` and `ungraded_b` how many of
+    all were not graded. `notes` are lines for the reader.
+    """
+
+    problems: int
+    left_out: int
+    samples_a: tuple[int, ...]
+    samples_b: tuple[int, ...]
+    ungraded_a: int
+    ungraded_b: int
+    pass_at_k: dict[int, Difference]
+    auc: Difference | None
+    auc_max_k: int
+    ungraded_as: UngradedAs
+    notes: tuple[str, ...]
+    level: float = LEVEL
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values, with k as a string key."""
+        return {
+            "problems": self.problems,
+            "left_out": self.left_out,
+            "a": {"samples_per_problem": list(self.samples_a), "ungraded": self.ungraded_a},
+            "b": {"samples_per_problem": list(self.samples_b), "ungraded": self.ungraded_b},
+            "ungraded_as": self.ungraded_as,
+            "pass_at_k": {str(k): difference.to_json() for k, difference in self.pass_at_k.items()},
+            "auc": None if self.auc is None else self.auc.to_json(),
+            "auc_max_k": self.auc_max_k,
+            "interval_level": self.level,
+            "notes": list(self.notes),
+        }
+
+
+def compare(
+    a: Sequence[SamplesFile],
+    b: Sequence[SamplesFile],
+    ks: Iterable[int] | None = None,
+    *,
+    ungraded: str = "excluded",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Returns the differences of two methods, each with a samples file per training seed.
+
+    With one file each the interval is that of `difference_intervals` and the p-value that of `sign_flip_p_value`; with
+    more, the interval is that of `seeded_difference_intervals`, and there is no p-value: flipping the signs of problems
+    would ignore the seeds.
+
+    Args:
+        a: files of one method, one or more.
+        b: files of the other, over the same problems.
+        ks: the values of k; by default 1, 2, 4, ... up to the fewest graded completions of any problem in any file.
+        ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        resamples: of the sign-flip test, where it is not exact.
+        seed: of the sign-flip test.
+
+    Raises:
+        DataError, ConfigError: as `aligned_values` does; ConfigError where A or B has no file.
+
+    Example:
+        >>> import numpy as np
+        >>> from ngrpo.evaluation.counts import Counts
+        >>> counts = [Counts(("p", "q"), np.array([2, 2]), np.array(c), np.array([0, 0])) for c in ([1, 2], [0, 2])]
+        >>> found = compare([SamplesFile("A", counts[0])], [SamplesFile("B", counts[1])])
+        >>> found.pass_at_k[1].difference, found.pass_at_k[1].p_value
+        (0.25, 1.0)
+    """
+    if not a or not b:
+        raise ConfigError("a comparison needs a samples file of A and one of B")
+    files = [*a, *b]
+    aligned = aligned_values(files, ks, ungraded)
+    values_a, values_b = aligned.values[: len(a)], aligned.values[len(a) :]
+    intervals = seeded_difference_intervals(values_a, values_b, level=LEVEL)
+    one_seed = len(a) == len(b) == 1
+    found = []
+    for statistic, (low, high) in enumerate(intervals):
+        by_problem = values_a[:, :, statistic].mean(axis=0) - values_b[:, :, statistic].mean(axis=0)
+        found.append(
+            Difference(
+                a=float(values_a[:, :, statistic].mean()),
+                b=float(values_b[:, :, statistic].mean()),
+                difference=float(by_problem.mean()),
+                interval=Interval(float(low), float(high)),
+                p_value=sign_flip_p_value(by_problem, resamples=resamples, seed=seed) if one_seed else None,
+            )
+        )
+    samples = [even_samples(file.counts) for file in files]
+    cautions = caution_notes(
+        problems=aligned.problems,
+        samples_per_problem=min(samples),
+        largest_k=max(aligned.ks, default=1),
+        several_seeds=len(a) > 1 and len(b) > 1,
+    )
+    return Comparison(
+        problems=aligned.problems,
+        left_out=aligned.left_out,
+        samples_a=tuple(samples[: len(a)]),
+        samples_b=tuple(samples[len(a) :]),
+        ungraded_a=_ungraded(a),
+        ungraded_b=_ungraded(b),
+        pass_at_k=dict(zip(aligned.ks, found, strict=False)),
+        auc=found[-1] if aligned.has_auc else None,
+        auc_max_k=aligned.auc_max_k,
+        ungraded_as=checked_ungraded(ungraded),
+        notes=(
+            *_left_out_notes(aligned.left_out, files, ungraded),
+            *_sample_notes(samples, aligned.auc_max_k, ks is None),
+            *_seed_notes(len(a), len(b)),
+            *cautions,
+        ),
+    )
+
+
+def _ungraded(files: Sequence[SamplesFile]) -> int:
+    return sum(int(file.counts.ungraded.sum()) for file in files)
+
+
+def _left_out_notes(left_out: int, files: Sequence[SamplesFile], ungraded: str) -> list[str]:
+    notes = []
+    if count := _ungraded(files):
+        notes.append(f"{count} ungraded samples {'count as wrong' if ungraded == 'wrong' else 'are left out'}")
+    if left_out:
+        notes.append(f"problems without graded samples in some file, left out of all: {left_out}")
+    return notes
+
+
+def _sample_notes(samples: Sequence[int], largest: int, by_default: bool) -> list[str]:
+    if len(set(samples)) == 1:
+        return []
+    listed = " and ".join(map(str, sorted(set(samples))))
+    scope = f"up to k = {largest}, which all of them reach" if by_default else f"AUC up to k = {largest}"
+    return [f"the files have {listed} samples per problem: compared {scope}"]
+
+
+def _seed_notes(seeds_a: int, seeds_b: int) -> list[str]:
+    if seeds_a == seeds_b == 1:
+        return []
+    note = f"A has {seeds_a} training seeds, B {seeds_b}: intervals hold over seeds and problems, there is no p-value"
+    if 1 in (seeds_a, seeds_b):
+        single, other = ("A", "B") if seeds_a == 1 else ("B", "A")
+        note += f"; {single} is taken to vary from seed to seed as {other} does"
+    return [note]

@@ -1,0 +1,101 @@
+"""What every format of graded completions is turned into, and what a format has to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, get_args
+
+from ngrpo.errors import DataError
+from ngrpo.types import Status
+
+WRONG, CORRECT, UNGRADED = 0, 1, 2
+VERDICTS = dict.fromkeys(get_args(Status), WRONG) | {"correct": CORRECT, "ungraded": UNGRADED}
+
+JsonRow = Mapping[str, Any]
+
+
+class Entry(NamedTuple):
+    """One completion: whose it is, its verdict, and the line it stands in, from 1.
+
+    `answer` is what votes: None where the completion gave none. `reason` says why it is ungraded, where that is known.
+    """
+
+    problem_id: str
+    seed: int
+    sample: int
+    verdict: int
+    line: int
+    answer: str | None = None
+    reason: str = ""
+
+
+class Format(Protocol):
+    """Reads the lines of one file, in their order.
+
+    `name` is for messages. `numbered` says that the samples of a problem are 0, 1, 2, ...: a gap is then an error.
+    `has_answers` is True as soon as a line has a place for an answer, `answer_key`, even an empty one.
+    """
+
+    name: ClassVar[str]
+    answer_key: ClassVar[str]
+    numbered: ClassVar[bool]
+    has_answers: bool
+
+    def read(self, row: JsonRow, line: int) -> Iterable[Entry]:
+        """Returns the entries of a line; raises DataError, or KeyError for a missing key."""
+        ...
+
+    def finish(self) -> Iterable[Entry]:
+        """Returns the entries that were held back; raises DataError for what is wrong with the file as a whole."""
+        ...
+
+
+class OneStep:
+    """Watches that all lines are of one training step, or of none."""
+
+    def __init__(self) -> None:
+        self._steps: dict[object, None] = {}
+
+    def see(self, row: JsonRow) -> None:
+        """Notes the step of a line; raises DataError for one that is no whole number."""
+        step = row.get("step")
+        if step is not None and (isinstance(step, bool) or not isinstance(step, int)):
+            raise DataError(f"step must be a whole number, got {step!r}")
+        self._steps[step] = None
+
+    def check(self) -> None:
+        """Raises DataError when there were several."""
+        if len(self._steps) > 1:
+            shown = ["none" if step is None else str(step) for step in self._steps]
+            few = ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "")
+            raise DataError(f"holds {len(shown)} training steps ({few}), hence several policies: keep the lines of one")
+
+
+def problem_id_of(value: object) -> str:
+    """Returns the id as text, so that 7 and "7" are one; raises DataError for what is neither text nor whole."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise DataError(f"the id of a problem must be a string or a whole number, got {value!r}")
+
+
+def index_of(value: object, key: str) -> int:
+    """Returns a number from 0 that fits 64 bits; raises DataError naming the key for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise DataError(f"{key} must be a whole number >= 0, got {value!r}")
+
+
+def answer_of(value: object) -> str | None:
+    """Returns what a completion votes for; the marks of lm-evaluation-harness and verl for no answer are none."""
+    if value is None:
+        return None
+    text = str(value).strip()
+    return None if text.lower() in ("", "[invalid]") else text
+
+
+def reason_of(row: JsonRow) -> str:
+    """Returns why a line is ungraded, empty where it does not say so."""
+    reason = row.get("reason")
+    return reason if isinstance(reason, str) else ""

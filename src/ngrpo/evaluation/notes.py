@@ -1,0 +1,37 @@
+"""What a reader of Pass@k must know before believing its digits, a line each."""
+
+from __future__ import annotations
+
+FEW_PROBLEMS = 100
+
+
+def caution_notes(*, problems: int, samples_per_problem: int, largest_k: int, several_seeds: bool) -> list[str]:
+    """Returns the cautions that apply.
+
+    Args:
+        problems: over which the mean is.
+        samples_per_problem: n, the smallest of any file.
+        largest_k: that is shown.
+        several_seeds: whether the intervals hold for other training seeds.
+
+    Example:
+        >>> caution_notes(problems=500, samples_per_problem=64, largest_k=64, several_seeds=True)
+        ['Pass@64 from 64 samples per problem hangs on few draws: trust it up to k = 32, or draw 128']
+        >>> caution_notes(problems=500, samples_per_problem=64, largest_k=32, several_seeds=True)
+        []
+    """
+    notes = []
+    if problems < FEW_PROBLEMS:
+        notes.append(f"only {problems} problems: a few points of difference are within chance, {FEW_PROBLEMS} say more")
+    if samples_per_problem < 2 * largest_k:
+        trusted = f"trust it up to k = {samples_per_problem // 2}, or draw" if samples_per_problem > 1 else "draw"
+        notes.append(
+            f"Pass@{largest_k} from {samples_per_problem} samples per problem hangs on few draws: "
+            f"{trusted} {2 * largest_k}"
+        )
+    if not several_seeds:
+        notes.append(
+            "one training seed: another seed alone moves small benchmarks by several points "
+            "(Hochlehnert et al. 2025), which the intervals do not include"
+        )
+    return notes

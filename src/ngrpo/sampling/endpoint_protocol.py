@@ -1,0 +1,194 @@
+"""The OpenAI protocol as far as drawing needs it: what a request says, what an answer or a refusal means.
+
+Nothing here speaks to a network. Servers differ in what they do to a field that is left out, in the form of logprobs
+and in what they refuse; all of that is in this file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ngrpo.errors import DataError
+from ngrpo.sampling.sampler import Decoding, Request
+from ngrpo.types import Completion, FinishReason
+
+Api = Literal["chat", "completions"]
+
+PATHS: Mapping[Api, str] = {"chat": "/chat/completions", "completions": "/completions"}
+
+_PENALTIES = {"presence_penalty": 0.0, "frequency_penalty": 0.0}
+NEUTRAL: Mapping[str, Mapping[str, Any]] = {
+    "vllm": {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, **_PENALTIES},
+    "sglang": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, **_PENALTIES},
+    "llamacpp": {
+        "top_k": 0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
+        "top_n_sigma": -1.0,
+        "xtc_probability": 0.0,
+        "dynatemp_range": 0.0,
+        "mirostat": 0,
+        "repeat_penalty": 1.0,
+        "dry_multiplier": 0.0,
+        **_PENALTIES,
+    },
+}
+"""By `owned_by` of /v1/models: fields that switch off what a server does to the distribution on its own account.
+
+vLLM and SGLang take defaults from the model's generation_config.json (Qwen's: top_k 20, repetition_penalty 1.05),
+llama.cpp has some of its own (top_k 40, min_p 0.05).
+"""
+
+_NO_TEMPLATE = re.compile(
+    r"chat[ _]template.*(no longer allowed|not (set|defined|found|available|supported)|provide|missing|does not|has no)"
+    r"|(no|without|missing|provide|lacks?) (a |any |the )?chat[ _]template",
+    re.IGNORECASE | re.DOTALL,
+)
+_MOST_TOKENS = 1 << 24
+"""More completion tokens than this are no count, but a broken answer."""
+
+
+class UnusableAnswerError(Exception):
+    """An answer that is no result: torn, cut off by a server that shuts down, or of no known form."""
+
+
+class Form(NamedTuple):
+    """How completions are asked for; it changes where the server refuses the first choice."""
+
+    api: Api
+    logprobs: bool
+
+
+def request_body(request: Request, decoding: Decoding, form: Form, server: str) -> tuple[Api, dict[str, Any]]:
+    """Returns the interface and the body that ask for one completion, but for the model and the seed.
+
+    A prompt without messages goes to `completions` whatever the form says, one without tokens is sent as text.
+
+    Raises:
+        DataError: for a prompt with neither.
+    """
+    prompt = request.prompt
+    api: Api = form.api if prompt.messages else "completions"
+    body: dict[str, Any] = {
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "max_tokens": decoding.max_completion_tokens,
+        "n": 1,
+        "stream": False,
+        **NEUTRAL.get(server, {}),
+    }
+    if api == "chat":
+        body["messages"] = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    elif len(prompt.tokens):
+        body["prompt"] = prompt.tokens.tolist()
+    elif prompt.messages:
+        body["prompt"] = "\n\n".join(message.content for message in prompt.messages)
+    else:
+        raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be drawn after it")
+    if form.logprobs and _plain(decoding):
+        # vLLM gives the drawn token's logprob for 0 further ones; elsewhere 0 is none at all.
+        body["logprobs"] = True if api == "chat" else 0 if server == "vllm" else 1
+    if server == "vllm":
+        body["return_token_ids"] = True
+    return api, body
+
+
+def after_refusal(form: Form, message: str, *, may_leave_chat: bool) -> Form | None:
+    """Returns the form to go on with after a refusal (400 or 422), None where another form would not help."""
+    if form.api == "chat" and may_leave_chat and _NO_TEMPLATE.search(message):
+        return form._replace(api="completions")
+    if form.logprobs and re.search(r"log_?prob", message, re.IGNORECASE):
+        return form._replace(logprobs=False)
+    return None
+
+
+def completion_of(answer: Any, api: Api, decoding: Decoding) -> Completion:
+    """Returns the completion in the JSON of an answer.
+
+    Tokens are -1 where the server does not name them, logprobs NaN where it does not give those that the tokens were
+    drawn with: servers report the model's own logprobs, which are these at temperature 1 and top_p 1 alone. At
+    temperature 0 they are 0.
+
+    Raises:
+        UnusableAnswerError: when it is no whole result: also for a finish reason other than "stop" and "length", with
+            which a server that is shut down hands out the part that it has.
+    """
+    try:
+        choice = answer["choices"][0]
+        reason = choice["finish_reason"]
+        text = _chat_text(choice["message"]) if api == "chat" else choice["text"]
+        usage = answer.get("usage") or {}
+        count, ids, logprobs = usage.get("completion_tokens"), choice.get("token_ids"), _logprobs(choice)
+        tokens = None if ids is None else np.asarray([int(token) for token in ids], dtype=np.int64)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise UnusableAnswerError(f"an answer without the usual fields: {shortened(json.dumps(answer))}") from error
+    if reason not in ("stop", "length"):
+        raise UnusableAnswerError(f"an answer that ends with finish_reason {shortened(json.dumps(reason))}")
+    if not isinstance(text, str):
+        raise UnusableAnswerError(f"an answer whose text is {shortened(json.dumps(text))}")
+    if tokens is None:
+        known = count if count is not None else len(logprobs)
+        if not isinstance(known, int) or not 0 <= known <= _MOST_TOKENS:
+            raise UnusableAnswerError(f"an answer of {shortened(json.dumps(known))} tokens")
+        tokens = np.full(known, -1, dtype=np.int64)
+    elif count is not None and count != len(tokens):
+        raise UnusableAnswerError(f"an answer that counts {shortened(json.dumps(count))} tokens and has {len(tokens)}")
+    finish: FinishReason = "stop" if reason == "stop" else "length"
+    return Completion(text, tokens, _drawn_with(logprobs, len(tokens), decoding), finish)
+
+
+def message_of(text: str) -> str:
+    """Returns what the body of a refusal says, as one line."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return shortened(text) or "no reason given"
+    for key in ("error", "message", "detail"):
+        if isinstance(said, dict) and said.get(key):
+            said = said[key]
+    return shortened(said if isinstance(said, str) else json.dumps(said)) or "no reason given"
+
+
+def shortened(text: str, limit: int = 300) -> str:
+    """Returns a text as one printable line of bounded length."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def _plain(decoding: Decoding) -> bool:
+    return decoding.temperature == 1.0 and decoding.top_p == 1.0
+
+
+def _drawn_with(logprobs: list[float], count: int, decoding: Decoding) -> NDArray[np.float32]:
+    if decoding.temperature == 0.0:
+        return np.zeros(count, dtype=np.float32)  # the likeliest token was certain
+    if not _plain(decoding) or len(logprobs) != count:
+        return np.full(count, np.nan, dtype=np.float32)
+    return np.asarray(logprobs, dtype=np.float32)
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[float]:
+    """Returns the logprobs of a choice in either form (llama.cpp gives chat's in both), NaN for one that is none."""
+    given = choice.get("logprobs")
+    if not isinstance(given, dict):
+        return []
+    if isinstance(content := given.get("content"), list):
+        values = [entry.get("logprob") for entry in content]
+    else:
+        values = given.get("token_logprobs") or []
+    return [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else float("nan") for v in values]
+
+
+def _chat_text(message: Mapping[str, Any]) -> Any:
+    """Returns the whole of what the model wrote: reasoning that the server split off stands before the content."""
+    reasoning = message.get("reasoning_content") or message.get("reasoning")  # the second is vLLM's newer name
+    content = message.get("content")
+    if isinstance(reasoning, str):
+        return f"{reasoning}\n\n{content}" if content else reasoning
+    return "" if content is None else content

@@ -1,0 +1,128 @@
+"""From a config to the sampler that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ngrpo.assets import resolve_model_path
+from ngrpo.config import Config
+from ngrpo.errors import ConfigError
+from ngrpo.models import LanguageModel, load_language_model, load_tokenizer, stop_tokens_of
+from ngrpo.sampling.sampler import Decoding, Prompt, Sampler
+from ngrpo.sampling.transformers import TransformersSampler
+from ngrpo.types import Problem
+
+_LARGEST_GAP = 0.3
+"""Mean gap in nats between two engines' logprobs of the same tokens, far above what half precision makes."""
+
+
+class Engine(NamedTuple):
+    """A sampler, and the tokenizer that belongs to its model."""
+
+    sampler: Sampler
+    tokenizer: Any
+
+
+def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
+    """Returns the sampler that draws from the policy that is trained.
+
+    Raises:
+        ConfigError: when the engine cannot be had for this model.
+        MissingDependencyError: when the engine is not installed.
+    """
+    if config.sampling.engine == "transformers":
+        return TransformersSampler(policy, max_sequences=config.sampling.max_sequences)
+    if config.sampling.engine == "endpoint":
+        raise ConfigError(
+            "[sampling] engine 'endpoint' evaluates alone: the server's weights cannot be trained from here"
+        )
+    sampler = _vllm(config, policy.tokenizer, policy.stop_tokens, str(policy.dtype).removeprefix("torch."), policy)
+    _check_weights(sampler, policy)
+    return sampler
+
+
+def evaluation_engine(config: Config, on_message: Callable[[str], None]) -> Engine:
+    """Returns the engine that evaluates the model of a config.
+
+    Args:
+        config: the model, and which engine.
+        on_message: is told what a user should know, such as that a server is waited for.
+
+    Raises:
+        ConfigError: when there is no such model, or the engine cannot be had for it.
+        MissingDependencyError: when the engine is not installed.
+    """
+    engine = config.sampling.engine
+    if engine == "transformers":
+        model = load_language_model(config.model, for_training=False)
+        return Engine(TransformersSampler(model, max_sequences=config.sampling.max_sequences), model.tokenizer)
+    if engine == "endpoint":
+        from ngrpo.sampling.endpoint import EndpointSampler
+
+        # The server has the tokenizer.
+        return Engine(EndpointSampler(config.endpoint, config.model.path, on_message=on_message), None)
+    from transformers import AutoConfig, GenerationConfig
+
+    path = resolve_model_path(config.model.path)
+    tokenizer = load_tokenizer(path, config.model.path)
+    text_config = AutoConfig.from_pretrained(path).get_text_config(decoder=True)
+    try:
+        generation = GenerationConfig.from_pretrained(path)
+    except OSError:  # not every model has one
+        generation = None
+    on_gpu = torch.cuda.is_available()
+    dtype = config.model.dtype if config.model.dtype != "auto" else "bfloat16" if on_gpu else "float32"
+    return Engine(_vllm(config, tokenizer, stop_tokens_of(generation, text_config, tokenizer), dtype, None), tokenizer)
+
+
+def _vllm(
+    config: Config, tokenizer: Any, stop_tokens: frozenset[int], dtype: str, policy: LanguageModel | None
+) -> Sampler:
+    from transformers import AutoConfig
+
+    from ngrpo.sampling.vllm import VLLMSampler
+
+    path = resolve_model_path(config.model.path)
+    limits = [config.sampling.max_completion_tokens] if policy else [config.evaluation.max_completion_tokens]
+    if policy and config.evaluation.every:
+        limits.append(config.evaluation.max_completion_tokens)
+    wanted = config.sampling.max_prompt_tokens + max(limits)
+    reads = getattr(AutoConfig.from_pretrained(path).get_text_config(decoder=True), "max_position_embeddings", wanted)
+    return VLLMSampler(
+        path,
+        tokenizer,
+        stop_tokens,
+        config.vllm,
+        dtype=dtype,
+        max_tokens=min(wanted, reads),
+        max_sequences=config.sampling.max_sequences,
+        weights=policy.checkpoint_weights if policy else None,
+    )
+
+
+def _check_weights(sampler: Sampler, policy: LanguageModel) -> None:
+    """Draws a few tokens and has the policy score them: an engine that did not take its weights draws from noise."""
+    tokens = np.arange(3, dtype=np.int64) + 5
+    prompt = Prompt(Problem("weights", "", ""), tokens % policy.vocabulary_size)
+    drawn = sampler.sample([prompt], range(8), Decoding(1.0, 1.0, 4), seed=0, round_name="weights")[0]
+    gap = max(_gaps(policy, prompt, drawn)) if drawn else 0.0
+    if not gap <= _LARGEST_GAP:
+        raise ConfigError(
+            f"the engine's logprobs are {gap:.2g} nats from those of the policy: it did not take the weights, or "
+            "computes another model"
+        )
+
+
+def _gaps(policy: LanguageModel, prompt: Prompt, drawn: Sequence[Any]) -> list[float]:
+    gaps = []
+    for completion in drawn:
+        ids = torch.from_numpy(np.concatenate([prompt.tokens, completion.tokens]))[None].to(policy.device)
+        with policy.inference():
+            logits = policy.head(policy.hidden_states(ids)).float()[0, len(prompt.tokens) - 1 : -1]
+        logprobs = logits.log_softmax(dim=-1).gather(-1, ids[0, len(prompt.tokens) :, None])[:, 0].cpu().numpy()
+        gaps.append(float(abs(logprobs - completion.logprobs).mean()))
+    return gaps
