@@ -178,3 +178,46 @@ def test_wrong_input_is_one_line(arguments: list[str | Path], error: type[Except
     assert message in str(result.exception)
     assert "\n" not in str(result.exception)
     assert result.stdout == ""
+
+
+def test_a_majority_vote_is_added_to_every_output(tmp_path: Path) -> None:
+    """Of p the answer 7 wins with two of three votes, of q a wrong one."""
+    rows = [("p", "7", "correct"), ("p", "7", "correct"), ("p", "1", "wrong")]
+    rows += [("q", "2", "wrong"), ("q", "2", "wrong"), ("q", "3", "correct")]
+    path = tmp_path / "s.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"problem_id": p, "sample": i % 3, "answer": answer, "status": status}) + "\n"
+            for i, (p, answer, status) in enumerate(rows)
+        )
+    )
+    numbers = json.loads(run(path, "--majority", "--k", "1,3", "--json").stdout)
+    assert numbers["maj_at_k"] == {"1": pytest.approx(0.5), "3": 0.5}
+    assert "maj@3" in run(path, "--majority", "--k", "1,3").stdout
+    assert "| Pass@1 | Pass@3 | AUC | maj@1 | maj@3 |" in run(
+        path, "--majority", "--k", "1,3", "--format", "markdown"
+    ).stdout.replace("  ", " ")
+    assert "maj@" not in run(path, "--k", "1,3").stdout
+
+
+def test_metric_and_filter_of_a_harness_log_are_chosen(tmp_path: Path) -> None:
+    lines = [
+        {
+            "doc_id": i,
+            "target": "1",
+            "resps": [["1"]],
+            "filtered_resps": ["1"],
+            "filter": name,
+            "metrics": ["em", "acc"],
+        }
+        | {"em": float(i), "acc": 1.0}
+        for name in ("strict", "flexible")
+        for i in (0, 1)
+    ]
+    path = tmp_path / "samples_gsm8k.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    chosen = ("--metric", "em", "--filter", "strict", "--json")
+    assert json.loads(run(path, *chosen).stdout)["pass_at_k"] == {"1": 0.5}
+    failed = run(path, "--metric", "em")
+    assert isinstance(failed.exception, ConfigError | DataError)
+    assert "--filter" in str(failed.exception)

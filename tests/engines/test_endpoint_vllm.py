@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ pytest.importorskip("vllm")
 from ngrpo.assets import resolve_model_path
 from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError
+from ngrpo.evaluation.journal import journal_path
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.sampling import Decoding
 from ngrpo.sampling.endpoint import EndpointSampler
@@ -189,3 +191,41 @@ def test_a_draw_that_is_left_early_leaves_the_server_idle(server: VLLMServer, mo
     start = time.monotonic()
     stream.close()  # type: ignore[attr-defined]
     assert time.monotonic() - start < 5.0
+
+
+def test_an_evaluation_goes_on_when_server_and_evaluation_are_killed(server: VLLMServer, tmp_path: Path) -> None:
+    """The command line: its server dies and comes back, then it dies itself and resumes; nothing is lost."""
+    out = tmp_path / "e"
+    arguments = ["eval", MODEL, "--task", "countdown", "--problems", "48", "--samples", "64", "--json"]
+    arguments += ["--max-completion-tokens", "12", "--engine", "endpoint", "--url", f"http://127.0.0.1:{server.port}"]
+    command = [sys.executable, "-m", "ngrpo", *arguments, "--out", str(out), "--resume"]
+    journal = journal_path(out / "samples.jsonl")
+    server.sampler()  # is up
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _wait_for_lines(journal, 512, first)
+    server.kill()
+    time.sleep(2.0)
+    assert first.poll() is None  # it waits
+    server.start()
+    _wait_for_lines(journal, 1536, first)
+    first.kill()
+    first.wait()
+    kept = len(journal.read_bytes().splitlines())
+    second = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert second.returncode == 0, second.stderr[-3000:]
+    summary = json.loads(second.stdout)
+    assert (summary["samples"], summary["ungraded"], summary["samples_per_problem"]) == (48 * 64, 0, 64)
+    assert 0.0 < summary["pass_at_k"]["1"] < summary["pass_at_k"]["64"] <= 1.0
+    rows = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    assert len({(row["problem_id"], row["sample"]) for row in rows}) == len(rows) == 48 * 64
+    assert kept >= 1536
+
+
+def _wait_for_lines(journal: Path, wanted: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if journal.exists() and len(journal.read_bytes().splitlines()) >= wanted:
+            return
+        assert process.poll() is None, "the evaluation ended early"
+        time.sleep(0.05)
+    raise AssertionError(f"no {wanted} lines in 300 s")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ngrpo.cli.passk import parsed_ks, read_samples
+from ngrpo.cli.passk import FILTER, METRIC, parsed_ks, read_samples
 from ngrpo.cli.share_tables import (
     MISSING,
     Share,
@@ -43,6 +43,8 @@ def compare(
     ungraded: Annotated[
         str, typer.Option("--ungraded", help="excluded: leave them out; wrong: count them as wrong.")
     ] = "excluded",
+    metric: Annotated[str | None, METRIC] = None,
+    filter_name: Annotated[str | None, FILTER] = None,
     format_name: Annotated[
         str, typer.Option("--format", help="table, markdown or latex (ready for a paper).")
     ] = "table",
@@ -53,7 +55,7 @@ def compare(
     checked_format(format_name)
     paths_a, paths_b = _sides(files, against)
     # A side is read by itself: only within one side is the same file a mistake.
-    a, b = read_samples(paths_a), read_samples(paths_b)
+    a, b = (read_samples(paths, metric=metric, filter_name=filter_name) for paths in (paths_a, paths_b))
     from ngrpo.evaluation import compare as comparing
 
     found = comparing.compare(list(a.values()), list(b.values()), ks, ungraded=ungraded)

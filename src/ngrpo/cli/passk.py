@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,13 +30,17 @@ if TYPE_CHECKING:
     from ngrpo.evaluation.summary import Summary
 
 
+METRIC = typer.Option("--metric", help="Which metric of an lm-evaluation-harness log is correctness.")
+FILTER = typer.Option("--filter", help="Which filter of an lm-evaluation-harness log is read.")
+
+
 def passk(
     files: Annotated[
         list[Path],
         typer.Argument(
             metavar="FILE",
-            help="Samples: our JSON lines, the reference implementation's, or CSV with problem_id,n,c; or the folder "
-            "of an evaluation or a run.",
+            help="Samples: our JSON lines, the reference implementation's, an lm-evaluation-harness log, a verl dump, "
+            "or CSV with problem_id,n,c; or the folder of an evaluation or a run.",
         ),
     ],
     k: Annotated[
@@ -47,6 +52,11 @@ def passk(
     seeds: Annotated[
         bool, typer.Option("--seeds", help="The files are training seeds of one method: show their mean.")
     ] = False,
+    majority: Annotated[
+        bool, typer.Option("--majority", help="Add maj@k, the share that a majority vote among k answers solves.")
+    ] = False,
+    metric: Annotated[str | None, METRIC] = None,
+    filter_name: Annotated[str | None, FILTER] = None,
     format_name: Annotated[
         str, typer.Option("--format", help="table, markdown or latex (ready for a paper).")
     ] = "table",
@@ -62,14 +72,15 @@ def passk(
         from ngrpo.reports.chart_files import check_chart_path
 
         check_chart_path(chart)
-    read = read_samples(files)
+    read = read_samples(files, metric=metric, filter_name=filter_name)
     summaries = {name: _summary(file, ks, ungraded) for name, file in read.items()}
+    votes = _majorities(files, ks, metric=metric, filter_name=filter_name) if majority else {}
     shown = _with_mean(read, summaries, ks, ungraded) if seeds else summaries
     notes = [*_ungraded_notes(summaries), *_cautions(shown, several_seeds=seeds and len(summaries) > 1)]
     if json_output:
-        typer.echo(json.dumps({**_json(summaries, shown if seeds else {}), "notes": notes}))
+        typer.echo(json.dumps({**_json(summaries, shown if seeds else {}, votes), "notes": notes}))
     else:
-        _print(shown, notes, format_name)
+        _print(shown, notes, format_name, votes)
     if chart is not None:
         from ngrpo.reports.chart_files import save_chart
         from ngrpo.reports.pass_at_k_chart import pass_at_k_chart
@@ -80,11 +91,16 @@ def passk(
         typer.echo(f"wrote {chart}", err=json_output or format_name != "table")
 
 
-def passk_table(summaries: Mapping[str, Summary]) -> Table:
+Majorities = Mapping[str, Mapping[int, float]]
+"""maj@k by k, by the name of the file."""
+
+
+def passk_table(summaries: Mapping[str, Summary], majorities: Majorities = MappingProxyType({})) -> Table:
     """Returns a table with a row per k and a column per summary, in percent with intervals.
 
     Args:
         summaries: by the name that heads the column.
+        majorities: maj@k of some of them.
     """
     columns = summaries.values()
     rows: list[list[str | Share]] = [
@@ -96,6 +112,8 @@ def passk_table(summaries: Mapping[str, Summary]) -> Table:
     rows += [[f"Pass@{k}", *(_at(summary, k) for summary in columns)] for k in _all_ks(columns)]
     rows.append(["AUC", *(Share(summary.auc, summary.auc_interval) for summary in columns)])
     rows.append(["AUC over k", *(f"1 to {summary.auc_max_k}" for summary in columns)])
+    for k in sorted({k for curve in majorities.values() for k in curve}):
+        rows.append([f"maj@{k}", *(Share(majorities.get(name, {}).get(k)) for name in summaries)])
     return terminal_table(ShareTable(["", *summaries], rows))
 
 
@@ -111,8 +129,10 @@ def parsed_ks(text: str) -> list[int]:
         raise ConfigError(f"--k takes whole numbers and commas, such as 1,8,64; got {text!r}") from None
 
 
-def read_samples(paths: Iterable[Path]) -> dict[str, SamplesFile]:
-    """Returns the counts of each argument of the command line, by that argument.
+def read_samples(
+    paths: Iterable[Path], *, metric: str | None = None, filter_name: str | None = None
+) -> dict[str, SamplesFile]:
+    """Returns the counts of each argument of the command line, by that argument; see `read_counts`.
 
     Raises:
         ConfigError: when two arguments are the same file, or as `samples_path` does.
@@ -127,7 +147,10 @@ def read_samples(paths: Iterable[Path]) -> dict[str, SamplesFile]:
         if file.resolve() in (other.resolve() for other in found):
             raise ConfigError(f"{path} is given twice")
         found[file] = str(path)
-    return {name: SamplesFile(name, read_counts(file)) for file, name in found.items()}
+    return {
+        name: SamplesFile(name, read_counts(file, metric=metric, filter_name=filter_name))
+        for file, name in found.items()
+    }
 
 
 def _summary(file: SamplesFile, ks: list[int] | None, ungraded: str) -> Summary:
@@ -137,6 +160,21 @@ def _summary(file: SamplesFile, ks: list[int] | None, ungraded: str) -> Summary:
         return summarize(file.counts, ks, ungraded=ungraded)
     except NgrpoError as error:
         raise type(error)(f"{file.name}: {error}") from None
+
+
+def _majorities(
+    files: Iterable[Path], ks: list[int] | None, *, metric: str | None, filter_name: str | None
+) -> Majorities:
+    from ngrpo.evaluation.majority import majority_curve, read_votes
+
+    curves = {}
+    for path in files:
+        votes = read_votes(samples_path(path), metric=metric, filter_name=filter_name)
+        try:
+            curves[str(path)] = majority_curve(list(votes.values()), ks)
+        except NgrpoError as error:
+            raise type(error)(f"{path}: {error}") from None
+    return curves
 
 
 def _with_mean(
@@ -150,30 +188,35 @@ def _with_mean(
     return {f"mean of {len(each)} seeds": mean, **each}
 
 
-def _json(summaries: Mapping[str, Summary], seeds: Mapping[str, Summary]) -> dict[str, Any]:
+def _json(summaries: Mapping[str, Summary], seeds: Mapping[str, Summary], votes: Majorities) -> dict[str, Any]:
     objects = {name: summary.to_json() for name, summary in summaries.items()}
+    for name, curve in votes.items():
+        objects[name]["maj_at_k"] = {str(k): share for k, share in curve.items()}
     if seeds:
         mean = next(iter(seeds.values()))
         return {"seeds": len(objects), **mean.to_json(), "files": objects}
     return next(iter(objects.values())) if len(objects) == 1 else {"files": objects}
 
 
-def _print(summaries: Mapping[str, Summary], notes: Sequence[str], format_name: str) -> None:
+def _print(summaries: Mapping[str, Summary], notes: Sequence[str], format_name: str, votes: Majorities) -> None:
     if format_name == "table":
         from rich.console import Console
 
-        Console().print(passk_table(summaries))
+        Console().print(passk_table(summaries, votes))
         for note in notes:
             typer.echo(note)
         return
-    ks = _all_ks(summaries.values())
-    table = ShareTable(
-        ["", *(f"Pass@{k}" for k in ks), "AUC"],
+    ks, voted = _all_ks(summaries.values()), sorted({k for curve in votes.values() for k in curve})
+    rows: list[list[str | Share]] = [
         [
-            [name, *(_at(summary, k) for k in ks), Share(summary.auc, summary.auc_interval)]
-            for name, summary in summaries.items()
-        ],
-    )
+            name,
+            *(_at(summary, k) for k in ks),
+            Share(summary.auc, summary.auc_interval),
+            *(Share(votes.get(name, {}).get(k)) for k in voted),
+        ]
+        for name, summary in summaries.items()
+    ]
+    table = ShareTable(["", *(f"Pass@{k}" for k in ks), "AUC", *(f"maj@{k}" for k in voted)], rows)
     typer.echo(noted((latex_table if format_name == "latex" else markdown_table)(table), notes, format_name))
 
 
