@@ -238,9 +238,9 @@ def test_evaluation_tasks_are_those_named_or_the_training_task(tmp_path: Path) -
 
 def test_a_step_needs_as_many_problems_as_it_samples(tmp_path: Path) -> None:
     path = written(tmp_path, BASE + "train_size = 7")
-    load_config(path, ["sampling.problems_per_step=7"]).check_enough_problems()
+    load_config(path, ["sampling.problems_per_step=7"]).check_trainable()
     with pytest.raises(ConfigError, match=r"problems_per_step is 8, but task 'countdown' has only 7"):
-        load_config(path, ["sampling.problems_per_step=8"]).check_enough_problems()
+        load_config(path, ["sampling.problems_per_step=8"]).check_trainable()
 
 
 def test_every_setting_is_described() -> None:

@@ -392,3 +392,23 @@ def test_a_gpu_that_is_not_there_is_one_line(tiny_model_folder: Path) -> None:
 
 def test_auto_is_the_device_that_is_there(tiny_model_folder: Path) -> None:
     assert load(tiny_model_folder, device="auto").device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_checkpoint_weights_are_those_of_a_saved_model(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """With adapters: those that peft writes when it merges them; the policy's own weights do not move by a bit."""
+    settings = {"path": str(tiny_model_folder), "device": "cpu", "dtype": "float32"}
+    plain = load_language_model(ModelSettings.parse(settings), for_training=True)
+    for name, weight in plain.checkpoint_weights():
+        assert torch.equal(weight, plain.model.get_parameter(name))
+    adapted = load_language_model(ModelSettings.parse(settings | {"lora": {"rank": 4}}), for_training=True)
+    with torch.no_grad():
+        for _, parameter in adapted.trained_parameters():
+            parameter.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(0))
+    before = {name: parameter.clone() for name, parameter in adapted.model.named_parameters()}
+    ours = dict(adapted.checkpoint_weights())
+    assert all(torch.equal(before[name], parameter) for name, parameter in adapted.model.named_parameters())
+    merged = adapted.model.merge_and_unload()
+    theirs = dict(merged.named_parameters())
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+    assert any(not torch.equal(ours[name], plain.model.get_parameter(name)) for name in ours)

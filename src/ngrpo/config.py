@@ -183,8 +183,15 @@ class Config(Settings):
             return [self.task]
         return [load_task({"name": spec}, where=f"{where}[evaluation] tasks: ") for spec in self.evaluation.tasks]
 
-    def check_enough_problems(self) -> None:
-        """Raises DataError for a task without training problems, ConfigError when a step wants more than there are."""
+    def check_trainable(self) -> None:
+        """Checks what training needs beyond an evaluation.
+
+        Raises:
+            ConfigError: for an engine that cannot train, or a step that wants more problems than there are.
+            DataError: for a task without training problems.
+        """
+        if self.sampling.engine == "endpoint":
+            raise ConfigError("[sampling] engine 'endpoint' evaluates alone: a server's weights cannot be changed")
         available = len(self.task.problems("train"))
         if available == 0:
             raise DataError(f"task '{self.task.name}' has no training problems")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -49,6 +50,10 @@ def test_a_run_folder_stands_for_its_newest_checkpoint(run, tmp_path):
         (("builtin:countdown-base", "--task", "file:no.jsonl"), 1, "no.jsonl: no such file"),
         (("no/such/folder", "--task", "countdown"), 2, "does not exist"),
         (("builtin:countdown-base", "--task", "countdown", "--samples", "0"), 2, "'samples'"),
+        (("builtin:countdown-base", "--task", "countdown", "--engine", "sglang"), 2, "'engine'"),
+        (("x", "--task", "countdown", "--engine", "endpoint", "--url", "ftp://x"), 2, "'url': must be an address"),
+        (("x", "--task", "countdown", "--url", "http://user:key@x/v1"), 2, "'url' must hold no user or password"),
+        (("builtin:countdown-base", "--task", "gym:count"), 2, "reasoning-gym has no data set 'count'"),
         (("builtin:countdown-base", "--task", "countdown", "--top-p", "0"), 2, "'top_p'"),
         (("builtin:countdown-base", "--task", "countdown", "--set", "task.number=3"), 2, "did you mean 'numbers'?"),
     ],
@@ -72,3 +77,24 @@ def test_real_mathematics(run, tmp_path, tiny_model_folder, name):
     summary = json.loads(outcome.out)
     assert summary["problems"] == {"aime2025": 30, "amc23": 40}[name]
     assert summary["pass_at_k"]["1"] == 0.0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vllm is installed")
+@pytest.mark.parametrize("command", ["eval", "train"])
+def test_an_engine_that_is_not_installed_says_how_to_install_it(run, tmp_path, command):
+    arguments = {
+        "eval": ("eval", "builtin:countdown-base", "--task", "countdown", "--engine", "vllm"),
+        "train": ("train", CONFIG, "--set", "sampling.engine=vllm"),
+    }[command]
+    outcome = run(*arguments, "--out", tmp_path / "e")
+    assert outcome.status == 1
+    assert outcome.err.endswith("ngrpo: [sampling] engine 'vllm' needs the package 'vllm': pip install 'ngrpo[vllm]'\n")
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_server_that_does_not_answer_is_one_line(run, tmp_path):
+    address = ("--url", "http://127.0.0.1:9/v1")
+    outcome = run("eval", "m", "--task", "countdown", "--engine", "endpoint", *address, "--out", tmp_path / "e")
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1].startswith("ngrpo: no answer from http://127.0.0.1:9/v1 for 10 s: ")
+    assert not (tmp_path / "e").exists()

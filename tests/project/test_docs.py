@@ -53,7 +53,9 @@ def metrics_of_a_run(folder, *settings):
 
 
 def test_every_metric_of_real_runs_is_explained(tmp_path):
-    group = metrics_of_a_run(tmp_path / "group", "method.kl_coefficient=0.1", "method.entropy_bonus=0.01")
+    group = metrics_of_a_run(
+        tmp_path / "group", "method.kl_coefficient=0.1", "method.entropy_bonus=0.01", "sampling.importance_cap=2.0"
+    )
     ppo = metrics_of_a_run(tmp_path / "ppo", "method.name=ppo")
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert {"policy/ref_kl", "policy/sampler_gap", "group/all_wrong"} <= group & ppo

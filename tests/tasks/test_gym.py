@@ -30,7 +30,7 @@ def test_the_splits_are_disjoint_and_the_same_each_time(name: str) -> None:
     assert hash(task) == hash(again)
 
 
-@pytest.mark.parametrize("name", ["gcd", "countdown", "leg_counting"])
+@pytest.mark.parametrize("name", ["gcd", "countdown", "leg_counting", "rearc"])
 def test_its_own_scorer_grades(name: str) -> None:
     task = gym(name)
     task.check_grader()

@@ -45,7 +45,7 @@ def check_before_loading(config: Config) -> None:
     """Raises whatever can be known to be wrong before torch is imported or a run folder is made.
 
     Raises:
-        ConfigError: when there is no such model.
+        ConfigError: when there is no such model, or its engine cannot train.
         DataError: when the problems cannot be read or there are none.
         MissingDependencyError: when a package that the config needs is not installed.
     """
@@ -56,11 +56,13 @@ def check_before_loading(config: Config) -> None:
 
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
+    if config.sampling.engine == "vllm" and find_spec("vllm") is None:
+        raise MissingDependencyError("vllm", "vllm", "[sampling] engine 'vllm'")
     for tracker in config.run.trackers:
         if find_spec(tracker) is None:
             raise MissingDependencyError(tracker, tracker, f"[run] trackers '{tracker}'")
     resolve_model_path(config.model.path)
-    config.check_enough_problems()
+    config.check_trainable()
     config.task.check_grader()
     if config.evaluation.every:
         for task in config.evaluation_tasks():

@@ -36,10 +36,6 @@ def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
     """
     if config.sampling.engine == "transformers":
         return TransformersSampler(policy, max_sequences=config.sampling.max_sequences)
-    if config.sampling.engine == "endpoint":
-        raise ConfigError(
-            "[sampling] engine 'endpoint' evaluates alone: the server's weights cannot be trained from here"
-        )
     sampler = _vllm(config, policy.tokenizer, policy.stop_tokens, str(policy.dtype).removeprefix("torch."), policy)
     _check_weights(sampler, policy)
     return sampler

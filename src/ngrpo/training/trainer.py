@@ -52,7 +52,7 @@ class Trainer:
         folder = checkpoint[1] if checkpoint else None
         self.state = load_state(folder) if folder else TrainerState()
         # Problems before the model: a missing file or too few of them is then reported in a moment.
-        config.check_enough_problems()
+        config.check_trainable()
         self.policy = load_policy(config.model, folder)
         self.source = PromptSource(
             config.task,
