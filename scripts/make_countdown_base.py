@@ -3,8 +3,8 @@
     PYTHONPATH=src python scripts/make_countdown_base.py
 
 It takes two to four minutes on one core, is deterministic on one machine (one thread, one seed) and prints what it
-measured. A base for RLVR must be wrong often, but not hopeless: Pass@1 between 5 and 15 %, Pass@64 at least 80 %. Two means
-were scanned, the number of steps and the share of examples whose expression is a random one instead of a solution
+measured. A base for RLVR must be wrong often, but not hopeless: Pass@1 between 5 and 15 %, Pass@64 at least 80 %. Two
+means were scanned, the number of steps and the share of examples whose expression is a random one instead of a solution
 (`mistaken`); seed 0, all 1,024 test problems, 64 samples each:
 
     steps  mistaken  Pass@1  Pass@8  Pass@64  all-wrong groups of 8
