@@ -218,14 +218,14 @@ def test_two_steps_of(overrides: tuple[str, ...], tmp_path: Path, small_config: 
     assert lines[1]["policy/ref_kl"] != 0.0
 
 
-def test_on_countdown_the_value_loss_falls_within_twenty_steps(tmp_path: Path, small_config: Any, train: Any) -> None:
+def test_on_countdown_the_value_loss_falls_within_thirty_steps(tmp_path: Path, small_config: Any, train: Any) -> None:
     """The policy is held by a warm-up and the problems are the same in every step: else the returns change too."""
     table = ("task.train_size=32", "sampling.problems_per_step=32", "sampling.group_size=8", "run.save_every=0")
     lines = train(
-        tmp_path / "run", small_config(*STEPS, *table, "run.steps=20", "method.critic_warmup_steps=20")
+        tmp_path / "run", small_config(*STEPS, *table, "run.steps=30", "method.critic_warmup_steps=30")
     ).read_metrics()
     first, last = ([line["critic/loss"] for line in part] for part in (lines[:5], lines[-5:]))
-    assert np.mean(last) < 0.95 * np.mean(first)
+    assert np.mean(last) < 0.9 * np.mean(first)
     assert lines[0]["critic/explained_variance"] == 0.0
     assert np.mean([line["critic/explained_variance"] for line in lines[-8:]]) > 0.04
     assert abs(lines[-1]["critic/mean_value"] - lines[-1]["reward/mean"]) < 0.1

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,7 @@ from ngrpo.tasks.expressions import (
     to_infix,
     value_of,
 )
+from ngrpo.tasks.on_demand import ProblemsOnDemand
 from ngrpo.tasks.task import Split, Task
 from ngrpo.types import Grade, Problem
 
@@ -115,9 +116,12 @@ class Countdown(Task):
         """
         if split == "test":
             return _distinct_problems(self)
-        train = TrainProblems(self)
+        train = ProblemsOnDemand(self.train_size, self._train_problem)
         _ = train[0]  # impossible settings are found here, not in the middle of a run
         return train
+
+    def _train_problem(self, index: int) -> Problem:
+        return self.problem("train", index, self.draw(problem_rng(self.seed, "train", index), "train"))
 
     def draw(self, rng: random.Random, split: Split) -> Draw:
         """Returns a random problem of one side of the split, with the expression that made it.
@@ -193,28 +197,6 @@ class Countdown(Task):
         if fault:
             return Grade("wrong", 0.0, shown, fault)
         return Grade("correct", self.max_reward, shown, f"value {target}")
-
-
-class TrainProblems(Sequence[Problem]):
-    """The train split; problem i is drawn whenever it is asked for, from the seed and i alone."""
-
-    def __init__(self, task: Countdown) -> None:
-        self._task = task
-
-    def __len__(self) -> int:
-        return self._task.train_size
-
-    @overload
-    def __getitem__(self, index: int) -> Problem: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Problem]: ...
-    def __getitem__(self, index: int | slice) -> Problem | Sequence[Problem]:
-        """Returns one problem, or a tuple of them for a slice."""
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        position = range(len(self))[index]
-        drawn = self._task.draw(problem_rng(self._task.seed, "train", position), "train")
-        return self._task.problem("train", position, drawn)
 
 
 def problem_rng(seed: int, split: Split, index: int) -> random.Random:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
 from ngrpo.errors import ConfigError, DataError, GradingError, MissingDependencyError
 from ngrpo.grading.policies import REASONING_GYM
 from ngrpo.tasks.math import MATH_PROMPT, MathTask
+from ngrpo.tasks.on_demand import ProblemsOnDemand
 from ngrpo.tasks.task import Split
 from ngrpo.types import Problem
 
@@ -61,21 +62,7 @@ class Gym(MathTask):
             MissingDependencyError: when reasoning-gym is not installed.
             DataError: when the data set has too few different problems.
         """
-        if split == "train":
-            return _TrainProblems(self)
-        tries = self.test_size * _MOST_TRIES
-        dataset = self.dataset(_TEST_SEED + self.seed, tries)
-        chosen: dict[str, Any] = {}
-        for i in range(tries):
-            if len(chosen) == self.test_size:
-                break
-            entry = dataset[i]
-            chosen.setdefault(entry["question"], entry)
-        else:
-            raise DataError(
-                f"{self.name} has only {len(chosen)} different problems, [task] test_size is {self.test_size}"
-            )
-        return tuple(self.problem(f"test-{i}", entry) for i, entry in enumerate(chosen.values()))
+        return self._train_problems() if split == "train" else self._test_problems()
 
     def check_grader(self) -> None:
         """Grades the first test problem's own reference, boxed, where it has one.
@@ -114,28 +101,27 @@ class Gym(MathTask):
         """Returns an entry of the data set as a problem."""
         return Problem(id, entry["question"], str(entry["answer"] or ""), metadata=entry["metadata"])
 
+    def _test_problems(self) -> Sequence[Problem]:
+        tries = self.test_size * _MOST_TRIES
+        dataset = self.dataset(_TEST_SEED + self.seed, tries)
+        chosen: dict[str, Any] = {}
+        for i in range(tries):
+            entry = dataset[i]
+            chosen.setdefault(entry["question"], entry)
+            if len(chosen) == self.test_size:
+                return tuple(self.problem(f"test-{i}", entry) for i, entry in enumerate(chosen.values()))
+        raise DataError(f"{self.name} has only {len(chosen)} different problems, [task] test_size is {self.test_size}")
 
-class _TrainProblems(Sequence[Problem]):
-    """The training problems; where the data set makes one of the test problems again, the next in line is taken."""
+    def _train_problems(self) -> Sequence[Problem]:
+        """Where the data set makes one of the test problems again, the next in line is taken."""
+        dataset = self.dataset(self.seed, self.train_size * _MOST_TRIES)
+        tested = {problem.question for problem in self.problems("test")}
 
-    def __init__(self, task: Gym) -> None:
-        self._task, self._dataset = task, task.dataset(task.seed, task.train_size * _MOST_TRIES)
-        self._tested = {problem.question for problem in task.problems("test")}
+        def make(place: int) -> Problem:
+            for attempt in range(_MOST_TRIES):
+                entry = dataset[place + attempt * self.train_size]
+                if entry["question"] not in tested:
+                    return self.problem(f"train-{place}", entry)
+            raise DataError(f"{self.name} has too few different problems for [task] test_size {self.test_size}")
 
-    def __len__(self) -> int:
-        return self._task.train_size
-
-    @overload
-    def __getitem__(self, index: int) -> Problem: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Problem]: ...
-    def __getitem__(self, index: int | slice) -> Problem | Sequence[Problem]:
-        """Returns one problem, or a tuple of them for a slice."""
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        position = range(len(self))[index]
-        for attempt in range(_MOST_TRIES):
-            entry = self._dataset[position + attempt * len(self)]
-            if entry["question"] not in self._tested:
-                return self._task.problem(f"train-{position}", entry)
-        raise DataError(f"{self._task.name} has too few different problems for [task] test_size {len(self._tested)}")
+        return ProblemsOnDemand(self.train_size, make)
