@@ -1,7 +1,7 @@
 # make demo     the shipped model with three methods on a CPU, in minutes
 # make test     the test suite
 # make check    format, lint, types
-# make test-engines   the tests that need a real vLLM, in an environment of its own, .venv-engines
+# make test-engines   the tests that need a real vLLM, TRL or verl, in an environment of their own, .venv-engines
 # make install  the environment in .venv that all of them use
 # Each does its whole set-up on a fresh clone.
 
@@ -21,9 +21,9 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# One process: each test starts a vLLM that wants both cores.
+# One process: each test starts an engine that wants both cores. What the engines warn of is theirs to mend.
 test-engines: $(ENGINES_STAMP)
-	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest tests/engines
+	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest -W default tests/engines
 
 check: install
 	$(BIN)/ruff format --check

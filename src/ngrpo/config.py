@@ -3,7 +3,7 @@
     [model]       what is trained            [optimizer]   how the updates are taken
     [task]        problems and grader        [evaluation]  what is measured, and how often
     [method]      the estimator and its loss [run]         name, length, seed, checkpoints, trackers
-    [sampling]    how groups are drawn       [vllm], [endpoint]   the engines of those names
+    [sampling]    how groups are drawn       [vllm], [endpoint], [cluster]   the engines that need settings
 
 Defaults are the published setting of NGRPO (see `ngrpo.methods` for the method's own). Importing this module loads no
 torch, so a wrong config is reported in a fraction of a second.
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from ngrpo.engines.cluster_settings import ClusterSettings
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.files import is_file_name
 from ngrpo.methods import DAPO, Method, load_method
@@ -169,6 +170,7 @@ class Config(Settings):
     run: RunSettings
     vllm: VLLMSettings
     endpoint: EndpointSettings
+    cluster: ClusterSettings
 
     def evaluation_tasks(self, *, where: str = "") -> list[Task]:
         """Returns the tasks to evaluate on: those named, else the training task.
@@ -214,6 +216,7 @@ _TABLES: Mapping[str, type[Settings]] = {
     "run": RunSettings,
     "vllm": VLLMSettings,
     "endpoint": EndpointSettings,
+    "cluster": ClusterSettings,
 }
 
 

@@ -26,6 +26,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or verl (with --dry-run: the command that verl is started with).")
+    ] = "local",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print verl's command and its environment, and start nothing.")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object when done.")] = False,
 ) -> None:
     """Train a model as a config says, into a run folder."""
@@ -33,12 +39,39 @@ def train(
     from ngrpo.reports.run_dir import RunDir
 
     settings = load_config(config, overrides or ())
-    check_before_loading(settings)
     folder = out or Path("runs") / settings.run.name
+    if _is_verl(engine, dry_run=dry_run):
+        _show_verl_command(settings, folder, resume=resume, json_output=json_output)
+        return
+    check_before_loading(settings)
     run = _resumed(folder, settings) if resume else RunDir.create(folder, settings.to_json(), seed=settings.run.seed)
     run_training(settings, run, quiet=json_output)
     if json_output:
         typer.echo(json.dumps(result_of(run)))
+
+
+def _is_verl(engine: str, *, dry_run: bool) -> bool:
+    if engine not in ("local", "verl"):
+        raise ConfigError(f"--engine must be local or verl, got '{engine}'")
+    if engine == "local" and dry_run:
+        raise ConfigError("--dry-run shows the command of --engine verl; --engine local has none")
+    if engine == "verl" and not dry_run:
+        raise ConfigError("--engine verl cannot start a run yet: --dry-run prints the command and its environment")
+    return engine == "verl"
+
+
+def _show_verl_command(config: Config, folder: Path, *, resume: bool, json_output: bool) -> None:
+    import shlex
+
+    from ngrpo.engines.verl_overrides import verl_command, verl_environment
+
+    command = verl_command(config, folder, resume=resume)
+    environment = verl_environment(config, folder)
+    if json_output:
+        typer.echo(json.dumps({"command": command, "environment": environment}))
+        return
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    typer.echo(f"{variables} \\\n  " + " \\\n  ".join(shlex.quote(part) for part in command))
 
 
 def check_before_loading(config: Config) -> None:

@@ -1,0 +1,141 @@
+"""Our methods as advantage estimators of verl 0.8 and 0.9: `algorithm.adv_estimator=ngrpo`, `psr_nsr`, ...
+
+Importing this module registers them wherever verl is installed. verl does it by itself: a plain `import verl` loads the
+entry point `ngrpo` of the group `verl.plugins` (0.9), and `VERL_USE_EXTERNAL_MODULES=ngrpo.adapters.verl` names this
+module (0.8 and 0.9), in the driver as in every worker.
+
+Every `GroupMethod` whose advantages follow from rewards alone is there under its own name; `w_reinforce` is another
+name of `psr_nsr`. verl keeps the names that it has: its `grpo` and `rloo` stay verl's, ours are `ngrpo_grpo` and
+`ngrpo_rloo`. The settings of an estimator are Hydra additions, `+algorithm.ngrpo.num_virtual=2`.
+
+Two kinds of row are left out of every group and get advantage 0: padding (an empty response_mask), and rows that could
+not be graded, which a reward function marks by the score NaN. Nothing else of verl reaches an estimator. Groups are
+the rows of one uid, wherever they stand. Filters are not an estimator's: see `ngrpo.engines.verl_sampler`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ngrpo.adapters.verl_names import estimator_names, method_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ngrpo.methods import GroupMethod
+
+Estimator = Callable[..., "tuple[Tensor, Tensor]"]
+
+
+def token_level_advantages(
+    method: GroupMethod,
+    token_level_rewards: Tensor,
+    response_mask: Tensor,
+    index: Sequence[Hashable],
+    *,
+    max_completion_tokens: int | None = None,
+) -> Tensor:
+    """Returns the advantages [B, T] of a batch of verl: each row's own on its tokens, 0 elsewhere.
+
+    Args:
+        method: decides the advantages.
+        token_level_rewards: [B, T]; a row's reward is their sum, and NaN marks a row that was not graded.
+        response_mask: [B, T], nonzero on tokens that the model wrote; nowhere on padding rows.
+        index: B uids, equal for the rows of one group.
+        max_completion_tokens: what the overlong penalty of DAPO counts from.
+
+    Example:
+        >>> import torch
+        >>> from ngrpo.methods import NGRPO
+        >>> rewards = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, float("nan")], [0.0, 0.0]])
+        >>> mask = torch.tensor([[1, 0], [1, 1], [1, 1], [0, 0]])
+        >>> token_level_advantages(NGRPO(), rewards, mask, ["a", "a", "a", "a"])
+        tensor([[-0.5773,  0.0000],
+                [-0.5773, -0.5773],
+                [ 0.0000,  0.0000],
+                [ 0.0000,  0.0000]])
+    """
+    from ngrpo.adapters.rows import row_advantages
+
+    written = response_mask != 0
+    rewards = token_level_rewards.float().sum(dim=-1)
+    valid = written.any(dim=-1) & ~rewards.isnan()
+    if max_completion_tokens is not None:
+        rewards = method.shaped_rewards(rewards, written.sum(dim=-1), max_completion_tokens)
+    advantages = row_advantages(method, rewards, [_plain(uid) for uid in index], valid=valid)
+    return advantages[:, None].where(written, advantages.new_zeros(()))  # a product would have negative zeros
+
+
+def estimator_of(method_name: str) -> Estimator:
+    """Returns the function that verl calls for a method; it reads its settings from `config.ngrpo`."""
+
+    def estimator(
+        token_level_rewards: Tensor, response_mask: Tensor, index: Any = None, config: Any = None, **_: Any
+    ) -> tuple[Tensor, Tensor]:
+        from ngrpo.errors import ConfigError
+
+        if index is None:
+            raise ConfigError(f"verl gave {method_name} no uids: without them there are no groups")
+        method, length = method_of(method_name, _table(config))
+        advantages = token_level_advantages(
+            method, token_level_rewards, response_mask, index, max_completion_tokens=length
+        )
+        return advantages, advantages
+
+    estimator.__name__ = estimator.__qualname__ = f"{method_name}_estimator"
+    return estimator
+
+
+def register() -> list[str]:
+    """Registers every estimator that is not registered yet, and returns the names of all.
+
+    Raises:
+        MissingDependencyError: where verl is not installed.
+    """
+    from ngrpo.errors import MissingDependencyError
+
+    if find_spec("verl") is None:
+        raise MissingDependencyError("verl", "verl", "ngrpo.adapters.verl")
+    # Not at the top: this module is imported while `verl/__init__` still runs.
+    from verl.trainer.ppo import core_algos
+
+    registry = core_algos.ADV_ESTIMATOR_REGISTRY
+    ours = {name for name, function in registry.items() if getattr(function, "__module__", "") == __name__}
+    names = estimator_names([name for name in registry if name not in ours])
+    for name, method in names.items():
+        if name not in ours:
+            core_algos.register_adv_est(name)(estimator_of(method))
+    return list(names)
+
+
+def _register_or_say_why() -> None:
+    # verl swallows what an entry point raises, at DEBUG, and then knows no estimator of that name.
+    try:
+        register()
+    except BaseException as error:
+        sys.stderr.write(f"ngrpo: verl does not get its estimators: {type(error).__name__}: {error}\n")
+        raise
+
+
+def _table(config: Any) -> dict[str, Any]:
+    """Returns `algorithm.ngrpo` as a plain dict: verl hands over a DictConfig, a dataclass or nothing."""
+    found = config.get("ngrpo", None) if hasattr(config, "get") else None
+    if found is None:
+        return {}
+    if type(found).__module__.startswith("omegaconf"):
+        from omegaconf import OmegaConf
+
+        found = OmegaConf.to_container(found, resolve=True)
+    return dict(found)
+
+
+def _plain(uid: Any) -> Hashable:
+    item: Hashable = uid.item() if hasattr(uid, "item") else uid
+    return item
+
+
+if find_spec("verl") is not None:
+    _register_or_say_why()

@@ -1,0 +1,26 @@
+"""The `[cluster]` table; importing it loads no Ray."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ngrpo.settings import Settings
+
+
+class ClusterSettings(Settings):
+    """Where `ngrpo train --engine verl` runs."""
+
+    nodes: int = Field(1, ge=1)
+    """Machines."""
+    gpus_per_node: int = Field(8, ge=1)
+    """GPUs of each machine; with device 'cpu', worker processes."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    """GPUs that draw completions together, each with a part of the model."""
+    memory_share: float = Field(0.6, gt=0.0, le=1.0)
+    """Share of each GPU's memory for the weights and the key-value cache of vLLM while it draws."""
+    ray_address: str = ""
+    """Address of a Ray cluster that runs already, such as 'auto'; empty starts one on this machine."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    """What it runs on; 'cpu' is for trying a config out, without vLLM."""

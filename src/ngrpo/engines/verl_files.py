@@ -1,0 +1,117 @@
+"""Where a run of verl keeps its files, below the run folder; and its problems, written in verl's schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ngrpo.files import atomic_file
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
+    from ngrpo.tasks import Split, Task
+    from ngrpo.types import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class VerlFiles:
+    """Paths below a run folder."""
+
+    run: Path
+
+    @property
+    def folder(self) -> Path:
+        """What verl reads and writes."""
+        return self.run / "verl"
+
+    @property
+    def config(self) -> Path:
+        """The run's own config.json, which the reward function reads its tasks from."""
+        return self.run / "config.json"
+
+    @property
+    def train(self) -> Path:
+        """The training problems."""
+        return self.folder / "train.parquet"
+
+    @property
+    def validation(self) -> Path:
+        """The problems of every evaluation task."""
+        return self.folder / "validation.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        """Metrics of verl, a JSON line per step."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def rollouts(self) -> Path:
+        """Dumps of what was trained on, a file per step."""
+        return self.folder / "rollouts"
+
+    @property
+    def validations(self) -> Path:
+        """Dumps of evaluations, a file per step."""
+        return self.folder / "validations"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints in verl's layout."""
+        return self.folder / "checkpoints"
+
+
+def write_problems(config: Config, run_folder: Path) -> None:
+    """Writes the problems of a config as verl reads them: train.parquet and, for evaluations, validation.parquet.
+
+    Raises:
+        DataError: when a task's problems cannot be read.
+    """
+    files = VerlFiles(run_folder.resolve())
+    files.folder.mkdir(parents=True, exist_ok=True)
+    _write(files.train, rows_of(config.task, "train"))
+    if config.evaluation.every:
+        limit = config.evaluation.problems or None
+        rows = [row for task in config.evaluation_tasks() for row in islice(rows_of(task, "test"), limit)]
+        _write(files.validation, rows)
+
+
+def rows_of(task: Task, split: Split) -> Iterable[dict[str, Any]]:
+    """Yields a row of verl's schema for each problem of a split.
+
+    What the grader needs besides the reference travels as one JSON text: a column of tables must have the same keys in
+    every row, and metadata does not.
+    """
+    for index, problem in enumerate(task.problems(split)):
+        yield {
+            "data_source": task.slug,
+            "prompt": [{"role": m.role, "content": m.content} for m in task.messages(problem)],
+            "ability": task.label,
+            "reward_model": {"style": "rule", "ground_truth": problem.reference},
+            "extra_info": {"index": index, "split": split, "problem": problem_text(problem)},
+        }
+
+
+def problem_text(problem: Problem) -> str:
+    """Returns what `problem_of` makes the problem of again."""
+    fields = {"id": problem.id, "question": problem.question, "metadata": dict(problem.metadata)}
+    return json.dumps(fields, default=str)
+
+
+def problem_of(text: str, reference: str) -> Problem:
+    """Returns the problem that a row came from, without its chat messages, which no grader reads."""
+    from ngrpo.types import Problem
+
+    fields = json.loads(text)
+    return Problem(fields["id"], fields["question"], reference, metadata=fields["metadata"])
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with atomic_file(path) as file:
+        pq.write_table(pa.Table.from_pylist(list(rows)), file)

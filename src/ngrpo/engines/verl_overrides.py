@@ -1,0 +1,356 @@
+"""From a config to the command of verl 0.9: `python -m verl.trainer.main_ppo` with Hydra overrides.
+
+Every setting is either expressed, or refused with a `ConfigError` that says so. Nothing of verl is imported and no
+data are read, so that a command can be shown on a machine that has neither.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ngrpo.adapters.verl_names import LENGTH, estimator_names, estimator_settings
+from ngrpo.assets import resolve_model_path
+from ngrpo.engines.cluster_settings import ClusterSettings
+from ngrpo.engines.verl_checks import check_expressible, is_float32
+from ngrpo.engines.verl_files import VerlFiles
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
+
+Values = dict[str, Any]
+
+NO_DUAL_CLIP = 1e9
+"""verl's `clip_ratio_c`: it cuts ratios at e^20, so a bound beyond that is never met."""
+AGGREGATES = {
+    "token_mean": "token-mean",
+    "sequence_mean": "seq-mean-token-mean",
+    "constant": "seq-mean-token-sum-norm",
+}
+LOSSES = {"clipped": "vanilla", "gspo": "gspo", "cispo": "cispo"}
+JOINED = '{{ messages | map(attribute="content") | join("\\n\\n") }}'
+"""A chat template that does what `encode_prompt` does for a tokenizer without one; verl cannot do without."""
+FULL_PRECISION = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+
+_BARE = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.:@+-]*")
+_RESERVED = {"null", "true", "false", "inf", "nan", "on", "off", "yes", "no"}
+
+
+def verl_command(config: Config, run_folder: Path, *, resume: bool = False) -> list[str]:
+    """Returns the command that trains a config with verl, its results below a run folder.
+
+    Args:
+        config: the resolved config; its `[cluster]` table, where it has one, says where.
+        run_folder: where the data are (see `write_problems`) and the results go; config.json is read by the grader.
+        resume: go on from verl's newest checkpoint there.
+
+    Raises:
+        ConfigError: for a setting that verl has no word for.
+    """
+    overrides = verl_overrides(config, run_folder, resume=resume)
+    return [sys.executable, "-m", "verl.trainer.main_ppo", *(hydra_override(k, v) for k, v in overrides.items())]
+
+
+def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
+    """Returns the environment variables that the command needs besides those of the shell."""
+    files = VerlFiles(run_folder.resolve())
+    variables = {
+        "VERL_FILE_LOGGER_PATH": str(files.metrics),
+        "TENSORBOARD_DIR": str(files.folder / "tensorboard"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    cluster = cluster_of(config)
+    if not cluster.ray_address and cluster.nodes == 1:
+        variables |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # a cluster of one machine stays on loopback
+    if cluster.device == "cpu":
+        variables |= {
+            "VERL_PLATFORM": "cpu",
+            "VERL_USE_EXTERNAL_MODULES": "ngrpo.engines.verl_cpu.platform",
+            "VERL_ENGINE_DEVICE": "cuda",  # verl's FSDP engine is registered for that name alone; it asks no GPU
+            "OMP_NUM_THREADS": "1",
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+    return variables
+
+
+def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) -> Values:
+    """Returns what the command sets: Hydra key (with `+` where verl's schema does not know it) -> value.
+
+    Raises:
+        ConfigError: for a setting that verl has no word for.
+    """
+    cluster = cluster_of(config)
+    check_expressible(config, cluster)
+    files = VerlFiles(run_folder.resolve())
+    return {
+        **_data(config, files),
+        **_model(config, cluster),
+        **_algorithm(config),
+        **_actor(config, cluster),
+        **_rollout(config, cluster),
+        **_reward(files),
+        **_trainer(config, cluster, files, resume=resume),
+        **_ray(cluster),
+        **(_cpu() if cluster.device == "cpu" else {}),
+    }
+
+
+def cluster_of(config: Config) -> ClusterSettings:
+    """Returns the `[cluster]` table of a config, the default where it has none."""
+    found = getattr(config, "cluster", None)
+    return found if isinstance(found, ClusterSettings) else ClusterSettings.parse({})
+
+
+def hydra_override(key: str, value: Any) -> str:
+    """Returns one override as Hydra's command line reads it.
+
+    >>> hydra_override("a.b", 1e-6), hydra_override("+a", ["x y", None]), hydra_override("c", {"k": True})
+    ('a.b=1e-06', "+a=['x y',null]", 'c={k:true}')
+    """
+    return f"{key}={hydra_value(value)}"
+
+
+def hydra_value(value: Any) -> str:
+    r"""Returns a value in Hydra's grammar; text that could be read as something else is quoted.
+
+    >>> print(hydra_value("/runs/a"), hydra_value("true"), hydra_value("it's"))
+    /runs/a 'true' 'it\'s'
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{hydra_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(hydra_value, value)) + "]"
+    text = str(value)
+    if _BARE.fullmatch(text) and text.lower() not in _RESERVED:
+        return text
+    # Only backslashes before a quote are escapes there; `${` would be an interpolation.
+    quoted = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    quoted = re.sub(r"(\\+)$", r"\1\1", quoted).replace("${", "\\${")
+    return f"'{quoted}'"
+
+
+def _data(config: Config, files: VerlFiles) -> Values:
+    sampling = config.sampling
+    return {
+        "data.train_files": files.train,
+        "data.val_files": files.validation if config.evaluation.every else files.train,
+        "data.train_batch_size": sampling.problems_per_step,
+        "data.gen_batch_size": 1,  # so that a refill asks for exactly what is missing
+        "data.max_prompt_length": sampling.max_prompt_tokens,
+        "data.max_response_length": sampling.max_completion_tokens,
+        "data.filter_overlong_prompts": True,
+        "data.truncation": "error",
+        "data.shuffle": True,
+        "data.seed": config.run.seed,
+    }
+
+
+def _model(config: Config, cluster: ClusterSettings) -> Values:
+    path = resolve_model_path(config.model.path)
+    values: Values = {
+        "path": path,
+        "enable_gradient_checkpointing": config.model.gradient_checkpointing,
+        "use_remove_padding": cluster.device == "cuda",
+    }
+    if not has_chat_template(path):
+        values["custom_chat_template"] = JOINED
+    if (lora := config.model.lora) is not None:
+        values |= {
+            "lora_rank": lora.rank,
+            "lora_alpha": int(lora.alpha),
+            "target_modules": list(lora.target_modules) or "all-linear",
+        }
+    return {f"actor_rollout_ref.model.{key}": value for key, value in values.items()}
+
+
+def has_chat_template(path: str) -> bool:
+    """Returns whether a model's tokenizer has a chat template; a model that is not on this machine is said to."""
+    folder = Path(path)
+    if not folder.is_dir() or (folder / "chat_template.jinja").is_file():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and '"chat_template"' in settings.read_text(encoding="utf-8")
+
+
+def _algorithm(config: Config) -> Values:
+    method, importance_cap = config.method, config.sampling.importance_cap
+    name = next(name for name, method_name in estimator_names().items() if method_name == method.name)
+    settings: Values = {key: getattr(method, key) for key in estimator_settings(type(method))}
+    if settings.get("overlong_buffer_tokens"):
+        settings[LENGTH] = config.sampling.max_completion_tokens
+    values: Values = {"algorithm.adv_estimator": name, "algorithm.use_kl_in_reward": False}
+    values |= {f"+algorithm.ngrpo.{key}": value for key, value in settings.items()}
+    if importance_cap > 0:
+        values |= {
+            "algorithm.rollout_correction.rollout_is": "token",
+            "algorithm.rollout_correction.rollout_is_threshold": importance_cap,
+        }
+    sampler = {
+        "filter": method.filter,
+        "refill": method.refill,
+        "max_refill_factor": method.max_refill_factor,
+        "max_reward": method.max_reward,
+        "max_ungraded_share": config.run.max_ungraded_share,
+    }
+    return {
+        **values,
+        "algorithm.filter_groups.enable": False,  # verl's own drops all-wrong groups, which NGRPO learns from
+        "trainer.v1.trainer_mode": "sync",
+        "trainer.v1.sampler.custom_sampler.path": "pkg://ngrpo.engines.verl_sampler",
+        "trainer.v1.sampler.custom_sampler.name": "GroupSampler",
+        **{f"+trainer.v1.sampler.sampler_kwargs.{key}": value for key, value in sampler.items()},
+    }
+
+
+def _actor(config: Config, cluster: ClusterSettings) -> Values:
+    method, optimizer, sampling = config.method, config.optimizer, config.sampling
+    updates_per_pass = optimizer.updates_per_step // optimizer.passes_per_step
+    longest = sampling.max_prompt_tokens + sampling.max_completion_tokens
+    values: Values = {
+        "strategy": "fsdp2",
+        "clip_ratio": method.clip_low,
+        "clip_ratio_low": method.clip_low,
+        "clip_ratio_high": method.clip_high,
+        "clip_ratio_c": NO_DUAL_CLIP,
+        "policy_loss.loss_mode": LOSSES[method.loss],
+        "loss_agg_mode": AGGREGATES[method.aggregate],
+        "entropy_coeff": method.entropy_bonus,
+        "use_kl_loss": method.kl_coefficient > 0,
+        "kl_loss_coef": method.kl_coefficient,
+        "kl_loss_type": method.kl_estimator,
+        "ppo_mini_batch_size": sampling.problems_per_step // updates_per_pass,
+        "ppo_epochs": optimizer.passes_per_step,
+        "use_dynamic_bsz": True,
+        "ppo_max_token_len_per_gpu": max(optimizer.tokens_per_micro_batch, longest),
+        "data_loader_seed": config.run.seed,
+        "fsdp_config.model_dtype": "fp32",
+        "fsdp_config.seed": config.run.seed,
+        "checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
+    }
+    if method.aggregate == "constant":
+        values["loss_scale_factor"] = sampling.max_completion_tokens
+    values |= {f"optim.{key}": value for key, value in _optimizer(config).items()}
+    prefix = "actor_rollout_ref.actor."
+    named = {prefix + key: value for key, value in values.items()}
+    if is_float32(config, cluster):
+        named[f"+{prefix}fsdp_config.mixed_precision"] = FULL_PRECISION
+        named["+actor_rollout_ref.ref.fsdp_config.mixed_precision"] = FULL_PRECISION
+    return named
+
+
+def _optimizer(config: Config) -> Values:
+    optimizer = config.optimizer
+    values: Values = {
+        "lr": optimizer.lr,
+        "betas": list(optimizer.betas),
+        "weight_decay": optimizer.weight_decay,
+        "clip_grad": optimizer.max_grad_norm,
+    }
+    if optimizer.schedule == "constant":
+        return {**values, "lr_scheduler_type": "constant", "lr_warmup_steps": 0}
+    # verl's constant schedule begins its warm-up with a step of learning rate 0. A cosine that does not fall, with
+    # steps counted from 1, is ours: lr * step / warmup_steps, then lr.
+    return {
+        **values,
+        "lr_scheduler_type": "cosine",
+        "min_lr_ratio": 1.0,
+        "zero_indexed_step": False,
+        "lr_warmup_steps": optimizer.warmup_steps,
+    }
+
+
+def _rollout(config: Config, cluster: ClusterSettings) -> Values:
+    sampling, evaluation = config.sampling, config.evaluation
+    values: Values = {
+        "name": "vllm",
+        "n": sampling.group_size,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": config.run.seed,
+        "dtype": "float32" if is_float32(config, cluster) else "bfloat16",
+        "max_num_seqs": sampling.max_sequences,
+        "max_model_len": sampling.max_prompt_tokens + sampling.max_completion_tokens,
+        "tensor_model_parallel_size": cluster.tensor_parallel_size,
+        "gpu_memory_utilization": cluster.memory_share,
+        "enforce_eager": config.vllm.enforce_eager,
+        "calculate_log_probs": True,
+        "val_kwargs.n": evaluation.samples,
+        "val_kwargs.temperature": evaluation.temperature,
+        "val_kwargs.top_p": evaluation.top_p,
+        "val_kwargs.do_sample": evaluation.temperature > 0,
+    }
+    if config.model.lora is not None:
+        values["load_format"] = "safetensors"  # adapters alone are sent after each step: the rest must be real
+    return {f"actor_rollout_ref.rollout.{key}": value for key, value in values.items()}
+
+
+def _reward(files: VerlFiles) -> Values:
+    return {
+        "reward.custom_reward_function.path": "pkg://ngrpo.engines.verl_reward",
+        "reward.custom_reward_function.name": "compute_score",
+        "+reward.custom_reward_function.reward_kwargs.config_path": files.config,
+        "reward.reward_manager.name": "naive",
+    }
+
+
+def _trainer(config: Config, cluster: ClusterSettings, files: VerlFiles, *, resume: bool) -> Values:
+    run, every = config.run, config.evaluation.every
+    return {
+        "trainer.device": cluster.device,
+        "trainer.nnodes": cluster.nodes,
+        "trainer.n_gpus_per_node": cluster.gpus_per_node,
+        "trainer.total_training_steps": run.steps,
+        "trainer.total_epochs": run.steps + 1,  # never what ends a run
+        "trainer.test_freq": every or -1,
+        "trainer.val_before_train": every > 0,
+        "trainer.save_freq": run.save_every or run.steps,  # the last step is saved whenever any is
+        "trainer.resume_mode": "auto" if resume else "disable",
+        "trainer.default_local_dir": files.checkpoints,
+        "trainer.rollout_data_dir": files.rollouts if run.keep_rollouts else None,
+        "trainer.validation_data_dir": files.validations if every else None,
+        "trainer.project_name": "ngrpo",
+        "trainer.experiment_name": run.name,
+        "trainer.logger": ["console", "file", *run.trackers],
+    }
+
+
+def _ray(cluster: ClusterSettings) -> Values:
+    prefix = "+ray_kwargs.ray_init."
+    if cluster.ray_address:
+        return {prefix + "address": cluster.ray_address}
+    values: Values = {prefix + "include_dashboard": False}
+    if cluster.device == "cpu":
+        # Numbers that Ray only counts with: verl asks for 3 processors and a GPU per worker.
+        values |= {
+            "ray_kwargs.ray_init.num_cpus": 3 + 3 * cluster.gpus_per_node,
+            prefix + "num_gpus": cluster.gpus_per_node,
+            prefix + "object_store_memory": 200_000_000,
+        }
+    return values
+
+
+def _cpu() -> Values:
+    """What verl needs where there is no GPU; the sampler is transformers, for verl's vLLM wants a device."""
+    actor, rollout = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
+    return {
+        "actor_rollout_ref.model.external_lib": "ngrpo.engines.verl_cpu.rollout",
+        "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+        actor + "fsdp_config.use_torch_compile": False,
+        actor + "use_torch_compile": False,
+        rollout + "name": "ngrpo_cpu",
+        rollout + "free_cache_engine": False,
+        rollout + "agent.num_workers": 1,
+        "reward.num_workers": 1,
+        "data.dataloader_num_workers": 0,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+    }

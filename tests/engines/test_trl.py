@@ -1,0 +1,334 @@
+"""A real TRL trains the shipped model with our advantages: in one process, in two, with LoRA, and against its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("trl")
+
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoTokenizer, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from ngrpo.adapters.trl import NGRPOConfig, NGRPOTrainer
+from ngrpo.advantages import grpo_advantages
+from ngrpo.assets import resolve_model_path
+from ngrpo.filters import kept_groups
+from ngrpo.methods import NGRPO, load_method
+from ngrpo.tasks import load_task
+
+pytestmark = pytest.mark.filterwarnings("default")  # TRL's and torch's own
+
+MODEL = resolve_model_path("builtin:countdown-base")
+TASK = load_task({"name": "countdown"})
+PROBLEMS = TASK.problems("train")[:96]
+PROMPTS = [TASK.prompt.format(question=problem.question) for problem in PROBLEMS]
+SIZE = 8
+
+
+class Reward:
+    """Our grader as a reward function that remembers what it was asked; `ungraded` in a hundred get None."""
+
+    __name__ = "countdown"
+
+    def __init__(self, ungraded: int = 0, solve: bool = False) -> None:
+        self.ungraded, self.solve = ungraded, solve
+        self.seen: list[tuple[str, tuple[int, ...], float | None]] = []
+
+    def __call__(self, prompts: Any, completions: Any, completion_ids: Any, problem: Any, **_: Any) -> Any:
+        grades = TASK.grade_many([(PROBLEMS[i], text) for i, text in zip(problem, completions, strict=True)])
+        rewards = [self._reward(i, ids, g.reward) for i, ids, g in zip(problem, completion_ids, grades, strict=True)]
+        self.seen += [(p, _key(ids), r) for p, ids, r in zip(prompts, completion_ids, rewards, strict=True)]
+        return rewards
+
+    def _reward(self, problem: int, ids: Any, reward: float) -> float | None:
+        if self.solve and problem % 3 == 0:
+            return 1.0  # groups of correct completions alone, which the shipped model would not give
+        return None if sum(ids) * 37 % 100 < self.ungraded else reward
+
+
+def _key(ids: Any) -> tuple[int, ...]:
+    return tuple(int(token) for token in ids if int(token) != 0)  # 0 is padding
+
+
+class Traced:
+    """Remembers what reaches the loss, row by row, and the number of tokens that it is divided by."""
+
+    rows: list[tuple[str, tuple[int, ...], float, bool]]
+    tokens: list[tuple[int, int]]
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        decode = self.processing_class.decode
+        for prompt, ids, advantage, mask in zip(
+            inputs["prompt_ids"], inputs["completion_ids"], inputs["advantages"], inputs["completion_mask"], strict=True
+        ):
+            text = decode(prompt, skip_special_tokens=True)
+            self.rows.append((text, _key(ids), float(advantage), bool(mask.any())))
+        self.tokens.append((int(inputs["completion_mask"].sum()), int(inputs["num_items_in_batch"])))
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+class Ours(Traced, NGRPOTrainer):
+    pass
+
+
+class Theirs(Traced, GRPOTrainer):
+    pass
+
+
+class Gradients(TrainerCallback):
+    """The gradient of each update, before it is clipped."""
+
+    def __init__(self) -> None:
+        self.updates: list[dict[str, torch.Tensor]] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        self.updates.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+
+
+def settings(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Five updates on two generations; bf16 is TRL's default, also on a CPU."""
+    given = {
+        "output_dir": str(folder),
+        "max_steps": 5,
+        "per_device_train_batch_size": 32,
+        "num_generations": SIZE,
+        "max_completion_length": 12,
+        "learning_rate": 1e-3,
+        "max_grad_norm": 1e9,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    return {**given, **changes}
+
+
+def trainer(kind: type, config: Any, reward: Any, **kwargs: Any) -> Any:
+    data = Dataset.from_list([{"prompt": prompt, "problem": i} for i, prompt in enumerate(PROMPTS)])
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    made = kind(MODEL, reward, config, train_dataset=data, processing_class=tokenizer, **kwargs)
+    made.rows, made.tokens = [], []
+    return made
+
+
+def expected(method: Any, seen: list[Any]) -> dict[tuple[str, tuple[int, ...]], tuple[float, bool]]:
+    """Advantage and whether it enters the loss, by prompt and completion: ours, straight from the rewards."""
+    given = [float("nan") if reward is None else reward for _, _, reward in seen]
+    rewards = torch.tensor(given).view(-1, SIZE)
+    valid = ~rewards.isnan()
+    kept = valid & kept_groups(rewards, filter=method.filter, valid=valid)[:, None]
+    advantages = method.advantages(rewards, valid) * kept
+    values = zip(advantages.flatten().tolist(), kept.flatten().tolist(), strict=True)
+    return {(prompt, ids): value for (prompt, ids, _), value in zip(seen, values, strict=True)}
+
+
+def check_rows(method: Any, seen: list[Any], rows: list[Any]) -> None:
+    """Every row that reached the loss has our advantage to the bit, and only kept ones have tokens in it."""
+    ours = expected(method, seen)
+    assert len({(prompt, tuple(ids)) for prompt, ids, *_ in rows}) > 50
+    for prompt, ids, advantage, in_loss in rows:
+        assert (advantage, in_loss) == ours[prompt, tuple(ids)]
+
+
+@pytest.mark.parametrize("name", ["ngrpo", "grpo", "psr_nsr", "rloo", "maxrl", "sova", "constant"])
+def test_five_steps_in_one_process_have_our_advantages(tmp_path: Path, name: str) -> None:
+    reward = Reward()
+    run = trainer(Ours, NGRPOConfig(**settings(tmp_path, method=name)), reward)
+    before = {n: p.detach().clone() for n, p in run.model.named_parameters()}
+    run.train()
+    assert run.state.global_step == 5
+    assert len(run.rows) == 5 * 32
+    check_rows(load_method({"name": name}), reward.seen, run.rows)
+    assert any(not torch.equal(p, before[n]) for n, p in run.model.named_parameters())
+    assert sum(advantage != 0 for *_, advantage, _ in run.rows) > 20
+
+
+def test_metrics_clip_fractions_and_the_completions_table(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    reward = Reward(ungraded=20, solve=True)
+    run = trainer(Ours, NGRPOConfig(**settings(tmp_path, log_completions=True, num_completions_to_print=1)), reward)
+    run.train()
+    logged = [line for line in run.state.log_history if "loss" in line]
+    drawn = [line for line in logged if "group/mixed" in line]
+    assert len(drawn) == 2  # five updates on generations of four
+    for line in drawn:
+        shares = [line[f"group/{kind}"] for kind in ("all_wrong", "mixed", "all_correct", "ungraded")]
+        assert sum(shares) == pytest.approx(1.0)
+        assert shares[0] > 0
+        assert shares[2] > 0
+        assert line["reward/ungraded"] > 0
+    assert logged[0]["clip_ratio/low_mean"] == logged[0]["clip_ratio/high_mean"] == 0.0  # the sampling policy itself
+    assert max(line["clip_ratio/low_mean"] for line in logged) > 0
+    assert max(line["clip_ratio/high_mean"] for line in logged) > 0
+    table = pq.read_table(tmp_path / "completions" / "completions_00001.parquet").to_pylist()
+    ours = expected(run.method, reward.seen[:128])
+    assert [row["advantage"] for row in table] == [ours[prompt, ids][0] for prompt, ids, _ in reward.seen[:128]]
+
+
+def test_ungraded_and_filtered_completions_leave_the_statistics_and_the_loss(tmp_path: Path) -> None:
+    reward = Reward(ungraded=30, solve=True)
+    run = trainer(Ours, NGRPOConfig(**settings(tmp_path)), reward)
+    run.train()
+    check_rows(NGRPO(), reward.seen, run.rows)
+    out = [row for row in run.rows if not row[3]]
+    assert 20 < len(out) < len(run.rows) - 20
+    assert all(advantage == 0.0 for *_, advantage, _ in out)
+    # The loss is divided by what is left of a generation: its four micro-batches have so many tokens.
+    assert sum(tokens for tokens, _ in run.tokens[:4]) == run.tokens[0][1]
+    for line in run.state.log_history:
+        assert all(value == value for value in line.values() if isinstance(value, float))
+
+
+class TRLsEpsilon(NGRPO):
+    """NGRPO without virtual completions, with what TRL adds to the deviation."""
+
+    def advantages(self, rewards: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        return grpo_advantages(rewards, eps=1e-4, valid=valid)
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss_type": "grpo"}, {"gradient_accumulation_steps": 2, "max_steps": 4}])
+def test_without_virtual_completions_the_gradients_are_trls_own(tmp_path: Path, changes: dict[str, Any]) -> None:
+    plain = {"epsilon": 0.2, "epsilon_high": 0.2, "beta": 0.0, "entropy_coef": 0.0, "seed": 3}
+    updates = {}
+    same = settings(tmp_path, **plain, **changes)
+    same["per_device_train_batch_size"] //= same.get("gradient_accumulation_steps", 1)
+    method = {"num_virtual": 0, "filter": "none"}
+    for kind in (Ours, Theirs):
+        if kind is Ours:
+            config = NGRPOConfig(**same, method_args=method)
+        else:
+            config = GRPOConfig(**same, steps_per_generation=4 * same.get("gradient_accumulation_steps", 1))
+        seen = Gradients()
+        reward = Reward(ungraded=0)
+        run = trainer(kind, config, reward, callbacks=[seen])
+        if kind is Ours:
+            run.method = TRLsEpsilon(**method)
+        run.train()
+        updates[kind] = seen.updates
+    assert len(updates[Ours]) == len(updates[Theirs]) == same["max_steps"]
+    for ours, theirs in zip(updates[Ours], updates[Theirs], strict=True):
+        assert ours.keys() == theirs.keys()
+        assert max(float(gradient.abs().max()) for gradient in theirs.values()) > 1e-3
+        worst = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
+        assert worst < 1e-6
+
+
+def test_virtual_completions_change_the_gradients(tmp_path: Path) -> None:
+    """The comparison above can fail: NGRPO's own first gradient is another one."""
+    norms = []
+    for table in ({"num_virtual": 0, "filter": "none"}, {"filter": "none"}):
+        seen = Gradients()
+        run = trainer(
+            Ours, NGRPOConfig(**settings(tmp_path, max_steps=1), method_args=table), Reward(), callbacks=[seen]
+        )
+        run.train()
+        norms.append(torch.cat([gradient.flatten() for gradient in seen.updates[0].values()]))
+    assert float((norms[0] - norms[1]).abs().max()) > 1e-3
+
+
+def test_lora_trains_the_adapter_alone(tmp_path: Path) -> None:
+    reward = Reward()
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    # grpo has a KL term, whose reference is then the model without its adapter.
+    run = trainer(Ours, NGRPOConfig(**settings(tmp_path, method="grpo")), reward, peft_config=lora)
+    before = {n: p.detach().clone() for n, p in run.model.named_parameters()}
+    run.train()
+    check_rows(load_method({"name": "grpo"}), reward.seen, run.rows)
+    changed = {n for n, p in run.model.named_parameters() if not torch.equal(p, before[n])}
+    assert changed
+    assert all("lora_" in name for name in changed)
+    assert any("kl" in line for line in run.state.log_history)
+
+
+def test_several_reward_functions_are_summed_with_their_weights(tmp_path: Path) -> None:
+    reward = Reward(ungraded=30)
+
+    def short(completion_ids: Any, **_: Any) -> list[float | None]:
+        return [float(len(ids) < 8) for ids in completion_ids]
+
+    given = settings(tmp_path, max_steps=1, reward_weights=[0.9, 0.1], method_args={"num_virtual": 2})
+    run = trainer(Ours, NGRPOConfig(**given), [reward, short])
+    run.train()
+    # The second grades every completion, so what the first leaves out counts as 0 there, as in TRL.
+    summed = [(p, ids, 0.9 * (r or 0.0) + 0.1 * float(len(ids) < 8)) for p, ids, r in reward.seen]
+    check = expected(run.method, summed)
+    for prompt, ids, advantage, in_loss in run.rows:
+        assert in_loss
+        assert advantage == pytest.approx(check[prompt, ids][0], abs=1e-5)
+
+
+def test_evaluation_logs_the_groups_under_evals_prefix(tmp_path: Path) -> None:
+    data = Dataset.from_list([{"prompt": prompt, "problem": i} for i, prompt in enumerate(PROMPTS[:8])])
+    config = NGRPOConfig(**settings(tmp_path, per_device_eval_batch_size=16, num_generations_eval=4))
+    run = trainer(Ours, config, Reward(), eval_dataset=data)
+    metrics = run.evaluate()
+    line = {**metrics, **run.state.log_history[-1]}
+    shares = [line[f"eval_group/{kind}"] for kind in ("all_wrong", "mixed", "all_correct", "ungraded")]
+    assert sum(shares) == pytest.approx(1.0)
+
+
+TWO = """
+import importlib.util, json, sys
+from pathlib import Path
+
+spec = importlib.util.spec_from_file_location("trl_test", sys.argv[1])
+test = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = test
+spec.loader.exec_module(test)
+folder = Path(sys.argv[2])
+reward = test.Reward(ungraded=20, solve=True)
+given = test.settings(folder, per_device_train_batch_size=int(sys.argv[3]), updates_per_generation=int(sys.argv[4]))
+config = test.NGRPOConfig(**given, ddp_backend="gloo", ddp_find_unused_parameters=False)
+run = test.trainer(test.Ours, config, reward)
+run.train()
+assert run.accelerator.num_processes == 2
+weights = float(sum(p.detach().double().abs().sum() for p in run.model.parameters()))
+found = {"seen": reward.seen, "rows": run.rows, "tokens": run.tokens, "weights": weights, "log": run.state.log_history}
+(folder / f"{run.accelerator.process_index}.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(("batch", "updates"), [(16, 4), (4, 1)])
+def test_five_steps_in_two_processes_have_our_advantages(tmp_path: Path, batch: int, updates: int) -> None:
+    """With four rows a process the one group of a generation is split, and its statistics need both processes."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(
+        [*command, __file__, str(tmp_path), str(batch), str(updates)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert found[0]["weights"] == found[1]["weights"]
+    local = batch * updates
+    seen = []
+    for start in range(0, len(found[0]["seen"]), local):
+        for rank in found:
+            seen += [(prompt, tuple(ids), reward) for prompt, ids, reward in rank["seen"][start : start + local]]
+    ours = expected(NGRPO(), seen)
+    rows = [row for rank in found for row in rank["rows"]]
+    assert len(rows) == 5 * batch * 2
+    for prompt, ids, advantage, in_loss in rows:
+        assert (advantage, in_loss) == ours[prompt, tuple(ids)]
+    assert sum(advantage != 0 for _, _, advantage, _ in rows) > 5
+    assert any(not in_loss for *_, in_loss in rows)
+    # The loss is divided by the tokens of both processes.
+    assert sum(tokens for rank in found for tokens, _ in rank["tokens"][:updates]) == found[0]["tokens"][0][1]

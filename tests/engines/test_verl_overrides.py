@@ -1,0 +1,149 @@
+"""The overrides against verl's own Hydra configuration: accepted, and meaning what our config means."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("verl")
+
+from ngrpo.config import load_config
+from ngrpo.engines.verl_overrides import NO_DUAL_CLIP, verl_command
+from ngrpo.errors import ConfigError
+from ngrpo.methods import METHODS
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "configs" / "paper"
+CONFIGS = sorted([*PAPER.glob("*.toml"), *(ROOT / "configs" / "countdown").glob("*.toml")])
+TRANSLATED = [path for path in CONFIGS if path.stem != "ppo"]
+
+
+def composed(config, folder, *, validated=True):
+    """What verl makes of our command: its own composition, its own checks, its own dataclasses."""
+    from hydra import compose, initialize_config_module
+    from verl.utils.config import omega_conf_to_dataclass, validate_config
+
+    command = verl_command(config, folder)
+    assert command[:3] == [sys.executable, "-m", "verl.trainer.main_ppo"]
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        found = compose("ppo_trainer", overrides=command[3:])
+    if validated:  # with LoRA it asks for vLLM
+        validate_config(found, use_reference_policy=found.actor_rollout_ref.actor.use_kl_loss, use_critic=False)
+    omega_conf_to_dataclass(found.actor_rollout_ref.rollout)
+    return found
+
+
+def small(path, *overrides):
+    """A config that eight workers divide."""
+    settings = ["evaluation.every=0"] if "evaluation" not in "".join(overrides) else []
+    return load_config(path, [*settings, *overrides])
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_config_is_accepted_and_means_the_same(path, tmp_path):
+    config = small(path)
+    found = composed(config, tmp_path)
+    actor, rollout = found.actor_rollout_ref.actor, found.actor_rollout_ref.rollout
+    assert (actor.clip_ratio_low, actor.clip_ratio_high) == (config.method.clip_low, config.method.clip_high)
+    assert actor.clip_ratio_c == NO_DUAL_CLIP
+    assert actor.entropy_coeff == config.method.entropy_bonus
+    assert actor.use_kl_loss == (config.method.kl_coefficient > 0)
+    updates = config.optimizer.updates_per_step // config.optimizer.passes_per_step
+    assert actor.ppo_mini_batch_size * updates == found.data.train_batch_size == config.sampling.problems_per_step
+    assert (actor.optim.lr, list(actor.optim.betas)) == (config.optimizer.lr, list(config.optimizer.betas))
+    assert (rollout.n, rollout.temperature) == (config.sampling.group_size, config.sampling.temperature)
+    assert found.trainer.v1.sampler.sampler_kwargs.filter == config.method.filter
+    assert found.algorithm.filter_groups.enable is False
+    from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+
+    name = found.algorithm.adv_estimator
+    assert get_adv_estimator_fn(name).__name__ == f"{config.method.name}_estimator"
+
+
+def test_the_papers_setting(tmp_path):
+    found = composed(load_config(PAPER / "ngrpo.toml"), tmp_path / "a run's folder, with ${x}")
+    actor = found.actor_rollout_ref.actor
+    assert found.algorithm.adv_estimator == "ngrpo"
+    assert dict(found.algorithm.ngrpo)["num_virtual"] == 1
+    assert (actor.clip_ratio_low, actor.clip_ratio_high) == (0.16, 0.24)
+    assert (found.data.train_batch_size, actor.ppo_mini_batch_size, found.actor_rollout_ref.rollout.n) == (1024, 256, 8)
+    assert (actor.loss_agg_mode, actor.entropy_coeff, actor.use_kl_loss) == ("token-mean", 0.001, False)
+    assert (found.data.max_prompt_length, found.data.max_response_length) == (1024, 3072)
+    assert (found.trainer.total_training_steps, found.trainer.test_freq, found.trainer.save_freq) == (140, 7, 7)
+    assert (found.trainer.nnodes, found.trainer.n_gpus_per_node) == (1, 8)
+    assert found.actor_rollout_ref.rollout.val_kwargs.do_sample is False
+    assert dict(found.trainer.v1.sampler.sampler_kwargs) == {
+        "filter": "all_correct",
+        "refill": True,
+        "max_refill_factor": 8.0,
+        "max_reward": 1.0,
+        "max_ungraded_share": 0.5,
+    }
+    assert found.data.train_files == str(tmp_path / "a run's folder, with ${x}" / "verl" / "train.parquet")
+
+
+def test_the_warm_up_is_ours(tmp_path):
+    import torch
+    from verl.utils.torch_functional import get_cosine_schedule_with_warmup
+
+    config = small(ROOT / "configs" / "countdown" / "ngrpo.toml", "optimizer.warmup_steps=5")
+    optim = composed(config, tmp_path).actor_rollout_ref.actor.optim
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = get_cosine_schedule_with_warmup(
+        optimizer, optim.lr_warmup_steps, 150, optim.min_lr_ratio, zero_indexed_step=optim.zero_indexed_step
+    )
+    rates = []
+    for _ in range(7):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0])
+
+
+def test_every_method_has_an_estimator_or_is_refused(tmp_path):
+    refused = {}
+    for name in METHODS:
+        try:
+            composed(small(PAPER / "ngrpo.toml", f"method.name={name}"), tmp_path)
+        except ConfigError as error:
+            refused[name] = str(error)
+    assert all(message.startswith("--engine verl: method") for message in refused.values())
+    assert set(refused) == {"ppo", "rl_zvp"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampling.engine=endpoint", "only evaluates"),
+        ("sampling.old_logprobs=sampler", "recomputes them"),
+        ("sampling.problems_per_step=1022", "mini-batches are of one size"),
+        ("model.device=cpu", "leave it 'auto'"),
+        ("evaluation.max_completion_tokens=4096", "with the length of training, 3072"),
+        ("sampling.problems_per_step=4", "8 completions, which 8 workers|do not divide"),
+        ("model.lora.alpha=1.5", "whole numbers"),
+    ],
+)
+def test_what_verl_cannot_do_is_an_error(override, message, tmp_path):
+    config = load_config(PAPER / "ngrpo.toml", [override, *(["sampling.group_size=3"] if "=4" in override else [])])
+    with pytest.raises(ConfigError, match=message) as error:
+        verl_command(config, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_lora_constant_aggregate_and_importance_weights(tmp_path):
+    config = small(
+        PAPER / "ngrpo.toml",
+        "model.lora.rank=8",
+        "method.aggregate=constant",
+        "sampling.importance_cap=2.0",
+        "sampling.old_logprobs=recompute",
+    )
+    found = composed(config, tmp_path, validated=False)
+    assert found.actor_rollout_ref.model.lora_rank == 8
+    assert found.actor_rollout_ref.model.target_modules == "all-linear"
+    assert found.actor_rollout_ref.actor.loss_agg_mode == "seq-mean-token-sum-norm"
+    assert found.actor_rollout_ref.actor.loss_scale_factor == 3072
+    assert found.algorithm.rollout_correction.rollout_is == "token"
+    assert found.algorithm.rollout_correction.rollout_is_threshold == 2.0
