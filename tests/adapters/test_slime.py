@@ -1,4 +1,4 @@
-"""slime's hooks, called with what slime 0.3.1 hands them."""
+"""slime's hooks, called with what slime hands them (0.3.1 and 624b824)."""
 
 from __future__ import annotations
 
@@ -91,6 +91,20 @@ def test_a_rank_with_whole_groups_gets_its_advantages():
     assert [set(row.tolist()) for row in data["advantages"]] == [{value} for value in ours]
     assert [len(row) for row in data["advantages"]] == [1, 2, 3, 4, 5, 6]
     assert all(torch.equal(a, r) for a, r in zip(data["advantages"], data["returns"], strict=True))
+
+
+def test_normalised_rewards_are_never_taken_for_raw_ones():
+    """slime 0.3.1 has no `local_raw_reward`."""
+    data = rank(0.0, 0.0, 1.0)
+    del data["local_raw_reward"]
+    with pytest.raises(ConfigError, match="this slime normalises a rank's rewards; allowed is --disable-rewards-norm"):
+        advantages(arguments(), data)
+    with pytest.raises(ConfigError, match="this slime normalises"):
+        advantages(arguments(rewards_normalization=False, custom_reward_post_process_path="a.b"), data)
+    data["rewards"] = [0.0, 0.0, 1.0]
+    advantages(arguments(rewards_normalization=False), data)
+    ours = ngrpo_advantages(torch.tensor([[0.0, 0.0, 1.0]]))[0].tolist()
+    assert [float(row[0]) for row in data["advantages"]] == ours
 
 
 def test_rows_without_reward_or_tokens_are_left_out_on_a_rank():

@@ -6,7 +6,7 @@
 
 The method's settings stand in the YAML file of `--custom-config-path`, as our `[method]` table under `ngrpo:`;
 without it, NGRPO has its defaults. The first hook sees the whole batch with its groups, before slime deals rows out to
-its ranks, so it is the one to take. Read in slime 0.3.1; slime need not be installed to import this.
+its ranks, so it is the one to take. Read in slime 0.3.1 and at 624b824; slime need not be installed to import this.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def advantages(args: Any, rollout_data: dict[str, Any]) -> None:
     method = _method(args)
     if shapes_rewards(method):
         raise ConfigError(f"method {method.name!r} shapes rewards by length; allowed here is overlong_buffer_tokens=0")
-    given = rollout_data["local_raw_reward"] if "local_raw_reward" in rollout_data else rollout_data["rewards"]
+    given = _own_rewards(args, rollout_data)
     rewards = torch.tensor([float("nan") if reward is None else float(reward) for reward in given])
     size = int(args.n_samples_per_prompt)
     groups = [int(index) // size for index in rollout_data["sample_indices"]]
@@ -105,6 +105,21 @@ def advantages(args: Any, rollout_data: dict[str, Any]) -> None:
     values = values.masked_fill(~kept_rows(method, rewards, groups, valid=valid), 0.0)
     tokens = [torch.full_like(kl, value) for kl, value in zip(rollout_data["kl"], values.tolist(), strict=True)]
     rollout_data["advantages"], rollout_data["returns"] = tokens, [token.clone() for token in tokens]
+
+
+def _own_rewards(args: Any, rollout_data: dict[str, Any]) -> Sequence[float | None]:
+    """Returns the rewards of a rank as the reward model gave them."""
+    if "local_raw_reward" in rollout_data:
+        raw: Sequence[float | None] = rollout_data["local_raw_reward"]
+        return raw
+    # slime 0.3.1 hands a rank the raw rewards of the whole batch, and its own only as they were normalised.
+    if getattr(args, "rewards_normalization", True) or getattr(args, "custom_reward_post_process_path", None):
+        raise ConfigError(
+            "this slime normalises a rank's rewards; allowed is --disable-rewards-normalization without "
+            "--custom-reward-post-process-path, or rewards_to_advantages in the place of this function"
+        )
+    plain: Sequence[float | None] = rollout_data["rewards"]
+    return plain
 
 
 def _method(args: Any) -> GroupMethod:
