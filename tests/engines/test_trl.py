@@ -200,37 +200,50 @@ class TRLsEpsilon(NGRPO):
         return grpo_advantages(rewards, eps=1e-4, valid=valid)
 
 
+WITHOUT_VIRTUAL = {"num_virtual": 0, "filter": "none"}
+
+
+def updates_of(kind: type, folder: Path, method: Any = None, **changes: Any) -> list[dict[str, torch.Tensor]]:
+    """The gradients of a run with TRL's clip; `method` takes the place of the trainer's."""
+    plain = {"epsilon": 0.2, "epsilon_high": 0.2, "beta": 0.0, "entropy_coef": 0.0, "seed": 3}
+    same = settings(folder, **plain, **changes)
+    accumulated = same.get("gradient_accumulation_steps", 1)
+    same["per_device_train_batch_size"] //= accumulated
+    if kind is Ours:
+        config = NGRPOConfig(**same, method_args=WITHOUT_VIRTUAL)
+    else:
+        config = GRPOConfig(**same, steps_per_generation=4 * accumulated)
+    seen = Gradients()
+    run = trainer(kind, config, Reward(), callbacks=[seen])
+    if method is not None:
+        run.method = method
+    run.train()
+    assert len(seen.updates) == same["max_steps"]
+    return seen.updates
+
+
+def farthest(ours: list[dict[str, torch.Tensor]], theirs: list[dict[str, torch.Tensor]]) -> list[float]:
+    """The largest difference of each update."""
+    assert all(mine.keys() == other.keys() for mine, other in zip(ours, theirs, strict=True))
+    return [max(float((o[n] - t[n]).abs().max()) for n in t) for o, t in zip(ours, theirs, strict=True)]
+
+
 @pytest.mark.parametrize("changes", [{}, {"loss_type": "grpo"}, {"gradient_accumulation_steps": 2, "max_steps": 4}])
 def test_without_virtual_completions_the_gradients_are_trls_own(tmp_path: Path, changes: dict[str, Any]) -> None:
-    plain = {"epsilon": 0.2, "epsilon_high": 0.2, "beta": 0.0, "entropy_coef": 0.0, "seed": 3}
-    updates = {}
-    same = settings(tmp_path, **plain, **changes)
-    same["per_device_train_batch_size"] //= same.get("gradient_accumulation_steps", 1)
-    method = {"num_virtual": 0, "filter": "none"}
-    for kind in (Ours, Theirs):
-        if kind is Ours:
-            config = NGRPOConfig(**same, method_args=method)
-        else:
-            config = GRPOConfig(**same, steps_per_generation=4 * same.get("gradient_accumulation_steps", 1))
-        seen = Gradients()
-        reward = Reward(ungraded=0)
-        run = trainer(kind, config, reward, callbacks=[seen])
-        if kind is Ours:
-            run.method = TRLsEpsilon(**method)
-        run.train()
-        updates[kind] = seen.updates
-    assert len(updates[Ours]) == len(updates[Theirs]) == same["max_steps"]
-    for ours, theirs in zip(updates[Ours], updates[Theirs], strict=True):
-        assert ours.keys() == theirs.keys()
-        assert max(float(gradient.abs().max()) for gradient in theirs.values()) > 1e-3
-        worst = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
-        assert worst < 1e-6
+    ours = updates_of(Ours, tmp_path, TRLsEpsilon(**WITHOUT_VIRTUAL), **changes)
+    theirs = updates_of(Theirs, tmp_path, **changes)
+    assert min(max(float(g.abs().max()) for g in update.values()) for update in theirs) > 1e-3
+    assert max(farthest(ours, theirs)) < 1e-6
+
+
+def test_the_exact_epsilon_is_far_enough_from_trls_to_be_seen(tmp_path: Path) -> None:
+    """The comparison above can fail: 1e-6 in the place of TRL's 1e-4 is ten times its tolerance away."""
+    assert max(farthest(updates_of(Ours, tmp_path), updates_of(Theirs, tmp_path))) > 5e-6
 
 
 def test_virtual_completions_change_the_gradients(tmp_path: Path) -> None:
-    """The comparison above can fail: NGRPO's own first gradient is another one."""
     norms = []
-    for table in ({"num_virtual": 0, "filter": "none"}, {"filter": "none"}):
+    for table in (WITHOUT_VIRTUAL, {"filter": "none"}):
         seen = Gradients()
         run = trainer(
             Ours, NGRPOConfig(**settings(tmp_path, max_steps=1), method_args=table), Reward(), callbacks=[seen]
