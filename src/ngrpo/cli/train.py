@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ngrpo.errors import CheckpointError, ConfigError, NgrpoError
+from ngrpo.errors import CheckpointError, ConfigError, MissingDependencyError, NgrpoError
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
@@ -27,7 +27,7 @@ def train(
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run folder.")
     ] = False,
     engine: Annotated[
-        str, typer.Option("--engine", help="local, or verl (with --dry-run: the command that verl is started with).")
+        str, typer.Option("--engine", help="local, or verl: Ray, FSDP and vLLM, on the machines of [cluster].")
     ] = "local",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print verl's command and its environment, and start nothing.")
@@ -41,7 +41,7 @@ def train(
     settings = load_config(config, overrides or ())
     folder = out or Path("runs") / settings.run.name
     if _is_verl(engine, dry_run=dry_run):
-        _show_verl_command(settings, folder, resume=resume, json_output=json_output)
+        _train_with_verl(settings, folder, resume=resume, dry_run=dry_run, json_output=json_output)
         return
     check_before_loading(settings)
     run = _resumed(folder, settings) if resume else RunDir.create(folder, settings.to_json(), seed=settings.run.seed)
@@ -55,9 +55,29 @@ def _is_verl(engine: str, *, dry_run: bool) -> bool:
         raise ConfigError(f"--engine must be local or verl, got '{engine}'")
     if engine == "local" and dry_run:
         raise ConfigError("--dry-run shows the command of --engine verl; --engine local has none")
-    if engine == "verl" and not dry_run:
-        raise ConfigError("--engine verl cannot start a run yet: --dry-run prints the command and its environment")
     return engine == "verl"
+
+
+def _train_with_verl(config: Config, folder: Path, *, resume: bool, dry_run: bool, json_output: bool) -> None:
+    from ngrpo.engines.verl_overrides import verl_command
+    from ngrpo.reports.run_dir import RunDir
+
+    if dry_run:
+        _show_verl_command(config, folder, resume=resume, json_output=json_output)
+        return
+    verl_command(config, folder, resume=resume)  # what verl cannot express is an error before anything is written
+    check_before_loading(config)
+    if resume:
+        RunDir.open(folder)
+    run = RunDir(folder) if resume else RunDir.create(folder, config.to_json(), seed=config.run.seed)
+    from ngrpo.engines.verl_run import run_verl
+
+    try:
+        results = run_verl(config, run.path, resume=resume)
+    except MissingDependencyError:
+        run.remove_if_unused()
+        raise
+    typer.echo(json.dumps({"run": str(folder), "verl": str(results)}) if json_output else f"verl's results: {results}")
 
 
 def _show_verl_command(config: Config, folder: Path, *, resume: bool, json_output: bool) -> None:
@@ -85,7 +105,6 @@ def check_before_loading(config: Config) -> None:
     from importlib.util import find_spec
 
     from ngrpo.assets import resolve_model_path
-    from ngrpo.errors import MissingDependencyError
 
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
