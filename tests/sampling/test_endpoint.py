@@ -491,7 +491,7 @@ FAULTS: list[Fault] = [
         "instead",
         {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": {"completion_tokens": 1e15}},
     ),
-    ("slow", 0.6),
+    ("slow", 3.0),
 ]
 
 
@@ -506,7 +506,9 @@ def test_a_failed_try_is_tried_again(server: FakeServer, fault: Fault) -> None:
     server.fault = first_two_tries
     requests = wanted(2, 3)
     retries: list[int] = []
-    sampler = server.sampler(timeout_seconds=0.3, on_retry=lambda count, _reason: retries.append(count))
+    # Long enough that no good answer is late on a busy machine: it would be one more try.
+    timeout = 1.5 if fault[0] == "slow" else 30.0
+    sampler = server.sampler(timeout_seconds=timeout, on_retry=lambda count, _reason: retries.append(count))
     check(drawn(sampler, requests), requests)
     assert retries == list(range(1, 13))
     assert set(tried.values()) == {3}
