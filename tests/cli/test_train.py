@@ -178,3 +178,29 @@ def test_a_verifier_that_never_decides_stops_the_run_with_its_reason(
     assert broken.status == 1
     assert "the verifier lacking:nothing cannot be loaded: AttributeError" in broken.err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--engine", "slurm"), 2, "--engine must be local or verl, got 'slurm'"),
+        (("--dry-run",), 2, "--dry-run shows the command of --engine verl; --engine local has none"),
+        (("--engine", "verl", "--dry-run", "--set", "method.name=ppo"), 2, "--engine verl: method 'ppo'"),
+        (("--engine", "verl", "--set", "method.name=rl_zvp"), 2, "--engine verl: method 'rl_zvp' has advantages per"),
+    ],
+)
+def test_what_verl_cannot_do_is_one_line_and_leaves_no_folder(run, tmp_path, arguments, status, said):
+    outcome = run("train", CONFIG, *arguments, "--out", tmp_path / "r")
+    assert (outcome.status, outcome.err.count("\n")) == (status, 1)
+    assert said in outcome.err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_dry_run_prints_one_command_and_writes_nothing(run, tmp_path):
+    arguments = ("train", CONFIG, "--engine", "verl", "--dry-run", "--out", tmp_path / "r")
+    shown = json.loads(run(*arguments, "--json").out)
+    assert "algorithm.adv_estimator=ngrpo" in shown["command"]
+    assert "actor_rollout_ref.actor.clip_ratio_high=0.24" in shown["command"]
+    assert shown["environment"]["VERL_FILE_LOGGER_PATH"].startswith(str(tmp_path))
+    assert "verl.trainer.main_ppo" in run(*arguments).out
+    assert not (tmp_path / "r").exists()

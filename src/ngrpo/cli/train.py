@@ -59,24 +59,24 @@ def _is_verl(engine: str, *, dry_run: bool) -> bool:
 
 
 def _train_with_verl(config: Config, folder: Path, *, resume: bool, dry_run: bool, json_output: bool) -> None:
-    from ngrpo.engines.verl_overrides import verl_command
+    from importlib.util import find_spec
+
+    from ngrpo.engines.verl_checks import check_expressible
+    from ngrpo.engines.verl_run import run_verl
     from ngrpo.reports.run_dir import RunDir
 
     if dry_run:
         _show_verl_command(config, folder, resume=resume, json_output=json_output)
         return
-    verl_command(config, folder, resume=resume)  # what verl cannot express is an error before anything is written
+    check_expressible(config, config.cluster)
+    if find_spec("verl") is None:
+        raise MissingDependencyError("verl", "verl", "--engine verl")
     check_before_loading(config)
     if resume:
-        RunDir.open(folder)
-    run = RunDir(folder) if resume else RunDir.create(folder, config.to_json(), seed=config.run.seed)
-    from ngrpo.engines.verl_run import run_verl
-
-    try:
-        results = run_verl(config, run.path, resume=resume)
-    except MissingDependencyError:
-        run.remove_if_unused()
-        raise
+        check_same_run(RunDir.open(folder).read_config()["config"], config.to_json())
+    else:
+        RunDir.create(folder, config.to_json(), seed=config.run.seed)
+    results = run_verl(config, folder, resume=resume)
     typer.echo(json.dumps({"run": str(folder), "verl": str(results)}) if json_output else f"verl's results: {results}")
 
 

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngrpo.engines.verl_files import VerlFiles, write_problems
 from ngrpo.engines.verl_overrides import verl_command, verl_environment
-from ngrpo.errors import MissingDependencyError, TrainingError
+from ngrpo.errors import TrainingError
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
@@ -33,12 +32,9 @@ def run_verl(config: Config, run_folder: Path, *, resume: bool = False) -> Path:
 
     Raises:
         ConfigError: for a setting that verl has no word for.
-        MissingDependencyError: when verl is not installed.
         TrainingError: when verl ends with an error; what it printed says which.
     """
     command = verl_command(config, run_folder, resume=resume)
-    if find_spec("verl") is None:
-        raise MissingDependencyError("verl", "verl", "--engine verl")
     write_problems(config, run_folder)
     environment = {**os.environ, **verl_environment(config, run_folder)}
     if os.environ.get(_EXTERNAL) and environment[_EXTERNAL] != os.environ[_EXTERNAL]:
