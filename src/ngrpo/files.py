@@ -133,6 +133,21 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Returns the one JSON object of a file.
+
+    Raises:
+        DataError: when it cannot be read or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    return value
+
+
 def _dumped(value: Mapping[str, Any], indent: int | None = None) -> bytes:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, indent=indent, default=_plain)

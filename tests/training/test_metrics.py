@@ -23,8 +23,9 @@ def metrics_of(scripted: Any, words: Any, sampler: Any) -> Any:
         source = PromptSource(task, words, seed=0, max_prompt_tokens=10)
         collected = collect_groups(sampler, source, task, method, settings, seed=0, step=1)
         advantages = method.advantages(*rewards_of(collected.batch)) if collected.batch else torch.zeros(0, 0)
-        state = TrainerState(step=1, rollouts_sampled=16, rollouts_trained=8, updates=3)
-        return collected, step_metrics(collected, advantages, update_metrics(totals), state, method)
+        state = TrainerState()
+        state.advance(1, sampled=collected.rollouts_sampled, trained=collected.rollouts_trained, updates=3)
+        return collected, step_metrics(collected, advantages, method) | state.totals() | update_metrics(totals)
 
     return run
 

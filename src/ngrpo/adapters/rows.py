@@ -14,7 +14,7 @@ from ngrpo.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ngrpo.methods import GroupMethod
+    from ngrpo.methods import GroupMethod, Method
 
 
 def load_row_method(table: Mapping[str, Any], *, host: str) -> GroupMethod:
@@ -100,9 +100,7 @@ def row_advantages(
     return advantages.to(rewards.device)
 
 
-def kept_rows(
-    method: GroupMethod, rewards: Tensor, group_ids: Sequence[Hashable], *, valid: Tensor | None = None
-) -> Tensor:
+def kept_rows(method: Method, rewards: Tensor, group_ids: Sequence[Hashable], *, valid: Tensor | None = None) -> Tensor:
     """Returns [B] bool: true for the rows that enter the batch, by their own grade and the filter of the method.
 
     A group of several rows of which fewer than two are valid is ungraded and does not enter, as in `kept_groups`; a

@@ -61,29 +61,37 @@ def _is_verl(engine: str, *, dry_run: bool) -> bool:
 def _train_with_verl(config: Config, folder: Path, *, resume: bool, dry_run: bool, json_output: bool) -> None:
     from importlib.util import find_spec
 
-    from ngrpo.engines.verl_checks import check_expressible
-    from ngrpo.engines.verl_run import run_verl
-    from ngrpo.reports.run_dir import RunDir
-
     if dry_run:
         _show_verl_command(config, folder, resume=resume, json_output=json_output)
         return
+    from ngrpo.cli.progress import Progress
+    from ngrpo.engines.verl.checks import check_expressible
+    from ngrpo.engines.verl.run import run_verl
+    from ngrpo.reports.observer import Observers
+    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.reports.trackers import tracker_observers
+
     check_expressible(config, config.cluster)
     if find_spec("verl") is None:
         raise MissingDependencyError("verl", "verl", "--engine verl")
     check_before_loading(config)
     if resume:
-        check_same_run(RunDir.open(folder).read_config()["config"], config.to_json())
+        run = RunDir.open(folder)
+        check_same_run(run.read_config()["config"], config.to_json())
     else:
-        RunDir.create(folder, config.to_json(), seed=config.run.seed)
-    results = run_verl(config, folder, resume=resume)
-    typer.echo(json.dumps({"run": str(folder), "verl": str(results)}) if json_output else f"verl's results: {results}")
+        run = RunDir.create(folder, config.to_json(), seed=config.run.seed)
+    observer = Observers([Progress(quiet=json_output), *tracker_observers(config, run.path)])
+    try:
+        run_verl(config, run, observer, resume=resume)
+    finally:
+        observer.close()
+    typer.echo(json.dumps(result_of(run)) if json_output else f"run folder: {run.path}")
 
 
 def _show_verl_command(config: Config, folder: Path, *, resume: bool, json_output: bool) -> None:
     import shlex
 
-    from ngrpo.engines.verl_overrides import verl_command, verl_environment
+    from ngrpo.engines.verl.overrides import verl_command, verl_environment
 
     command = verl_command(config, folder, resume=resume)
     environment = verl_environment(config, folder)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ngrpo.settings import Settings
 
@@ -15,7 +15,7 @@ class ClusterSettings(Settings):
     nodes: int = Field(1, ge=1)
     """Machines."""
     gpus_per_node: int = Field(8, ge=1)
-    """GPUs of each machine; with device 'cpu', worker processes."""
+    """GPUs of each machine; with device 'cpu', worker processes, 1 where nothing is said."""
     tensor_parallel_size: int = Field(1, ge=1)
     """GPUs that draw completions together, each with a part of the model."""
     memory_share: float = Field(0.6, gt=0.0, le=1.0)
@@ -24,3 +24,10 @@ class ClusterSettings(Settings):
     """Address of a Ray cluster that runs already, such as 'auto'; empty starts one on this machine."""
     device: Literal["cuda", "cpu"] = "cuda"
     """What it runs on; 'cpu' is for trying a config out, without vLLM."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_worker_without_gpus(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("device") == "cpu":
+            return {"gpus_per_node": 1, **table}
+        return table

@@ -13,7 +13,6 @@ run folder can execute code when it is read.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -34,6 +33,7 @@ from ngrpo.files import (
     is_file_name,
     json_line,
     read_json_lines,
+    read_json_object,
     remove_partial,
     write_json,
 )
@@ -116,7 +116,7 @@ class RunDir:
 
     def read_config(self) -> dict[str, Any]:
         """Returns config.json: `config`, `versions`, `seed`, `platform`, `started` and the extra keys."""
-        return _read_object(self.config_path)
+        return read_json_object(self.config_path)
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Adds the line of one step, keys in the given order, NaN as null; `metrics` holds the key `step`."""
@@ -200,7 +200,7 @@ class RunDir:
     def read_summaries(self) -> list[EvaluationSummary]:
         """Returns the summary of every complete evaluation, by step, then task."""
         return [
-            EvaluationSummary(int(path.parts[-3]), path.parts[-2], _read_object(path))
+            EvaluationSummary(int(path.parts[-3]), path.parts[-2], read_json_object(path))
             for path in sorted(self.path.glob("eval/*/*/summary.json"))
             if path.parts[-3].isdecimal()
         ]
@@ -253,13 +253,3 @@ def _keep_until(path: Path, step: int) -> None:
                 raise DataError(f"{path}, line {number}: the key 'step' is missing")
             if record["step"] <= step:
                 kept.write(json_line(record))
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a JSON object")
-    return value

@@ -61,18 +61,28 @@ def evaluation_engine(config: Config, on_message: Callable[[str], None]) -> Engi
 
         # The server has the tokenizer.
         return Engine(EndpointSampler(config.endpoint, config.model.path, on_message=on_message), None)
-    from transformers import AutoConfig, GenerationConfig
-
     path = resolve_model_path(config.model.path)
     tokenizer = load_tokenizer(path, config.model.path)
+    on_gpu = torch.cuda.is_available()
+    dtype = config.model.dtype if config.model.dtype != "auto" else "bfloat16" if on_gpu else "float32"
+    return Engine(_vllm(config, tokenizer, stop_tokens_at(path, tokenizer), dtype, None), tokenizer)
+
+
+def stop_tokens_at(path: str, tokenizer: Any) -> frozenset[int]:
+    """Returns the tokens that end a completion of a model that is not loaded here.
+
+    Args:
+        path: a model folder or hub id.
+        tokenizer: its tokenizer.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
     text_config = AutoConfig.from_pretrained(path).get_text_config(decoder=True)
     try:
         generation = GenerationConfig.from_pretrained(path)
     except OSError:  # not every model has one
         generation = None
-    on_gpu = torch.cuda.is_available()
-    dtype = config.model.dtype if config.model.dtype != "auto" else "bfloat16" if on_gpu else "float32"
-    return Engine(_vllm(config, tokenizer, stop_tokens_of(generation, text_config, tokenizer), dtype, None), tokenizer)
+    return stop_tokens_of(generation, text_config, tokenizer)
 
 
 def _vllm(

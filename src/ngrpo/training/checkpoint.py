@@ -49,6 +49,21 @@ class TrainerState:
     updates: int = 0
     empty_steps: int = 0
 
+    def advance(self, step: int, *, sampled: int, trained: int, updates: int) -> None:
+        """Counts a step that is over: the rollouts sampled, those that entered the batch, and the updates."""
+        self.step = step
+        self.rollouts_sampled += sampled
+        self.rollouts_trained += trained
+        self.updates += updates
+
+    def totals(self) -> dict[str, int]:
+        """Returns the totals as metrics."""
+        return {
+            "total/rollouts_sampled": self.rollouts_sampled,
+            "total/rollouts_trained": self.rollouts_trained,
+            "total/updates": self.updates,
+        }
+
 
 def save_policy(folder: Path, updater: PolicyUpdater) -> None:
     """Writes the policy and its optimiser into an empty folder."""

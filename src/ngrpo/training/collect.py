@@ -91,6 +91,16 @@ class Collected:
         """The groups that are trained on."""
         return [group for group, kept in zip(self.sampled, self.in_batch, strict=True) if kept]
 
+    @property
+    def rollouts_sampled(self) -> int:
+        """Completions of all groups."""
+        return sum(len(group.rollouts) for group in self.sampled)
+
+    @property
+    def rollouts_trained(self) -> int:
+        """Graded completions of the groups in the batch."""
+        return sum(rollout.grade.graded for group in self.batch for rollout in group.rollouts)
+
     def add(self, groups: Sequence[Group], method: Method) -> None:
         """Adds the groups of one round of sampling and filters them."""
         rewards, valid = rewards_of(groups)

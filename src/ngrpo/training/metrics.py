@@ -1,8 +1,7 @@
-"""The metrics of a step, under the names that docs/metrics.md explains."""
+"""The metrics of a step and the lines of its rollouts, under the names that docs/metrics.md explains."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,11 @@ from torch import Tensor
 
 from ngrpo.diagnostics import group_metrics
 from ngrpo.methods import Method
-from ngrpo.training.checkpoint import TrainerState
 from ngrpo.training.collect import Collected, rewards_of
 
 
-def step_metrics(
-    collected: Collected, advantages: Tensor, learned: Mapping[str, float], state: TrainerState, method: Method
-) -> dict[str, Any]:
-    """Returns what happened in a step, times aside.
+def step_metrics(collected: Collected, advantages: Tensor, method: Method) -> dict[str, Any]:
+    """Returns what was sampled in a step and what advantages it got; the updates and times are not in it.
 
     Shares of groups and rewards are over everything that was sampled, before the filter; a rollout that the filter
     dropped counts as one without advantage.
@@ -26,8 +22,6 @@ def step_metrics(
     Args:
         collected: the groups of the step.
         advantages: [P, G] of the groups in the batch.
-        learned: what the learner reports of its batch and its updates.
-        state: the run's totals after the step.
         method: its max_reward decides which groups are all-wrong.
     """
     rewards, valid = rewards_of(collected.sampled)
@@ -40,7 +34,7 @@ def step_metrics(
     return {
         **group_metrics(rewards, of_all, max_reward=method.max_reward, valid=valid),
         # Minus the logprob of what was drawn has the entropy as its mean, over every token that was sampled.
-        "policy/entropy": -logprob_sum / int(lengths.sum()),
+        "policy/entropy": -logprob_sum / max(1, int(lengths.sum())),
         "completion/mean_tokens": float(lengths.mean()),
         "completion/truncated": float(np.mean([c.finish_reason == "length" for c in completions])),
         "completion/tokens": int(lengths.sum()),
@@ -48,8 +42,35 @@ def step_metrics(
         "batch/sampled_groups": len(collected.sampled),
         "batch/rounds": collected.rounds,
         "batch/overlong_problems": collected.overlong,
-        "total/rollouts_sampled": state.rollouts_sampled,
-        "total/rollouts_trained": state.rollouts_trained,
-        "total/updates": state.updates,
-        **learned,
     }
+
+
+def rollout_lines(step: int, collected: Collected, advantages: Tensor) -> list[dict[str, Any]]:
+    """Returns the line of rollouts.jsonl of each sampled completion; `advantage` is null where its group was dropped.
+
+    Args:
+        step: the step.
+        collected: its groups.
+        advantages: [P, G] of the groups in the batch.
+    """
+    of_batch = iter(advantages.tolist())
+    lines = []
+    for group, in_batch in zip(collected.sampled, collected.in_batch, strict=True):
+        row = next(of_batch) if in_batch else [None] * len(group.rollouts)
+        for rollout, advantage in zip(group.rollouts, row, strict=True):
+            lines.append(
+                {
+                    "step": step,
+                    "problem_id": group.problem.id,
+                    "sample": rollout.sample,
+                    "completion": rollout.completion.text,
+                    "answer": rollout.grade.answer,
+                    "reference": group.problem.reference,
+                    "status": rollout.grade.status,
+                    "reward": rollout.grade.reward,
+                    "advantage": advantage,
+                    "num_tokens": len(rollout.completion.tokens),
+                    "finish_reason": rollout.completion.finish_reason,
+                }
+            )
+    return lines

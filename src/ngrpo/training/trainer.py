@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,20 @@ from torch import Tensor
 from ngrpo.config import Config
 from ngrpo.diagnostics import group_shares
 from ngrpo.errors import TrainingError
-from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
+from ngrpo.evaluation.evaluate import evaluate
 from ngrpo.methods import PPO, GroupMethod
 from ngrpo.models import load_language_model
 from ngrpo.reports.observer import Observer
 from ngrpo.reports.run_dir import RunDir
-from ngrpo.sampling import Decoding
 from ngrpo.sampling.engines import training_sampler
 from ngrpo.training.batch import Row, split_into_updates
 from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
 from ngrpo.training.collect import Collected, PromptSource, collect_groups, rewards_of
 from ngrpo.training.critic import Critic, CriticUpdater
+from ngrpo.training.evaluations import evaluation_plan, record_evaluation
 from ngrpo.training.facts import run_facts
 from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
-from ngrpo.training.metrics import step_metrics
+from ngrpo.training.metrics import rollout_lines, step_metrics
 from ngrpo.training.ppo import PPOLearner
 from ngrpo.training.update import PolicyUpdater
 
@@ -102,8 +101,14 @@ class Trainer:
         learned = batch.metrics | self.learner.take_updates(self._updates(batch.rows, step), step=step)
         self.sampler.update_weights()
         ended = time.perf_counter()
-        self._advance(step, collected, int(learned["update/count"]))
-        metrics = step_metrics(collected, batch.advantages, learned, self.state, self.config.method)
+        self.state.advance(
+            step,
+            sampled=collected.rollouts_sampled,
+            trained=collected.rollouts_trained,
+            updates=int(learned["update/count"]),
+        )
+        self.state.cursor = self.source.cursor
+        metrics = step_metrics(collected, batch.advantages, self.config.method) | self.state.totals() | learned
         metrics |= {"update/lr": self.learner.updater.learning_rate(step)}
         metrics |= {
             "time/sample_seconds": collected.sample_seconds,
@@ -116,33 +121,18 @@ class Trainer:
 
     def evaluate(self) -> None:
         """Evaluates the policy as it is on every task, into eval/STEP/TASK."""
-        settings, step = self.config.evaluation, self.state.step
+        step = self.state.step
+        plan = evaluation_plan(self.config, step)
         for task in self.config.evaluation_tasks():
-            plan = EvaluationPlan(
-                samples=settings.samples,
-                decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
-                seed=self.config.run.seed,
-                problems=settings.problems,
-                round_name=f"evaluation {step}",
-            )
-            slug = task.slug
-            result = evaluate(
+            evaluation = evaluate(
                 self.sampler,
                 self.policy.tokenizer,
                 task,
                 plan,
-                self.run_dir.evaluation_dir(step, slug) / "samples.jsonl",
-                on_progress=partial(self.observer.on_evaluation_progress, slug),
+                self.run_dir.evaluation_dir(step, task.slug) / "samples.jsonl",
+                on_progress=partial(self.observer.on_evaluation_progress, task.slug),
             )
-            summary = {"step": step, "task": task.name, **result.to_json(), "settings": asdict(plan)}
-            self.run_dir.write_summary(step, slug, summary)
-            if result.summary.pass_at_k:
-                self.observer.on_evaluation(step, slug, summary)
-            else:  # no reason to lose a run: the training has its own bound, [run] max_ungraded_share
-                self.observer.on_message(
-                    f"step {step}: none of the {result.summary.samples} completions for {slug} could be graded, so "
-                    "there is no Pass@k"
-                )
+            record_evaluation(self.run_dir, self.observer, step, task, plan, evaluation)
 
     def save(self) -> Path:
         """Writes a checkpoint of the state as it is and returns its folder."""
@@ -236,39 +226,8 @@ class Trainer:
             self._said.add(what)
             self.observer.on_message(f"{text}; said once")
 
-    def _advance(self, step: int, collected: Collected, updates: int) -> None:
-        self.state.step, self.state.cursor = step, self.source.cursor
-        self.state.rollouts_sampled += sum(len(group.rollouts) for group in collected.sampled)
-        self.state.rollouts_trained += sum(r.grade.graded for group in collected.batch for r in group.rollouts)
-        self.state.updates += updates
-
     def _record(self, step: int, collected: Collected, advantages: Tensor, metrics: dict[str, Any]) -> None:
         if self.config.run.keep_rollouts:
-            self.run_dir.append_rollouts(_rollout_lines(step, collected, advantages))
+            self.run_dir.append_rollouts(rollout_lines(step, collected, advantages))
         self.run_dir.append_metrics({"step": step, **metrics})
         self.observer.on_step(step, metrics)
-
-
-def _rollout_lines(step: int, collected: Collected, advantages: Tensor) -> list[dict[str, Any]]:
-    """Returns a line per sampled completion; `advantage` is null where its group was filtered out."""
-    of_batch = iter(advantages.tolist())
-    lines = []
-    for group, in_batch in zip(collected.sampled, collected.in_batch, strict=True):
-        row = next(of_batch) if in_batch else [None] * len(group.rollouts)
-        for rollout, advantage in zip(group.rollouts, row, strict=True):
-            lines.append(
-                {
-                    "step": step,
-                    "problem_id": group.problem.id,
-                    "sample": rollout.sample,
-                    "completion": rollout.completion.text,
-                    "answer": rollout.grade.answer,
-                    "reference": group.problem.reference,
-                    "status": rollout.grade.status,
-                    "reward": rollout.grade.reward,
-                    "advantage": advantage,
-                    "num_tokens": len(rollout.completion.tokens),
-                    "finish_reason": rollout.completion.finish_reason,
-                }
-            )
-    return lines

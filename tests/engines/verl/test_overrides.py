@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("verl")
 
 from ngrpo.config import load_config
-from ngrpo.engines.verl_overrides import NO_DUAL_CLIP, verl_command
+from ngrpo.engines.verl.overrides import NO_DUAL_CLIP, verl_command
 from ngrpo.errors import ConfigError
 from ngrpo.methods import METHODS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAPER = ROOT / "configs" / "paper"
 CONFIGS = sorted([*PAPER.glob("*.toml"), *(ROOT / "configs" / "countdown").glob("*.toml")])
 TRANSLATED = [path for path in CONFIGS if path.stem != "ppo"]
@@ -54,7 +54,7 @@ def test_every_config_is_accepted_and_means_the_same(path, tmp_path):
     assert actor.ppo_mini_batch_size * updates == found.data.train_batch_size == config.sampling.problems_per_step
     assert (actor.optim.lr, list(actor.optim.betas)) == (config.optimizer.lr, list(config.optimizer.betas))
     assert (rollout.n, rollout.temperature) == (config.sampling.group_size, config.sampling.temperature)
-    assert found.trainer.v1.sampler.sampler_kwargs.filter == config.method.filter
+    assert found.trainer.v1.sampler.sampler_kwargs.config_path == str(tmp_path / "config.json")
     assert found.algorithm.filter_groups.enable is False
     from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 

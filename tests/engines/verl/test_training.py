@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +15,10 @@ import torch
 pytest.importorskip("verl")
 
 from ngrpo.advantages import ngrpo_advantages
-from ngrpo.engines.verl_files import VerlFiles
+from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.reports.run_dir import RunDir
 
-CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
+CONFIG = Path(__file__).parents[3] / "configs" / "countdown" / "ngrpo.toml"
 SMALL = (
     "run.steps=2",
     "sampling.problems_per_step=16",
@@ -50,23 +50,16 @@ known["ngrpo"] = traced(known["ngrpo"])
 
 
 def train(folder, *, workers, settings=(), timeout=280):
-    """Trains by `ngrpo train --engine verl`, and sees that nothing of it is left."""
+    """Trains by `ngrpo train --engine verl`; returns the run folder and what was traced."""
     (folder / "tracer.py").write_text(TRACER, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(folder), "TRACE": str(folder / "trace.jsonl"), "HF_HUB_OFFLINE": "1"}
     environment["VERL_USE_EXTERNAL_MODULES"] = "tracer"
     given = [*SMALL, "cluster.device=cpu", f"cluster.gpus_per_node={workers}", *settings]
     command = [sys.executable, "-m", "ngrpo", "train", str(CONFIG), "--engine", "verl", "--out", str(folder / "run")]
     command += [part for setting in given for part in ("--set", setting)]
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            status = process.wait(timeout)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-    assert status == 0, (folder / "log.txt").read_text(errors="replace")[-4000:]
-    files = VerlFiles(folder / "run")
-    return files, lines(folder / "trace.jsonl"), [line["data"] for line in lines(files.metrics)]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stderr + VerlFiles(folder / "run").log.read_text(errors="replace")[-4000:]
+    return RunDir.open(folder / "run"), lines(folder / "trace.jsonl")
 
 
 def lines(path):
@@ -89,11 +82,12 @@ def groups_of(row):
     ids=["one worker", "two workers, refilled"],
 )
 def test_two_steps(tmp_path, workers, settings, dropped):
-    files, trace, metrics = train(tmp_path, workers=workers, settings=settings)
+    run, trace = train(tmp_path, workers=workers, settings=settings)
+    metrics = run.read_metrics()
     assert len(trace) == len(metrics) == 2
     for row, told in zip(trace, metrics, strict=True):
         groups = groups_of(row)
-        assert len(groups) == 16
+        assert len(groups) == told["batch/groups"] == 16
         for rewards, advantages in groups:
             assert len(rewards) == (8 if workers == 1 else 4)
             expected = ngrpo_advantages(torch.tensor([rewards]))[0]
@@ -101,15 +95,27 @@ def test_two_steps(tmp_path, workers, settings, dropped):
             assert min(rewards) < 1
             assert dropped != "all" or max(rewards) == 1
         # The sampler and the trainer agree on every token, after the update of the weights as before.
-        assert told["training/rollout_actor_probs_pearson_corr"] > 0.9999
-        assert told["training/rollout_probs_diff_max"] < 1e-4
-        assert told["actor/grad_norm"] > 1e-3
-        assert math.isclose(
-            told["critic/score/mean"], sum(sum(r) for r, _ in groups) / sum(len(r) for r, _ in groups), abs_tol=1e-5
-        )
-        assert told["training/groups/drawn"] - told["training/groups/dropped"] >= 16
+        assert told["policy/sampler_gap_probability_max"] < 1e-4
+        assert told["update/grad_norm"] > 1e-3
+        assert told["update/count"] == 2
         if dropped == "all":
-            assert told["training/groups/rounds"] > 1
-    assert {path.name for path in files.rollouts.iterdir()} == {"1.jsonl", "2.jsonl"}
-    model = files.checkpoints / "global_step_2" / "actor" / "huggingface"
-    assert (model / "model.safetensors").is_file()
+            assert told["batch/rounds"] > 1
+            assert told["batch/sampled_groups"] > 16
+            assert told["group/all_wrong"] > 0  # counted before the filter
+        check_rollouts(run, told, groups)
+    assert run.latest_checkpoint()[0] == 2
+    assert (run.latest_checkpoint()[1] / "model.safetensors").is_file()
+    assert metrics[1]["total/updates"] == 4
+
+
+def check_rollouts(run, told, groups):
+    """The step's rollouts are those that verl trained on, with their advantages, and those that were dropped."""
+    rollouts = [line for line in run.read_rollouts() if line["step"] == told["step"]]
+    assert len(rollouts) == told["batch/sampled_groups"] * len(groups[0][0])
+    trained = [(line["reward"], line["advantage"]) for line in rollouts if line["advantage"] is not None]
+    traced = [pair for rewards, advantages in groups for pair in zip(rewards, advantages, strict=True)]
+    for ours, theirs in zip(sorted(trained), sorted(traced), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+    assert {line["status"] for line in rollouts} <= {"correct", "wrong", "no_answer"}
+    assert all(0 < line["num_tokens"] <= 16 for line in rollouts)
+    assert told["reward/mean"] == pytest.approx(sum(line["reward"] for line in rollouts) / len(rollouts))

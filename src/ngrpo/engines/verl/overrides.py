@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ngrpo.adapters.verl_names import LENGTH, estimator_names, estimator_settings
 from ngrpo.assets import resolve_model_path
 from ngrpo.engines.cluster_settings import ClusterSettings
-from ngrpo.engines.verl_checks import check_expressible, is_float32
-from ngrpo.engines.verl_files import VerlFiles
+from ngrpo.engines.verl.checks import check_expressible, is_float32
+from ngrpo.engines.verl.files import VerlFiles
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
@@ -59,7 +59,6 @@ def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
     files = VerlFiles(run_folder.resolve())
     variables = {
         "VERL_FILE_LOGGER_PATH": str(files.metrics),
-        "TENSORBOARD_DIR": str(files.folder / "tensorboard"),
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
@@ -69,7 +68,7 @@ def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
     if cluster.device == "cpu":
         variables |= {
             "VERL_PLATFORM": "cpu",
-            "VERL_USE_EXTERNAL_MODULES": "ngrpo.engines.verl_cpu.platform",
+            "VERL_USE_EXTERNAL_MODULES": "ngrpo.engines.verl.cpu.platform",
             "VERL_ENGINE_DEVICE": "cuda",  # verl's FSDP engine is registered for that name alone; it asks no GPU
             "OMP_NUM_THREADS": "1",
             "GLOO_SOCKET_IFNAME": "lo",
@@ -89,7 +88,7 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
     return {
         **_data(config, files),
         **_model(config, cluster),
-        **_algorithm(config),
+        **_algorithm(config, files),
         **_actor(config, cluster),
         **_rollout(config, cluster),
         **_reward(files),
@@ -182,7 +181,7 @@ def has_chat_template(path: str) -> bool:
     return settings.is_file() and '"chat_template"' in settings.read_text(encoding="utf-8")
 
 
-def _algorithm(config: Config) -> Values:
+def _algorithm(config: Config, files: VerlFiles) -> Values:
     method, importance_cap = config.method, config.sampling.importance_cap
     name = next(name for name, method_name in estimator_names().items() if method_name == method.name)
     settings: Values = {key: getattr(method, key) for key in estimator_settings(type(method))}
@@ -195,20 +194,13 @@ def _algorithm(config: Config) -> Values:
             "algorithm.rollout_correction.rollout_is": "token",
             "algorithm.rollout_correction.rollout_is_threshold": importance_cap,
         }
-    sampler = {
-        "filter": method.filter,
-        "refill": method.refill,
-        "max_refill_factor": method.max_refill_factor,
-        "max_reward": method.max_reward,
-        "max_ungraded_share": config.run.max_ungraded_share,
-    }
     return {
         **values,
         "algorithm.filter_groups.enable": False,  # verl's own drops all-wrong groups, which NGRPO learns from
         "trainer.v1.trainer_mode": "sync",
-        "trainer.v1.sampler.custom_sampler.path": "pkg://ngrpo.engines.verl_sampler",
+        "trainer.v1.sampler.custom_sampler.path": "pkg://ngrpo.engines.verl.sampler",
         "trainer.v1.sampler.custom_sampler.name": "GroupSampler",
-        **{f"+trainer.v1.sampler.sampler_kwargs.{key}": value for key, value in sampler.items()},
+        "+trainer.v1.sampler.sampler_kwargs.config_path": files.config,
     }
 
 
@@ -296,7 +288,7 @@ def _rollout(config: Config, cluster: ClusterSettings) -> Values:
 
 def _reward(files: VerlFiles) -> Values:
     return {
-        "reward.custom_reward_function.path": "pkg://ngrpo.engines.verl_reward",
+        "reward.custom_reward_function.path": "pkg://ngrpo.engines.verl.reward",
         "reward.custom_reward_function.name": "compute_score",
         "+reward.custom_reward_function.reward_kwargs.config_path": files.config,
         "reward.reward_manager.name": "naive",
@@ -316,11 +308,9 @@ def _trainer(config: Config, cluster: ClusterSettings, files: VerlFiles, *, resu
         "trainer.save_freq": run.save_every or run.steps,  # the last step is saved whenever any is
         "trainer.resume_mode": "auto" if resume else "disable",
         "trainer.default_local_dir": files.checkpoints,
-        "trainer.rollout_data_dir": files.rollouts if run.keep_rollouts else None,
-        "trainer.validation_data_dir": files.validations if every else None,
         "trainer.project_name": "ngrpo",
         "trainer.experiment_name": run.name,
-        "trainer.logger": ["console", "file", *run.trackers],
+        "trainer.logger": ["console", "file"],
     }
 
 
@@ -343,7 +333,7 @@ def _cpu() -> Values:
     """What verl needs where there is no GPU; the sampler is transformers, for verl's vLLM wants a device."""
     actor, rollout = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
     return {
-        "actor_rollout_ref.model.external_lib": "ngrpo.engines.verl_cpu.rollout",
+        "actor_rollout_ref.model.external_lib": "ngrpo.engines.verl.cpu.rollout",
         "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
         actor + "fsdp_config.use_torch_compile": False,
         actor + "use_torch_compile": False,

@@ -49,19 +49,41 @@ class VerlFiles:
         return self.folder / "metrics.jsonl"
 
     @property
-    def rollouts(self) -> Path:
-        """Dumps of what was trained on, a file per step."""
-        return self.folder / "rollouts"
+    def log(self) -> Path:
+        """Everything that verl, Ray and vLLM print."""
+        return self.folder / "log.txt"
 
     @property
-    def validations(self) -> Path:
-        """Dumps of evaluations, a file per step."""
-        return self.folder / "validations"
+    def steps(self) -> Path:
+        """What was sampled for steps whose metrics are not yet ours (`ngrpo.engines.verl.records`)."""
+        return self.folder / "steps"
+
+    def step(self, step: int) -> Path:
+        """The record of one step."""
+        return self.steps / f"{step:06d}.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """What evaluations drew that are not yet ours."""
+        return self.folder / "evaluations"
+
+    def evaluated(self, step: int, task: str) -> Path:
+        """What was drawn for one task after a step."""
+        return self.evaluations / f"{step:06d}" / f"{task}.jsonl"
 
     @property
     def checkpoints(self) -> Path:
         """Checkpoints in verl's layout."""
         return self.folder / "checkpoints"
+
+    @property
+    def newest_checkpoint(self) -> Path:
+        """Where verl notes the step of its newest whole checkpoint."""
+        return self.checkpoints / "latest_checkpointed_iteration.txt"
+
+    def model(self, step: int) -> Path:
+        """The Hugging Face folder of a checkpoint."""
+        return self.checkpoints / f"global_step_{step}" / "actor" / "huggingface"
 
 
 def write_problems(config: Config, run_folder: Path) -> None:

@@ -1,0 +1,60 @@
+"""verl's metrics of a step under our names, where they mean the same; docs/metrics.md says what each is.
+
+What has no name of ours stays in verl's own file, RUN/verl/metrics.jsonl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
+
+OURS = {
+    "actor/loss": "update/loss",
+    "actor/grad_norm": "update/grad_norm",
+    "actor/lr": "update/lr",
+    "actor/entropy_loss": "update/entropy",
+    "actor/ppo_kl": "policy/approx_kl",
+    "actor/kl_loss": "policy/ref_kl",
+    "actor/pg_clipfrac": "clip/fraction",
+    "training/rollout_probs_diff_mean": "policy/sampler_gap_probability",
+    "training/rollout_probs_diff_max": "policy/sampler_gap_probability_max",
+    "rollout_corr/rollout_is_mean": "policy/importance_mean",
+    "timing_s/gen": "time/sample_seconds",
+    "timing_s/update_actor": "time/update_seconds",
+    "timing_s/step": "time/step_seconds",
+}
+"""verl's name -> ours."""
+
+
+def updates_of(config: Config, groups: int) -> int:
+    """Returns how many updates verl takes of a batch: it fills up the last mini-batch of a pass with padding.
+
+    Args:
+        config: its [optimizer] and [sampling] tables count.
+        groups: groups in the batch.
+    """
+    passes = config.optimizer.passes_per_step
+    groups_per_update = config.sampling.problems_per_step // (config.optimizer.updates_per_step // passes)
+    return passes * -(-groups // groups_per_update)
+
+
+def learned_metrics(
+    config: Config, told: Mapping[str, float], *, groups: int, rows: int, tokens: int
+) -> dict[str, float]:
+    """Returns our metrics of a step's updates and times.
+
+    Args:
+        config: see `updates_of`.
+        told: verl's metrics of the step; empty when it was ended before it wrote them.
+        groups: groups in the batch.
+        rows: completions in the batch.
+        tokens: sampled in the step.
+    """
+    metrics = {ours: float(told[theirs]) for theirs, ours in OURS.items() if theirs in told}
+    counts = {"update/count": updates_of(config, groups), "update/rows": rows * config.optimizer.passes_per_step}
+    if seconds := metrics.get("time/step_seconds"):
+        metrics["time/tokens_per_second"] = tokens / seconds
+    return {**counts, **metrics}

@@ -1,0 +1,178 @@
+"""What verl has done so far, brought into our run folder: metrics, rollouts, evaluations, checkpoints.
+
+Our process is the only one that writes them, beside verl as it runs: a run on a cluster is then a run folder like any
+other, and whoever watches a run hears of it step by step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.engines.verl.metrics import learned_metrics
+from ngrpo.engines.verl.records import StepRecord, read_evaluated
+from ngrpo.engines.verl.rows import missing_rollout
+from ngrpo.errors import CheckpointError
+from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of, problems_of
+from ngrpo.evaluation.samples import sample_of
+from ngrpo.files import atomic_file, json_line
+from ngrpo.training.checkpoint import TrainerState
+from ngrpo.training.evaluations import evaluation_plan, record_evaluation
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
+    from ngrpo.reports.observer import Observer
+    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.tasks import Task
+
+
+class Results:
+    """Follows verl's own metrics file; a step is taken over when its line is there.
+
+    Args:
+        config: the run's config.
+        run: our run folder, verl's below it.
+        observer: is told of every step and evaluation.
+    """
+
+    def __init__(self, config: Config, run: RunDir, observer: Observer) -> None:
+        self._config, self._run, self._observer = config, run, observer
+        self._files = VerlFiles(run.path)
+        self._place = 0
+        self._state = _state_of(run)
+
+    @property
+    def step(self) -> int:
+        """The last step that is in the run folder."""
+        return self._state.step
+
+    def take_over(self) -> None:
+        """Brings what is new into the run folder."""
+        for step, told in self._new_lines():
+            if self._files.step(step).is_file():
+                self._take_step(step, told)
+            if (drawn := self._files.evaluations / f"{step:06d}").is_dir():
+                self._take_evaluations(step)
+                shutil.rmtree(drawn)
+        self._link_checkpoints()
+
+    def prepare_resume(self) -> None:
+        """Makes the run folder that of verl's newest checkpoint, from which verl will go on.
+
+        Raises:
+            CheckpointError: when verl has saved none.
+        """
+        self.take_over()  # what verl had finished when whoever followed it was ended
+        if not self._files.newest_checkpoint.is_file():
+            raise CheckpointError(
+                f"{self._run.path} has no checkpoint of verl to resume from: start anew with another --out"
+            )
+        last = int(self._files.newest_checkpoint.read_text())
+        if self._files.step(last).is_file():  # saved, and then ended before it was in verl's metrics
+            self._take_step(last, {})
+        self._run.truncate_after(last)
+        for leftover in (self._files.steps, self._files.evaluations):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self._files.metrics.unlink(missing_ok=True)  # verl begins it anew
+        self._place, self._state = 0, _state_of(self._run)
+
+    def _new_lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        if not self._files.metrics.is_file():
+            return
+        with self._files.metrics.open("rb") as file:
+            file.seek(self._place)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._place += len(line)
+                told = json.loads(line)
+                yield told["step"], told["data"]
+
+    def _take_step(self, step: int, told: dict[str, Any]) -> None:
+        path = self._files.step(step)
+        if step <= self._state.step:  # ended between taking it over and removing it
+            path.unlink()
+            return
+        record = StepRecord.read(path)
+        sampled = record.metrics
+        learned = learned_metrics(
+            self._config,
+            told,
+            groups=sampled["batch/groups"],
+            rows=record.rollouts_trained,
+            tokens=sampled["completion/tokens"],
+        )
+        self._state.advance(
+            step,
+            sampled=record.rollouts_sampled,
+            trained=record.rollouts_trained,
+            updates=int(learned["update/count"]),
+        )
+        metrics = sampled | self._state.totals() | learned
+        if self._config.run.keep_rollouts:
+            self._run.append_rollouts(record.rollouts)
+        self._run.append_metrics({"step": step, **metrics})
+        path.unlink()
+        if told:
+            self._observer.on_step(step, metrics)
+
+    def _take_evaluations(self, step: int) -> None:
+        plan = evaluation_plan(self._config, step)
+        for task in self._config.evaluation_tasks():
+            path = self._run.evaluation_dir(step, task.slug) / "samples.jsonl"
+            if missing := self._write_samples(step, task, plan, path):
+                self._observer.on_message(
+                    f"step {step}: {missing} completions for {task.slug} never came from verl (a prompt longer than "
+                    "[sampling] max_prompt_tokens, or a failed worker); they count as ungraded"
+                )
+            record_evaluation(self._run, self._observer, step, task, plan, evaluation_of(path))
+
+    def _write_samples(self, step: int, task: Task, plan: EvaluationPlan, path: Path) -> int:
+        """Writes the samples file in the order of the problems and returns how many completions never came."""
+        drawn = {(s.problem_id, s.sample): s for s in read_evaluated(self._files.evaluated(step, task.slug))}
+        missing = 0
+        with atomic_file(path) as file:
+            for problem in problems_of(task, plan):
+                for number in range(plan.samples):
+                    sample = drawn.get((problem.id, number))
+                    if sample is None or sample.num_tokens == 0:
+                        missing += 1
+                        sample = sample_of(missing_rollout(problem, number), seed=plan.seed)
+                    file.write(json_line(asdict(sample)))
+        return missing
+
+    def _link_checkpoints(self) -> None:
+        """Makes checkpoints/step_N point to the Hugging Face folders of verl's checkpoints that are whole.
+
+        Links, not copies: a model can have tens of gigabytes, and verl needs its own folder to resume.
+        """
+        newest = self._files.newest_checkpoint
+        if not newest.is_file():
+            return
+        last = int(newest.read_text() or 0)
+        for folder in self._files.checkpoints.glob("global_step_*"):
+            step = int(folder.name.rpartition("_")[2])
+            link, model = self._run.checkpoint_path(step), self._files.model(step)
+            if step <= last and model.is_dir() and not link.exists():
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(os.path.relpath(model, link.parent), target_is_directory=True)
+
+
+def _state_of(run: RunDir) -> TrainerState:
+    """Returns the totals that a run folder's last line of metrics has."""
+    lines = run.read_metrics()
+    if not lines:
+        return TrainerState()
+    last = lines[-1]
+    return TrainerState(
+        step=last["step"],
+        rollouts_sampled=last["total/rollouts_sampled"],
+        rollouts_trained=last["total/rollouts_trained"],
+        updates=last["total/updates"],
+    )

@@ -1,0 +1,111 @@
+"""Starting verl's own entry point, following what it does, and ending it with all that it started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngrpo.engines.verl.files import VerlFiles, write_problems
+from ngrpo.engines.verl.overrides import verl_command, verl_environment
+from ngrpo.engines.verl.results import Results
+from ngrpo.errors import TrainingError
+from ngrpo.training.facts import run_facts
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
+    from ngrpo.reports.observer import Observer
+    from ngrpo.reports.run_dir import RunDir
+
+_EXTERNAL = "VERL_USE_EXTERNAL_MODULES"
+_SECONDS_TO_END = 20.0
+_SECONDS_BETWEEN_LOOKS = 0.5
+_TAIL = 200_000
+"""Bytes of the log in which the error is looked for."""
+_END_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG of Linux's prctl."""
+_ERROR = re.compile(r"(?:\([^)]*pid=[^)]*\) )?((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)(?:\([\w.]*\))?: .+)")
+
+
+def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = False) -> None:
+    """Trains with verl in a run folder; what verl prints goes to its verl/log.txt.
+
+    The processes are a group of their own. However this ends, the group is ended: by an error, by Ctrl-C, and, because
+    Linux tells the first of them, even by a kill of this process; Ray's own processes end with those that started them.
+
+    Args:
+        config: the resolved config, which already stands in the run folder.
+        run: the run folder.
+        observer: is told of every step and evaluation.
+        resume: go on from verl's newest checkpoint there.
+
+    Raises:
+        ConfigError: for a setting that verl has no word for.
+        CheckpointError: when there is nothing to resume from.
+        TrainingError: when verl ends with an error; what it printed says which.
+    """
+    command, files = verl_command(config, run.path, resume=resume), VerlFiles(run.path)
+    write_problems(config, run.path)
+    results = Results(config, run, observer)
+    if resume:
+        results.prepare_resume()
+    observer.on_start(run_facts(config), first_step=results.step + 1, last_step=config.run.steps)
+    observer.on_message(f"verl starts; what it prints goes to {files.log}")
+    with files.log.open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            env=_environment(config, run.path),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+    try:
+        while process.poll() is None:
+            results.take_over()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    finally:
+        _end(process)
+        results.take_over()
+    if process.returncode != 0:
+        raise TrainingError(f"verl ended with status {process.returncode}: {last_error(files.log)}; see {files.log}")
+
+
+def last_error(log: Path) -> str:
+    """Returns the last line of a log that names an error, or its last line of all."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL))
+        text = re.sub(r"\x1b\[[0-9;]*m", "", file.read().decode("utf-8", "replace"))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [found[1] for line in lines if (found := _ERROR.fullmatch(line))]
+    return errors[-1] if errors else lines[-1] if lines else "it printed nothing"
+
+
+def _environment(config: Config, run_folder: Path) -> dict[str, str]:
+    environment = {**os.environ, **verl_environment(config, run_folder)}
+    if (own := os.environ.get(_EXTERNAL)) and environment[_EXTERNAL] != own:
+        environment[_EXTERNAL] += f",{own}"  # modules of the user's own
+    return environment
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Asks the group to end, so that Ray takes its processes along, and then does not ask any more."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, kind)
+            process.wait(_SECONDS_TO_END)
+        except (ProcessLookupError, PermissionError):
+            return
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,71 @@
+"""A step that verl has sampled, judged and put into numbers by the functions of our own trainer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ngrpo.engines.verl.records import StepRecord
+from ngrpo.errors import TrainingError
+from ngrpo.methods import GroupMethod
+from ngrpo.training.collect import Collected, rewards_of
+from ngrpo.training.metrics import rollout_lines, step_metrics
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
+
+
+def check_step(collected: Collected, step: int, config: Config, *, problems: int) -> None:
+    """Checks that a step can be trained on.
+
+    Args:
+        collected: the groups that came back.
+        step: the step, for the message.
+        config: its filter, group size and [run] max_ungraded_share count.
+        problems: how many problems were given to the sampler; a group of which nothing came back is as ungraded.
+
+    Raises:
+        TrainingError: when too much is ungraded, or every group was dropped.
+    """
+    total = problems * config.sampling.group_size
+    grades = [rollout.grade for group in collected.sampled for rollout in group.rollouts]
+    reasons = [grade.reason for grade in grades if not grade.graded]
+    ungraded = len(reasons) + total - len(grades)
+    if ungraded > config.run.max_ungraded_share * total:
+        reason = reasons[0] if reasons else "verl delivered no completion"
+        raise TrainingError(
+            f"step {step}: {ungraded} of {total} completions could not be graded ({reason or 'no reason given'}): the "
+            "grader or the sampler is at fault, not the model; [run] max_ungraded_share is the bound"
+        )
+    if not collected.batch:
+        raise TrainingError(
+            f"step {step}: filter '{config.method.filter}' dropped every one of {len(collected.sampled)} groups"
+        )
+
+
+def step_record(collected: Collected, step: int, config: Config) -> StepRecord:
+    """Returns what is to be told of a step: its metrics and rollouts, with the advantages of the method."""
+    advantages = advantages_of(collected, config)
+    return StepRecord(
+        metrics=step_metrics(collected, advantages, config.method),
+        rollouts_sampled=collected.rollouts_sampled,
+        rollouts_trained=collected.rollouts_trained,
+        rollouts=rollout_lines(step, collected, advantages) if config.run.keep_rollouts else [],
+    )
+
+
+def advantages_of(collected: Collected, config: Config) -> Tensor:
+    """Returns the advantages [P, G] of the groups in the batch, 0 where a completion is ungraded.
+
+    They are those that verl trains on: its estimator asks the same method, with the same rewards.
+    """
+    method = config.method
+    assert isinstance(method, GroupMethod)  # noqa: S101  (`checks` lets no other through)
+    if not collected.batch:
+        return torch.zeros(0, 0)
+    rewards, valid = rewards_of(collected.batch)
+    lengths = [[len(r.completion.tokens) for r in group.rollouts] for group in collected.batch]
+    shaped = method.shaped_rewards(rewards, torch.tensor(lengths), config.sampling.max_completion_tokens)
+    return method.advantages(shaped, valid)

@@ -1,0 +1,42 @@
+"""The evaluations of a run: what is drawn, and how it is written down and told; the same whoever draws."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ngrpo.evaluation.evaluate import Evaluation, EvaluationPlan
+from ngrpo.sampling import Decoding
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
+    from ngrpo.reports.observer import Observer
+    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.tasks import Task
+
+
+def evaluation_plan(config: Config, step: int) -> EvaluationPlan:
+    """Returns what the `[evaluation]` table asks for after a step."""
+    settings = config.evaluation
+    return EvaluationPlan(
+        samples=settings.samples,
+        decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
+        seed=config.run.seed,
+        problems=settings.problems,
+        round_name=f"evaluation {step}",
+    )
+
+
+def record_evaluation(
+    run: RunDir, observer: Observer, step: int, task: Task, plan: EvaluationPlan, evaluation: Evaluation
+) -> None:
+    """Writes eval/STEP/TASK/summary.json and tells the observer."""
+    summary = {"step": step, "task": task.name, **evaluation.to_json(), "settings": asdict(plan)}
+    run.write_summary(step, task.slug, summary)
+    if evaluation.summary.pass_at_k:
+        observer.on_evaluation(step, task.slug, summary)
+    else:  # no reason to lose a run: the training has its own bound, [run] max_ungraded_share
+        observer.on_message(
+            f"step {step}: none of the {evaluation.summary.samples} completions for {task.slug} could be graded, so "
+            "there is no Pass@k"
+        )
