@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ngrpo.engines.verl import guard
 from ngrpo.engines.verl.files import VerlFiles, write_problems
 from ngrpo.engines.verl.overrides import verl_command, verl_environment
 from ngrpo.engines.verl.results import Results
@@ -24,20 +24,16 @@ if TYPE_CHECKING:
     from ngrpo.reports.run_dir import RunDir
 
 _EXTERNAL = "VERL_USE_EXTERNAL_MODULES"
-_SECONDS_TO_END = 20.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 _TAIL = 200_000
 """Bytes of the log in which the error is looked for."""
-_END_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of Linux's prctl."""
 _ERROR = re.compile(r"(?:\([^)]*pid=[^)]*\) )?((?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)(?:\([\w.]*\))?: .+)")
 
 
 def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = False) -> None:
     """Trains with verl in a run folder; what verl prints goes to its verl/log.txt.
 
-    The processes are a group of their own. However this ends, the group is ended: by an error, by Ctrl-C, and, because
-    Linux tells the first of them, even by a kill of this process; Ray's own processes end with those that started them.
+    However this ends, by an error, by Ctrl-C or by a kill, what was started ends too (see `ngrpo.engines.verl.guard`).
 
     Args:
         config: the resolved config, which already stands in the run folder.
@@ -59,13 +55,12 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
     observer.on_message(f"verl starts; what it prints goes to {files.log}")
     with files.log.open("ab") as log:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", guard.__name__, *command],
             env=_environment(config, run.path),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
     try:
         while process.poll() is None:
@@ -95,17 +90,13 @@ def _environment(config: Config, run_folder: Path) -> dict[str, str]:
     return environment
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGTERM)
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Asks the group to end, so that Ray takes its processes along, and then does not ask any more."""
-    for kind in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, kind)
-            process.wait(_SECONDS_TO_END)
-        except (ProcessLookupError, PermissionError):
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    """Asks the guard to end its group, and ends what is left of it."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(1.5 * guard.SECONDS_TO_END)
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return  # nothing is left
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,123 @@
+"""Starting, following and ending the command, with a small program in verl's place; needs neither verl nor Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ngrpo.config import load_config
+from ngrpo.engines.verl import run as verl_run
+from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.errors import TrainingError
+from ngrpo.reports.observer import Observer
+from ngrpo.reports.run_dir import RunDir
+
+CONFIG = Path(__file__).parents[3] / "configs" / "countdown" / "ngrpo.toml"
+STEP = """
+import json, os, sys
+from pathlib import Path
+folder = Path(os.environ["VERL_FILE_LOGGER_PATH"]).parent
+(folder / "steps").mkdir()
+record = dict(metrics={"batch/groups": 32, "completion/tokens": 8}, rollouts_sampled=4, rollouts_trained=4, rollouts=[])
+(folder / "steps" / "000001.json").write_text(json.dumps(record))
+with open(os.environ["VERL_FILE_LOGGER_PATH"], "w") as file:
+    file.write(json.dumps({"step": 1, "data": {"timing_s/step": 2.0, "actor/loss": 0.5}}) + "\\n")
+"""
+FAIL = """
+print("(TaskRunner pid=7) Traceback (most recent call last):", file=sys.stderr)
+print("\\x1b[36m(TaskRunner pid=7)\\x1b[0m ngrpo.errors.TrainingError: step 2: nothing is left", file=sys.stderr)
+print("see above", file=sys.stderr)
+sys.exit(3)
+"""
+SLEEP = """
+import subprocess, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+(folder / "pids").write_text(json.dumps([os.getpid(), child.pid]))
+time.sleep(300)
+"""
+
+
+@pytest.fixture
+def config():
+    return load_config(CONFIG, ["task.train_size=4", "evaluation.every=0"])
+
+
+@pytest.fixture
+def run(tmp_path, config):
+    return RunDir.create(tmp_path / "run", config.to_json(), seed=0)
+
+
+def in_its_place(monkeypatch, program):
+    monkeypatch.setattr(verl_run, "verl_command", lambda *_, **__: [sys.executable, "-c", program])
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=30):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_what_was_done_is_in_the_run_folder_when_it_is_over(run, config, monkeypatch):
+    in_its_place(monkeypatch, STEP)
+    verl_run.run_verl(config, run, Observer())
+    (line,) = run.read_metrics()
+    assert (line["step"], line["update/loss"], line["time/tokens_per_second"]) == (1, 0.5, 4.0)
+
+
+def test_an_error_of_verl_is_told_and_what_it_did_before_is_kept(run, config, monkeypatch):
+    in_its_place(monkeypatch, STEP + FAIL)
+    with pytest.raises(
+        TrainingError, match=r"status 3: ngrpo.errors.TrainingError: step 2: nothing is left; see .*log"
+    ):
+        verl_run.run_verl(config, run, Observer())
+    assert len(run.read_metrics()) == 1
+    assert "see above" in VerlFiles(run.path).log.read_text()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.skipif(sys.platform != "linux", reason="verl runs on Linux")
+def test_however_we_are_ended_the_others_are_too(run, config, sent):
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from ngrpo.engines.verl import run as verl_run\n"
+        "from ngrpo.config import load_config; from ngrpo.reports.observer import Observer\n"
+        "from ngrpo.reports.run_dir import RunDir\n"
+        f"verl_run.verl_command = lambda *_, **__: [sys.executable, '-c', {STEP + SLEEP!r}]\n"
+        f"config = load_config({str(run.config_path)!r})\n"
+        f"verl_run.run_verl(config, RunDir.open({str(run.path)!r}), Observer())\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    pids = VerlFiles(run.path).folder / "pids"
+    wait_for(lambda: pids.is_file() and pids.read_text().endswith("]"), 60)
+    started = json.loads(pids.read_text())
+    assert all(map(alive, started))
+    os.kill(process.pid, sent)
+    process.wait(60)
+    wait_for(lambda: not any(map(alive, started)))
+
+
+def test_the_last_error_of_a_log_is_found_among_what_ray_prints(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("")
+    assert verl_run.last_error(log) == "it printed nothing"
+    log.write_text(
+        "ValueError: the first\nray.exceptions.RayTaskError(OSError): \x1b[36mray::run()\x1b[39m (pid=1)\nbye\n"
+    )
+    assert verl_run.last_error(log) == "ray.exceptions.RayTaskError(OSError): ray::run() (pid=1)"
+    log.write_text("nothing of note\n\nthe end\n")
+    assert verl_run.last_error(log) == "the end"
