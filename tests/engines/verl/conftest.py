@@ -53,7 +53,8 @@ def _address(text):
     """Returns address and port of `0100007F:1F90`: each four bytes in the machine's order."""
     digits, port = text.split(":")
     raw = b"".join(bytes.fromhex(digits[i : i + 8])[::-1] for i in range(0, len(digits), 8))
-    return ipaddress.ip_address(raw), int(port, 16)
+    address = ipaddress.ip_address(raw)
+    return getattr(address, "ipv4_mapped", None) or address, int(port, 16)
 
 
 @pytest.fixture

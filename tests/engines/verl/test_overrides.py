@@ -17,12 +17,12 @@ from ngrpo.methods import METHODS
 ROOT = Path(__file__).parents[3]
 PAPER = ROOT / "configs" / "paper"
 CONFIGS = sorted([*PAPER.glob("*.toml"), *(ROOT / "configs" / "countdown").glob("*.toml")])
-TRANSLATED = [path for path in CONFIGS if path.stem != "ppo"]
 
 
 def composed(config, folder, *, validated=True):
     """What verl makes of our command: its own composition, its own checks, its own dataclasses."""
     from hydra import compose, initialize_config_module
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import omega_conf_to_dataclass, validate_config
 
     command = verl_command(config, folder)
@@ -30,7 +30,7 @@ def composed(config, folder, *, validated=True):
     with initialize_config_module("verl.trainer.config", version_base=None):
         found = compose("ppo_trainer", overrides=command[3:])
     if validated:  # with LoRA it asks for vLLM
-        validate_config(found, use_reference_policy=found.actor_rollout_ref.actor.use_kl_loss, use_critic=False)
+        validate_config(found, need_reference_policy(found), need_critic(found))
     omega_conf_to_dataclass(found.actor_rollout_ref.rollout)
     return found
 
@@ -41,7 +41,7 @@ def small(path, *overrides):
     return load_config(path, [*settings, *overrides])
 
 
-@pytest.mark.parametrize("path", TRANSLATED, ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_config_is_accepted_and_means_the_same(path, tmp_path):
     config = small(path)
     found = composed(config, tmp_path)
@@ -58,8 +58,31 @@ def test_every_config_is_accepted_and_means_the_same(path, tmp_path):
     assert found.algorithm.filter_groups.enable is False
     from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 
-    name = found.algorithm.adv_estimator
-    assert get_adv_estimator_fn(name).__name__ == f"{config.method.name}_estimator"
+    estimator = get_adv_estimator_fn(found.algorithm.adv_estimator).__name__
+    assert (
+        estimator == "compute_gae_advantage_return"
+        if config.method.name == "ppo"
+        else f"{config.method.name}_estimator"
+    )
+
+
+def test_ppo_has_the_same_critic(tmp_path):
+    config = load_config(PAPER / "ppo.toml", ["method.critic_warmup_steps=5", "method.lam=0.95"])
+    found = composed(config, tmp_path)
+    critic, actor = found.critic, found.actor_rollout_ref.actor
+    assert (critic.optim.lr, critic.cliprange_value, critic.strategy) == (1e-5, 0.5, "fsdp2")
+    assert (found.algorithm.gamma, found.algorithm.lam) == (1.0, 0.95)
+    assert (found.algorithm.use_kl_in_reward, found.algorithm.kl_ctrl.kl_coef) == (True, 0.001)
+    assert (found.algorithm.kl_ctrl.type, found.algorithm.kl_penalty) == ("fixed", "kl")
+    assert found.trainer.critic_warmup == 6
+    assert critic.model.path == found.actor_rollout_ref.model.path == config.model.path
+    assert critic.model.enable_gradient_checkpointing
+    assert (critic.ppo_mini_batch_size, critic.ppo_epochs) == (actor.ppo_mini_batch_size, actor.ppo_epochs)
+    assert critic.use_dynamic_bsz
+    assert critic.ppo_max_token_len_per_gpu == actor.ppo_max_token_len_per_gpu == 36000
+    assert (list(critic.optim.betas), critic.optim.weight_decay) == (list(actor.optim.betas), actor.optim.weight_decay)
+    with pytest.raises(ConfigError, match="critic is 'shared'"):
+        verl_command(load_config(PAPER / "ppo.toml", ["method.critic=shared"]), tmp_path)
 
 
 def test_the_papers_setting(tmp_path):
@@ -74,14 +97,9 @@ def test_the_papers_setting(tmp_path):
     assert (found.trainer.total_training_steps, found.trainer.test_freq, found.trainer.save_freq) == (140, 7, 7)
     assert (found.trainer.nnodes, found.trainer.n_gpus_per_node) == (1, 8)
     assert found.actor_rollout_ref.rollout.val_kwargs.do_sample is False
-    assert dict(found.trainer.v1.sampler.sampler_kwargs) == {
-        "filter": "all_correct",
-        "refill": True,
-        "max_refill_factor": 8.0,
-        "max_reward": 1.0,
-        "max_ungraded_share": 0.5,
-    }
-    assert found.data.train_files == str(tmp_path / "a run's folder, with ${x}" / "verl" / "train.parquet")
+    folder = tmp_path / "a run's folder, with ${x}"
+    assert dict(found.trainer.v1.sampler.sampler_kwargs) == {"config_path": str(folder / "config.json")}
+    assert found.data.train_files == str(folder / "verl" / "train.parquet")
 
 
 def test_the_warm_up_is_ours(tmp_path):
@@ -110,7 +128,7 @@ def test_every_method_has_an_estimator_or_is_refused(tmp_path):
         except ConfigError as error:
             refused[name] = str(error)
     assert all(message.startswith("--engine verl: method") for message in refused.values())
-    assert set(refused) == {"ppo", "rl_zvp"}
+    assert set(refused) == {"rl_zvp"}
 
 
 @pytest.mark.parametrize(

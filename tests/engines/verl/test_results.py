@@ -206,6 +206,9 @@ def test_updates_of_a_batch_that_is_not_full(config):
     assert [updates_of(config, groups) for groups in (1, 2, 3, 4)] == [1, 1, 2, 2]
     assert [updates_of(passes, groups) for groups in (1, 2, 3, 4)] == [2, 2, 4, 4]
     assert learned_metrics(passes, {}, groups=4, rows=8, tokens=9) == {"update/count": 4, "update/rows": 16}
+    critic = learned_metrics(config, {"critic/vf_loss": 1.0, "timing_s/step": 3.0}, groups=4, rows=8, tokens=9)
+    assert critic["critic/loss"] == 1.0
+    assert (critic["update/count"], critic["update/rows"], critic["time/tokens_per_second"]) == (0, 0, 3.0)
 
 
 def _drawn(status):

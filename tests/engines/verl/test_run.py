@@ -119,5 +119,7 @@ def test_the_last_error_of_a_log_is_found_among_what_ray_prints(tmp_path):
         "ValueError: the first\nray.exceptions.RayTaskError(OSError): \x1b[36mray::run()\x1b[39m (pid=1)\nbye\n"
     )
     assert verl_run.last_error(log) == "ray.exceptions.RayTaskError(OSError): ray::run() (pid=1)"
+    log.write_text("ngrpo.errors.TrainingError: the cause\nray.exceptions.ActorDiedError: what follows from it\n")
+    assert verl_run.last_error(log) == "ngrpo.errors.TrainingError: the cause"
     log.write_text("nothing of note\n\nthe end\n")
     assert verl_run.last_error(log) == "the end"

@@ -91,3 +91,18 @@ def test_a_step_without_a_group_or_with_a_broken_grader_or_sampler_ends_the_run(
         check_step(Collected([group("a", "wwc")], [True]), 3, config, problems=3)
     with pytest.raises(TrainingError, match="6 of 6 completions"):
         check_step(Collected(), 1, config, problems=2)
+
+
+def test_nothing_is_said_of_advantages_that_a_critic_gives():
+    config = config_of(
+        {
+            "task": {"name": "countdown"},
+            "model": {"path": "builtin:countdown-base"},
+            "method": {"name": "ppo"},
+            "sampling": {"group_size": 3},
+        }
+    )
+    record = step_record(Collected([group("a", "wwc"), group("b", "ccc")], [True, True]), 1, config)
+    assert [line["advantage"] for line in record.rollouts] == [None] * 6
+    assert not any(name.startswith("advantage/") for name in record.metrics)
+    assert record.metrics["group/mixed"] == 0.5

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,17 +51,66 @@ known["ngrpo"] = traced(known["ngrpo"])
 """
 
 
-def train(folder, *, workers, settings=(), timeout=280):
-    """Trains by `ngrpo train --engine verl`; returns the run folder and what was traced."""
-    (folder / "tracer.py").write_text(TRACER, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(folder), "TRACE": str(folder / "trace.jsonl"), "HF_HUB_OFFLINE": "1"}
-    environment["VERL_USE_EXTERNAL_MODULES"] = "tracer"
-    given = [*SMALL, "cluster.device=cpu", f"cluster.gpus_per_node={workers}", *settings]
-    command = [sys.executable, "-m", "ngrpo", "train", str(CONFIG), "--engine", "verl", "--out", str(folder / "run")]
-    command += [part for setting in given for part in ("--set", setting)]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, done.stderr + VerlFiles(folder / "run").log.read_text(errors="replace")[-4000:]
-    return RunDir.open(folder / "run"), lines(folder / "trace.jsonl")
+class Run:
+    """`ngrpo train --engine verl` below a folder, and the processes that it starts."""
+
+    def __init__(self, folder, processes):
+        self.folder, self.run_folder = folder, folder / "run"
+        self.files = VerlFiles(self.run_folder)
+        self.processes = processes(f"TRACE={self.trace}")
+        (folder / "tracer.py").write_text(TRACER, encoding="utf-8")
+
+    @property
+    def trace(self):
+        return self.folder / "trace.jsonl"
+
+    def start(self, workers, settings=(), *more):
+        given = [*SMALL, "cluster.device=cpu", f"cluster.gpus_per_node={workers}", *settings]
+        command = [
+            sys.executable,
+            "-m",
+            "ngrpo",
+            "train",
+            str(CONFIG),
+            "--engine",
+            "verl",
+            "--out",
+            str(self.run_folder),
+        ]
+        command += [part for setting in given for part in ("--set", setting)] + list(more)
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "TRACE": str(self.trace), "HF_HUB_OFFLINE": "1"}
+        environment["VERL_USE_EXTERNAL_MODULES"] = "tracer"
+        with (self.folder / "said.txt").open("w") as said:
+            return subprocess.Popen(command, env=environment, cwd=self.folder, stdout=said, stderr=said)
+
+    @property
+    def said(self):
+        return (self.folder / "said.txt").read_text(errors="replace")
+
+    def train(self, workers, settings=()):
+        """Trains to the end, looks all the while at what is listened on, and returns the run folder and the trace."""
+        process = self.start(workers, settings)
+        heard = {}
+        try:
+            wait_for(lambda: heard.update(self.processes.listening()) or process.poll() is not None)
+        finally:
+            process.kill()
+        assert process.returncode == 0, self.said + self.files.log.read_text(errors="replace")[-4000:]
+        assert len(heard) > 10  # so there was something to see
+        assert [(str(address), port, heard[address, port]) for address, port in heard if not address.is_loopback] == []
+        assert self.processes.pids() == {}
+        return RunDir.open(self.run_folder), lines(self.trace)
+
+    def steps(self):
+        path = self.run_folder / "metrics.jsonl"
+        return [line["step"] for line in lines(path)] if path.is_file() else []
+
+
+def wait_for(condition, seconds=280):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.5)
 
 
 def lines(path):
@@ -81,8 +132,8 @@ def groups_of(row):
     [(1, (), "all_correct"), (2, ("method.filter=all", "sampling.group_size=4"), "all")],
     ids=["one worker", "two workers, refilled"],
 )
-def test_two_steps(tmp_path, workers, settings, dropped):
-    run, trace = train(tmp_path, workers=workers, settings=settings)
+def test_two_steps(tmp_path, processes, workers, settings, dropped):
+    run, trace = Run(tmp_path, processes).train(workers, settings)
     metrics = run.read_metrics()
     assert len(trace) == len(metrics) == 2
     for row, told in zip(trace, metrics, strict=True):
@@ -119,3 +170,24 @@ def check_rollouts(run, told, groups):
     assert {line["status"] for line in rollouts} <= {"correct", "wrong", "no_answer"}
     assert all(0 < line["num_tokens"] <= 16 for line in rollouts)
     assert told["reward/mean"] == pytest.approx(sum(line["reward"] for line in rollouts) / len(rollouts))
+
+
+def test_a_killed_run_leaves_no_process_resumes_and_ends_with_the_error_of_a_dead_worker(tmp_path, processes):
+    run = Run(tmp_path, processes)
+    settings = ("run.steps=30", "run.save_every=1")
+    process = run.start(1, settings)
+    wait_for(lambda: run.steps() == [1] or process.poll() is not None)
+    process.kill()
+    wait_for(lambda: run.processes.pids() == {}, 60)
+    saved = int(run.files.newest_checkpoint.read_text())
+
+    process = run.start(1, settings, "--resume")
+    wait_for(lambda: run.steps()[-1:] == [saved + 1] or process.poll() is not None)
+    assert run.steps() == list(range(1, saved + 2)), run.said
+    (server,) = [pid for pid, command in run.processes.pids().items() if command.startswith("ray::Server")]
+    os.kill(server, signal.SIGKILL)
+    wait_for(lambda: process.poll() is not None, 60)
+    assert process.returncode == 1
+    assert "the Ray worker ngrpo_cpu_0 has died" in run.said.splitlines()[-1]
+    wait_for(lambda: run.processes.pids() == {}, 60)
+    assert {line["step"] for line in lines(run.run_folder / "rollouts.jsonl")} == set(run.steps())

@@ -49,7 +49,8 @@ def _complaints(config: Config, cluster: ClusterSettings) -> Iterator[str]:
 def _of_method(config: Config) -> Iterator[str]:
     method = config.method
     if isinstance(method, PPO):
-        yield "method 'ppo' (a critic with its own settings) is not translated; use --engine local"
+        if method.critic == "shared":
+            yield "[method] critic is 'shared', verl's is a model of its own; use 'separate' or --engine local"
     elif not isinstance(method, GroupMethod) or method.needs_entropies:
         yield f"method '{method.name}' has advantages per token, which verl's estimators cannot see; use --engine local"
 

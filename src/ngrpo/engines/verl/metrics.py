@@ -18,10 +18,15 @@ OURS = {
     "actor/entropy_loss": "update/entropy",
     "actor/ppo_kl": "policy/approx_kl",
     "actor/kl_loss": "policy/ref_kl",
+    "actor/reward_kl_penalty": "policy/ref_kl",
     "actor/pg_clipfrac": "clip/fraction",
     "training/rollout_probs_diff_mean": "policy/sampler_gap_probability",
     "training/rollout_probs_diff_max": "policy/sampler_gap_probability_max",
     "rollout_corr/rollout_is_mean": "policy/importance_mean",
+    "critic/vf_loss": "critic/loss",
+    "critic/vf_explained_var": "critic/explained_variance",
+    "critic/values/mean": "critic/mean_value",
+    "critic/grad_norm": "critic/grad_norm",
     "timing_s/gen": "time/sample_seconds",
     "timing_s/update_actor": "time/update_seconds",
     "timing_s/step": "time/step_seconds",
@@ -30,7 +35,7 @@ OURS = {
 
 
 def updates_of(config: Config, groups: int) -> int:
-    """Returns how many updates verl takes of a batch: it fills up the last mini-batch of a pass with padding.
+    """Returns how many updates verl takes of a full batch or less: it fills a pass's last mini-batch with padding.
 
     Args:
         config: its [optimizer] and [sampling] tables count.
@@ -54,7 +59,9 @@ def learned_metrics(
         tokens: sampled in the step.
     """
     metrics = {ours: float(told[theirs]) for theirs, ours in OURS.items() if theirs in told}
-    counts = {"update/count": updates_of(config, groups), "update/rows": rows * config.optimizer.passes_per_step}
+    only_critic = bool(told) and "actor/loss" not in told  # PPO's warm-up
+    passes = 0 if only_critic else config.optimizer.passes_per_step
+    counts = {"update/count": 0 if only_critic else updates_of(config, groups), "update/rows": rows * passes}
     if seconds := metrics.get("time/step_seconds"):
         metrics["time/tokens_per_second"] = tokens / seconds
     return {**counts, **metrics}

@@ -6,9 +6,7 @@ data are read, so that a command can be shown on a machine that has neither.
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,8 @@ from ngrpo.assets import resolve_model_path
 from ngrpo.engines.cluster_settings import ClusterSettings
 from ngrpo.engines.verl.checks import check_expressible, is_float32
 from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.engines.verl.hydra import hydra_override
+from ngrpo.methods import PPO
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
@@ -34,9 +34,6 @@ LOSSES = {"clipped": "vanilla", "gspo": "gspo", "cispo": "cispo"}
 JOINED = '{{ messages | map(attribute="content") | join("\\n\\n") }}'
 """A chat template that does what `encode_prompt` does for a tokenizer without one; verl cannot do without."""
 FULL_PRECISION = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-
-_BARE = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.:@+-]*")
-_RESERVED = {"null", "true", "false", "inf", "nan", "on", "off", "yes", "no"}
 
 
 def verl_command(config: Config, run_folder: Path, *, resume: bool = False) -> list[str]:
@@ -87,14 +84,15 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
     files = VerlFiles(run_folder.resolve())
     return {
         **_data(config, files),
-        **_model(config, cluster),
+        **{f"actor_rollout_ref.model.{key}": value for key, value in _model(config, cluster).items()},
         **_algorithm(config, files),
         **_actor(config, cluster),
+        **_critic(config, cluster),
         **_rollout(config, cluster),
         **_reward(files),
         **_trainer(config, cluster, files, resume=resume),
         **_ray(cluster),
-        **(_cpu() if cluster.device == "cpu" else {}),
+        **(_cpu(config) if cluster.device == "cpu" else {}),
     }
 
 
@@ -102,40 +100,6 @@ def cluster_of(config: Config) -> ClusterSettings:
     """Returns the `[cluster]` table of a config, the default where it has none."""
     found = getattr(config, "cluster", None)
     return found if isinstance(found, ClusterSettings) else ClusterSettings.parse({})
-
-
-def hydra_override(key: str, value: Any) -> str:
-    """Returns one override as Hydra's command line reads it.
-
-    >>> hydra_override("a.b", 1e-6), hydra_override("+a", ["x y", None]), hydra_override("c", {"k": True})
-    ('a.b=1e-06', "+a=['x y',null]", 'c={k:true}')
-    """
-    return f"{key}={hydra_value(value)}"
-
-
-def hydra_value(value: Any) -> str:
-    r"""Returns a value in Hydra's grammar; text that could be read as something else is quoted.
-
-    >>> print(hydra_value("/runs/a"), hydra_value("true"), hydra_value("it's"))
-    /runs/a 'true' 'it\'s'
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{hydra_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(hydra_value, value)) + "]"
-    text = str(value)
-    if _BARE.fullmatch(text) and text.lower() not in _RESERVED:
-        return text
-    # Only backslashes before a quote are escapes there; `${` would be an interpolation.
-    quoted = re.sub(r"(\\*)'", r"\1\1\\'", text)
-    quoted = re.sub(r"(\\+)$", r"\1\1", quoted).replace("${", "\\${")
-    return f"'{quoted}'"
 
 
 def _data(config: Config, files: VerlFiles) -> Values:
@@ -155,6 +119,7 @@ def _data(config: Config, files: VerlFiles) -> Values:
 
 
 def _model(config: Config, cluster: ClusterSettings) -> Values:
+    """Returns the settings of a model of ours, without what they are prefixed by."""
     path = resolve_model_path(config.model.path)
     values: Values = {
         "path": path,
@@ -169,7 +134,29 @@ def _model(config: Config, cluster: ClusterSettings) -> Values:
             "lora_alpha": int(lora.alpha),
             "target_modules": list(lora.target_modules) or "all-linear",
         }
-    return {f"actor_rollout_ref.model.{key}": value for key, value in values.items()}
+    return values
+
+
+def _critic(config: Config, cluster: ClusterSettings) -> Values:
+    """Returns the settings of PPO's value model; verl takes the others from the policy's."""
+    method = config.method
+    if not isinstance(method, PPO):
+        return {}
+    values: Values = {
+        "strategy": "fsdp2",
+        "cliprange_value": method.value_clip,
+        "loss_agg_mode": "token-mean",
+        "ppo_max_token_len_per_gpu": _tokens_at_once(config),
+        "data_loader_seed": config.run.seed,
+        "fsdp.strategy": "fsdp2",
+        "fsdp.seed": config.run.seed,
+    }
+    values |= {f"model.{key}": value for key, value in _model(config, cluster).items()}
+    values |= {f"optim.{key}": value for key, value in {**_optimizer(config), "lr": method.critic_lr}.items()}
+    named = {f"critic.{key}": value for key, value in values.items()}
+    if is_float32(config, cluster):
+        named["+critic.fsdp.mixed_precision"] = FULL_PRECISION
+    return named
 
 
 def has_chat_template(path: str) -> bool:
@@ -183,12 +170,7 @@ def has_chat_template(path: str) -> bool:
 
 def _algorithm(config: Config, files: VerlFiles) -> Values:
     method, importance_cap = config.method, config.sampling.importance_cap
-    name = next(name for name, method_name in estimator_names().items() if method_name == method.name)
-    settings: Values = {key: getattr(method, key) for key in estimator_settings(type(method))}
-    if settings.get("overlong_buffer_tokens"):
-        settings[LENGTH] = config.sampling.max_completion_tokens
-    values: Values = {"algorithm.adv_estimator": name, "algorithm.use_kl_in_reward": False}
-    values |= {f"+algorithm.ngrpo.{key}": value for key, value in settings.items()}
+    values = _gae(method) if isinstance(method, PPO) else _estimator(config)
     if importance_cap > 0:
         values |= {
             "algorithm.rollout_correction.rollout_is": "token",
@@ -204,10 +186,33 @@ def _algorithm(config: Config, files: VerlFiles) -> Values:
     }
 
 
+def _estimator(config: Config) -> Values:
+    method = config.method
+    name = next(name for name, method_name in estimator_names().items() if method_name == method.name)
+    settings: Values = {key: getattr(method, key) for key in estimator_settings(type(method))}
+    if settings.get("overlong_buffer_tokens"):
+        settings[LENGTH] = config.sampling.max_completion_tokens
+    values: Values = {"algorithm.adv_estimator": name, "algorithm.use_kl_in_reward": False}
+    return values | {f"+algorithm.ngrpo.{key}": value for key, value in settings.items()}
+
+
+def _gae(method: PPO) -> Values:
+    return {
+        "algorithm.adv_estimator": "gae",
+        "algorithm.gamma": method.gamma,
+        "algorithm.lam": method.lam,
+        "algorithm.use_kl_in_reward": method.reward_kl_coefficient > 0,
+        "algorithm.kl_penalty": "kl",
+        "algorithm.kl_ctrl.type": "fixed",
+        "algorithm.kl_ctrl.kl_coef": method.reward_kl_coefficient,
+        # verl: the first step whose policy is updated
+        "trainer.critic_warmup": method.critic_warmup_steps + 1 if method.critic_warmup_steps else 0,
+    }
+
+
 def _actor(config: Config, cluster: ClusterSettings) -> Values:
     method, optimizer, sampling = config.method, config.optimizer, config.sampling
     updates_per_pass = optimizer.updates_per_step // optimizer.passes_per_step
-    longest = sampling.max_prompt_tokens + sampling.max_completion_tokens
     values: Values = {
         "strategy": "fsdp2",
         "clip_ratio": method.clip_low,
@@ -223,7 +228,7 @@ def _actor(config: Config, cluster: ClusterSettings) -> Values:
         "ppo_mini_batch_size": sampling.problems_per_step // updates_per_pass,
         "ppo_epochs": optimizer.passes_per_step,
         "use_dynamic_bsz": True,
-        "ppo_max_token_len_per_gpu": max(optimizer.tokens_per_micro_batch, longest),
+        "ppo_max_token_len_per_gpu": _tokens_at_once(config),
         "data_loader_seed": config.run.seed,
         "fsdp_config.model_dtype": "fp32",
         "fsdp_config.seed": config.run.seed,
@@ -238,6 +243,11 @@ def _actor(config: Config, cluster: ClusterSettings) -> Values:
         named[f"+{prefix}fsdp_config.mixed_precision"] = FULL_PRECISION
         named["+actor_rollout_ref.ref.fsdp_config.mixed_precision"] = FULL_PRECISION
     return named
+
+
+def _tokens_at_once(config: Config) -> int:
+    sampling = config.sampling
+    return max(config.optimizer.tokens_per_micro_batch, sampling.max_prompt_tokens + sampling.max_completion_tokens)
 
 
 def _optimizer(config: Config) -> Values:
@@ -329,10 +339,16 @@ def _ray(cluster: ClusterSettings) -> Values:
     return values
 
 
-def _cpu() -> Values:
+def _cpu(config: Config) -> Values:
     """What verl needs where there is no GPU; the sampler is transformers, for verl's vLLM wants a device."""
     actor, rollout = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
+    critic = {
+        "critic.model.external_lib": "ngrpo.engines.verl.cpu.rollout",
+        "+critic.model.override_config.attn_implementation": "sdpa",
+        "critic.fsdp.use_torch_compile": False,
+    }
     return {
+        **(critic if isinstance(config.method, PPO) else {}),
         "actor_rollout_ref.model.external_lib": "ngrpo.engines.verl.cpu.rollout",
         "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
         actor + "fsdp_config.use_torch_compile": False,

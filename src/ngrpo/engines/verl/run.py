@@ -74,13 +74,14 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
 
 
 def last_error(log: Path) -> str:
-    """Returns the last line of a log that names an error, or its last line of all."""
+    """Returns the last line of a log that names an error, one of ours before others, or its last line of all."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL))
         text = re.sub(r"\x1b\[[0-9;]*m", "", file.read().decode("utf-8", "replace"))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [found[1] for line in lines if (found := _ERROR.fullmatch(line))]
-    return errors[-1] if errors else lines[-1] if lines else "it printed nothing"
+    ours = [error for error in errors if error.startswith("ngrpo.errors.")]
+    return (ours or errors or lines or ["it printed nothing"])[-1]
 
 
 def _environment(config: Config, run_folder: Path) -> dict[str, str]:

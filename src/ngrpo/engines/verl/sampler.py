@@ -21,7 +21,7 @@ from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.engines.verl.records import append_evaluated
 from ngrpo.engines.verl.rows import FIELDS, groups_of, uid_of
 from ngrpo.engines.verl.steps import check_step, step_record
-from ngrpo.engines.verl.workers import NamedActors
+from ngrpo.engines.verl.workers import WorkerWatch
 from ngrpo.models import load_tokenizer
 from ngrpo.sampling.engines import stop_tokens_at
 from ngrpo.training.collect import Collected
@@ -43,17 +43,27 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
         model = resolve_model_path(self.config.model.path)
         self.tokenizer = load_tokenizer(model, self.config.model.path)
         self.stop_tokens = stop_tokens_at(model, self.tokenizer)
-        self.actors = NamedActors()
+        self.watch = WorkerWatch()
         super().__init__(**arguments)
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, float]]:
         """Returns the rows of a step, or of an evaluation, unfiltered, and nothing of metrics: they are written down.
 
         Raises:
-            TrainingError: when a worker has died, the grader is at fault, or no group is left to train on.
+            TrainingError: when the grader or the sampler is at fault, or no group is left to train on.
         """
-        if partition_id != "train":
-            return self._evaluated(global_steps, partition_id), {}
+        self.watch.begin()
+        training = partition_id == "train"
+        batch = (
+            self._step(global_steps, partition_id, batch_size)
+            if training
+            else self._evaluated(global_steps, partition_id)
+        )
+        if global_steps == self.config.run.steps and training != bool(self.config.evaluation.every):
+            self.watch.end()
+        return batch, {}
+
+    def _step(self, step: int, partition_id: str, batch_size: int) -> Any:
         method = self.config.method
         drawn, rounds = batch_size, 1
         limit = max(batch_size, int(method.max_refill_factor * batch_size))
@@ -70,9 +80,9 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
         groups = self._groups(partition_id, keys, self.config.sampling.group_size)
         uids = list(dict.fromkeys(map(uid_of, keys)))
         collected = Collected(groups, [uid in kept for uid in uids], rounds)
-        check_step(collected, global_steps, self.config, problems=drawn)
-        step_record(collected, global_steps, self.config).write(self.files.step(global_steps))
-        return self._materialised(partition_id, rewards, kept), {}
+        check_step(collected, step, self.config, problems=drawn)
+        step_record(collected, step, self.config).write(self.files.step(step))
+        return self._materialised(partition_id, rewards, kept)
 
     def _evaluated(self, step: int, partition_id: str) -> Any:
         self._wait_until_done(partition_id)
@@ -90,7 +100,6 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
     def _wait_until_done(self, partition_id: str) -> None:
         last = 0.0
         while True:
-            self.actors.check()
             self._sync_metadata_from_transfer_queue()
             if not self.pending_keys[partition_id] and not self.running_keys[partition_id]:
                 return

@@ -46,23 +46,33 @@ def check_step(collected: Collected, step: int, config: Config, *, problems: int
 
 
 def step_record(collected: Collected, step: int, config: Config) -> StepRecord:
-    """Returns what is to be told of a step: its metrics and rollouts, with the advantages of the method."""
-    advantages = advantages_of(collected, config)
+    """Returns what is to be told of a step: its metrics and rollouts, with the advantages where the rewards give them.
+
+    PPO's come from verl's critic, which has not been asked yet: nothing is said of them.
+    """
+    groups = len(collected.batch)
+    found = advantages_of(collected, config)
+    advantages = torch.zeros(groups, config.sampling.group_size) if found is None else found
+    metrics, lines = step_metrics(collected, advantages, config.method), rollout_lines(step, collected, advantages)
+    if found is None:
+        metrics = {name: value for name, value in metrics.items() if not name.startswith("advantage/")}
+        lines = [{**line, "advantage": None} for line in lines]
     return StepRecord(
-        metrics=step_metrics(collected, advantages, config.method),
+        metrics=metrics,
         rollouts_sampled=collected.rollouts_sampled,
         rollouts_trained=collected.rollouts_trained,
-        rollouts=rollout_lines(step, collected, advantages) if config.run.keep_rollouts else [],
+        rollouts=lines if config.run.keep_rollouts else [],
     )
 
 
-def advantages_of(collected: Collected, config: Config) -> Tensor:
-    """Returns the advantages [P, G] of the groups in the batch, 0 where a completion is ungraded.
+def advantages_of(collected: Collected, config: Config) -> Tensor | None:
+    """Returns the advantages [P, G] of the groups in the batch, 0 where a completion is ungraded; None of PPO.
 
     They are those that verl trains on: its estimator asks the same method, with the same rewards.
     """
     method = config.method
-    assert isinstance(method, GroupMethod)  # noqa: S101  (`checks` lets no other through)
+    if not isinstance(method, GroupMethod):
+        return None
     if not collected.batch:
         return torch.zeros(0, 0)
     rewards, valid = rewards_of(collected.batch)

@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+
 import ray
 
 from ngrpo.errors import TrainingError
 
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_OF_GRACE = 10.0
+"""Between noticing and ending, for verl to fail by itself and for the message to be passed on."""
+_QUEUE = "transfer_queue"
+"""The namespace of verl's transfer queue; all other workers of a run are in that of its job."""
 
-class NamedActors:
-    """The named actors of this job: verl's samplers, agent loops, graders and trainers all are."""
+
+class WorkerWatch:
+    """Ends this process, verl's trainer, when a named worker is no more: samplers, agents, graders, trainers, queue.
+
+    A thread of its own, because what waits for a dead worker does not come back to look.
+    """
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def check(self) -> None:
-        """Raises TrainingError when one of those that were alive at an earlier check is no more."""
-        alive = set(ray.util.list_named_actors())
-        lost = sorted(self._known - alive)
-        if lost:
-            raise TrainingError(f"the Ray worker {', '.join(lost)} has died; its error, if it left one, stands above")
-        self._known = alive
+    def begin(self) -> None:
+        """Starts watching, if it has not been started."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Stops watching: verl is about to end its workers itself."""
+        self._over.set()
+
+    def _watch(self) -> None:
+        known: set[str] = set()
+        while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
+            alive = _named_workers()
+            if lost := sorted(known - alive):
+                error = TrainingError
+                sys.stderr.write(f"{error.__module__}.{error.__name__}: the Ray worker {', '.join(lost)} has died\n")
+                sys.stderr.flush()
+                self._over.wait(_SECONDS_OF_GRACE)
+                os._exit(1)
+            known = alive
+
+
+def _named_workers() -> set[str]:
+    ours = {ray.get_runtime_context().namespace, _QUEUE}
+    return {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True) if actor["namespace"] in ours}

@@ -28,6 +28,8 @@ class _Device(types.ModuleType):
     max_memory_allocated = max_memory_reserved = staticmethod(lambda *_, **__: 0)
     mem_get_info = staticmethod(lambda *_: (2**30, 2**30))
     is_available = staticmethod(lambda: False)  # there is no accelerator to clean up after
+    get_rng_state = staticmethod(torch.get_rng_state)
+    set_rng_state = staticmethod(torch.set_rng_state)
     current_device = staticmethod(lambda: "cpu")
     get_device_name = staticmethod(lambda *_: "CPU")
 

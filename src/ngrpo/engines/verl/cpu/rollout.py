@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import torch
+from verl.utils import model
 from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.rollout import base
 from verl.workers.rollout.base import BaseRollout
@@ -134,3 +135,19 @@ base._ROLLOUT_REGISTRY[NAME, "async"] = f"{__name__}.Worker"  # verl 0.9.1 has n
 _offload_policy = transformer_impl.CPUOffloadPolicy
 # A reference model (KL) is kept in pinned memory, which only an accelerator has.
 transformer_impl.CPUOffloadPolicy = lambda pin_memory=True: _offload_policy(pin_memory=False)  # noqa: ARG005
+
+
+def _value_model(local_path: str, torch_dtype: torch.dtype, model_config: Any, trust_remote_code: bool) -> Any:
+    """What verl loads a critic with, but for the attention, which it asks of a package that only GPUs have."""
+    from transformers import AutoModelForTokenClassification
+
+    return AutoModelForTokenClassification.from_pretrained(
+        local_path,
+        dtype=torch_dtype,
+        config=model_config,
+        attn_implementation="sdpa",
+        trust_remote_code=trust_remote_code,
+    )
+
+
+model.load_valuehead_model = _value_model
