@@ -105,6 +105,12 @@ class OptimizerSettings(Settings):
     tokens_per_micro_batch: int = Field(16384, ge=1)
     """Tokens, padding included, in one forward pass; changes memory, not the result."""
 
+    def scheduled(self, lr: float, step: int) -> float:
+        """Returns what the schedule makes of a learning rate in a step, counted from 1."""
+        if self.schedule == "warmup" and step <= self.warmup_steps:
+            return lr * step / self.warmup_steps
+        return lr
+
     @field_validator("betas")
     @classmethod
     def _betas_in_range(cls, betas: tuple[float, float]) -> tuple[float, float]:

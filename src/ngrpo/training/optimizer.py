@@ -90,9 +90,7 @@ class Updater:
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 1."""
-        if self.settings.schedule == "warmup" and step <= self.settings.warmup_steps:
-            return self.lr * step / self.settings.warmup_steps
-        return self.lr
+        return self.settings.scheduled(self.lr, step)
 
     def begin_step(self, step: int) -> None:
         """Sets the learning rate of a step, counted from 1."""

@@ -205,10 +205,17 @@ def test_updates_of_a_batch_that_is_not_full(config):
     passes = config_of({**config.to_json(), "optimizer": {"updates_per_step": 4, "passes_per_step": 2}})
     assert [updates_of(config, groups) for groups in (1, 2, 3, 4)] == [1, 1, 2, 2]
     assert [updates_of(passes, groups) for groups in (1, 2, 3, 4)] == [2, 2, 4, 4]
-    assert learned_metrics(passes, {}, groups=4, rows=8, tokens=9) == {"update/count": 4, "update/rows": 16}
-    critic = learned_metrics(config, {"critic/vf_loss": 1.0, "timing_s/step": 3.0}, groups=4, rows=8, tokens=9)
+    found = learned_metrics(passes, {}, step=1, groups=4, rows=8, tokens=9)
+    assert found == {"update/count": 4, "update/rows": 16, "update/lr": passes.optimizer.lr}
+    critic = learned_metrics(config, {"critic/vf_loss": 1.0, "timing_s/step": 3.0}, step=1, groups=4, rows=8, tokens=9)
     assert critic["critic/loss"] == 1.0
     assert (critic["update/count"], critic["update/rows"], critic["time/tokens_per_second"]) == (0, 0, 3.0)
+
+
+def test_the_learning_rate_is_that_of_the_step(config):
+    warming = config_of({**config.to_json(), "optimizer": {"schedule": "warmup", "warmup_steps": 4, "lr": 1e-3}})
+    rates = [learned_metrics(warming, {}, step=step, groups=1, rows=1, tokens=1)["update/lr"] for step in (1, 3, 9)]
+    assert rates == pytest.approx([2.5e-4, 7.5e-4, 1e-3])
 
 
 def _drawn(status):

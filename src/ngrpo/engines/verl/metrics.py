@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 OURS = {
     "actor/loss": "update/loss",
     "actor/grad_norm": "update/grad_norm",
-    "actor/lr": "update/lr",
     "actor/entropy_loss": "update/entropy",
     "actor/ppo_kl": "policy/approx_kl",
     "actor/kl_loss": "policy/ref_kl",
@@ -47,13 +46,14 @@ def updates_of(config: Config, groups: int) -> int:
 
 
 def learned_metrics(
-    config: Config, told: Mapping[str, float], *, groups: int, rows: int, tokens: int
+    config: Config, told: Mapping[str, float], *, step: int, groups: int, rows: int, tokens: int
 ) -> dict[str, float]:
     """Returns our metrics of a step's updates and times.
 
     Args:
         config: see `updates_of`.
         told: verl's metrics of the step; empty when it was ended before it wrote them.
+        step: the step.
         groups: groups in the batch.
         rows: completions in the batch.
         tokens: sampled in the step.
@@ -61,7 +61,11 @@ def learned_metrics(
     metrics = {ours: float(told[theirs]) for theirs, ours in OURS.items() if theirs in told}
     only_critic = bool(told) and "actor/loss" not in told  # PPO's warm-up
     passes = 0 if only_critic else config.optimizer.passes_per_step
-    counts = {"update/count": 0 if only_critic else updates_of(config, groups), "update/rows": rows * passes}
+    counts: dict[str, float] = {
+        "update/count": 0 if only_critic else updates_of(config, groups),
+        "update/rows": rows * passes,
+    }
+    counts["update/lr"] = config.optimizer.scheduled(config.optimizer.lr, step)  # verl's own is that of the next step
     if seconds := metrics.get("time/step_seconds"):
         metrics["time/tokens_per_second"] = tokens / seconds
     return {**counts, **metrics}

@@ -104,6 +104,7 @@ class Results:
         learned = learned_metrics(
             self._config,
             told,
+            step=step,
             groups=sampled["batch/groups"],
             rows=record.rollouts_trained,
             tokens=sampled["completion/tokens"],

@@ -80,6 +80,10 @@ class CPUPlatform(PlatformBase):  # type: ignore[misc, unused-ignore]
             world = int(named["WORLD_SIZE"])
             store = dist.FileStore(str(Path(tempfile.gettempdir()) / meeting), world)  # type: ignore[attr-defined]
             dist.init_process_group("gloo", store=store, rank=int(named["RANK"]), world_size=world)
+            # Not at the top: this module is imported while `verl/__init__` still runs. Every worker comes by here.
+            from ngrpo.engines.verl.cpu import models
+
+            models.replace()
         return "gloo"
 
     def visible_devices_envvar(self) -> str:

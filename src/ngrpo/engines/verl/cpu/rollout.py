@@ -13,8 +13,6 @@ from typing import Any
 
 import ray
 import torch
-from verl.utils import model
-from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.rollout import base
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry, TokenOutput
@@ -131,23 +129,3 @@ class Worker(BaseRollout):  # type: ignore[misc, unused-ignore]
 
 RolloutReplicaRegistry.register(NAME, lambda: Replica)
 base._ROLLOUT_REGISTRY[NAME, "async"] = f"{__name__}.Worker"  # verl 0.9.1 has no function for it
-
-_offload_policy = transformer_impl.CPUOffloadPolicy
-# A reference model (KL) is kept in pinned memory, which only an accelerator has.
-transformer_impl.CPUOffloadPolicy = lambda pin_memory=True: _offload_policy(pin_memory=False)  # noqa: ARG005
-
-
-def _value_model(local_path: str, torch_dtype: torch.dtype, model_config: Any, trust_remote_code: bool) -> Any:
-    """What verl loads a critic with, but for the attention, which it asks of a package that only GPUs have."""
-    from transformers import AutoModelForTokenClassification
-
-    return AutoModelForTokenClassification.from_pretrained(
-        local_path,
-        dtype=torch_dtype,
-        config=model_config,
-        attn_implementation="sdpa",
-        trust_remote_code=trust_remote_code,
-    )
-
-
-model.load_valuehead_model = _value_model
