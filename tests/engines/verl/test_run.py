@@ -24,7 +24,7 @@ STEP = """
 import json, os, sys
 from pathlib import Path
 folder = Path(os.environ["VERL_FILE_LOGGER_PATH"]).parent
-(folder / "steps").mkdir()
+(folder / "steps").mkdir(exist_ok=True)
 record = dict(metrics={"batch/groups": 32, "completion/tokens": 8}, rollouts_sampled=4, rollouts_trained=4, rollouts=[])
 (folder / "steps" / "000001.json").write_text(json.dumps(record))
 with open(os.environ["VERL_FILE_LOGGER_PATH"], "w") as file:
@@ -86,7 +86,14 @@ def test_an_error_of_verl_is_told_and_what_it_did_before_is_kept(run, config, mo
     ):
         verl_run.run_verl(config, run, Observer())
     assert len(run.read_metrics()) == 1
-    assert "see above" in VerlFiles(run.path).log.read_text()
+    files = VerlFiles(run.path)
+    assert "see above" in files.log.read_text()
+    files.lost.write_text("the Ray worker x has died")  # of an earlier start
+    with pytest.raises(TrainingError, match="nothing is left"):
+        verl_run.run_verl(config, run, Observer())
+    in_its_place(monkeypatch, f"from pathlib import Path; Path({str(files.lost)!r}).write_text('x has died'); 1 / 0")
+    with pytest.raises(TrainingError, match="status 1: x has died; see"):
+        verl_run.run_verl(config, run, Observer())
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)

@@ -54,6 +54,11 @@ class VerlFiles:
         return self.folder / "log.txt"
 
     @property
+    def lost(self) -> Path:
+        """Which worker died, where one did."""
+        return self.folder / "lost_worker.txt"
+
+    @property
     def steps(self) -> Path:
         """What was sampled for steps whose metrics are not yet ours (`ngrpo.engines.verl.records`)."""
         return self.folder / "steps"

@@ -51,6 +51,7 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
     results = Results(config, run, observer)
     if resume:
         results.prepare_resume()
+    files.lost.unlink(missing_ok=True)
     observer.on_start(run_facts(config), first_step=results.step + 1, last_step=config.run.steps)
     observer.on_message(f"verl starts; what it prints goes to {files.log}")
     with files.log.open("ab") as log:
@@ -70,7 +71,11 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
         _end(process)
         results.take_over()
     if process.returncode != 0:
-        raise TrainingError(f"verl ended with status {process.returncode}: {last_error(files.log)}; see {files.log}")
+        raise TrainingError(f"verl ended with status {process.returncode}: {_reason(files)}; see {files.log}")
+
+
+def _reason(files: VerlFiles) -> str:
+    return files.lost.read_text(encoding="utf-8") if files.lost.is_file() else last_error(files.log)
 
 
 def last_error(log: Path) -> str:

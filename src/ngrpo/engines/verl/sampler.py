@@ -43,7 +43,7 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
         model = resolve_model_path(self.config.model.path)
         self.tokenizer = load_tokenizer(model, self.config.model.path)
         self.stop_tokens = stop_tokens_at(model, self.tokenizer)
-        self.watch = WorkerWatch()
+        self.watch = WorkerWatch(self.files.lost)
         super().__init__(**arguments)
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, float]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
+from pathlib import Path
 
 import ray
 
-from ngrpo.errors import TrainingError
-
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_OF_GRACE = 10.0
-"""Between noticing and ending, for verl to fail by itself and for the message to be passed on."""
+"""Between noticing and ending, for verl to fail by itself."""
 _QUEUE = "transfer_queue"
 """The namespace of verl's transfer queue; all other workers of a run are in that of its job."""
 
@@ -21,9 +19,13 @@ class WorkerWatch:
     """Ends this process, verl's trainer, when a named worker is no more: samplers, agents, graders, trainers, queue.
 
     A thread of its own, because what waits for a dead worker does not come back to look.
+
+    Args:
+        path: the file that the reason is written to; in the log it would drown among what the others print.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -42,9 +44,7 @@ class WorkerWatch:
         while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
             alive = _named_workers()
             if lost := sorted(known - alive):
-                error = TrainingError
-                sys.stderr.write(f"{error.__module__}.{error.__name__}: the Ray worker {', '.join(lost)} has died\n")
-                sys.stderr.flush()
+                self._path.write_text(f"the Ray worker {', '.join(lost)} has died", encoding="utf-8")
                 self._over.wait(_SECONDS_OF_GRACE)
                 os._exit(1)
             known = alive
