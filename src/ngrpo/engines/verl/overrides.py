@@ -33,6 +33,7 @@ AGGREGATES = {
 LOSSES = {"clipped": "vanilla", "gspo": "gspo", "cispo": "cispo"}
 JOINED = '{{ messages | map(attribute="content") | join("\\n\\n") }}'
 """A chat template that does what `encode_prompt` does for a tokenizer without one; verl cannot do without."""
+_CPU_MODULES = ("ngrpo.engines.verl.cpu.platform", "ngrpo.engines.verl.cpu.vllm_name")
 FULL_PRECISION = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 
 
@@ -65,7 +66,7 @@ def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
     if cluster.device == "cpu":
         variables |= {
             "VERL_PLATFORM": "cpu",
-            "VERL_USE_EXTERNAL_MODULES": "ngrpo.engines.verl.cpu.platform",
+            "VERL_USE_EXTERNAL_MODULES": ",".join(_CPU_MODULES[: 2 if config.sampling.engine == "vllm" else 1]),
             "VERL_ENGINE_DEVICE": "cuda",  # verl's FSDP engine is registered for that name alone; it asks no GPU
             "OMP_NUM_THREADS": "1",
             "GLOO_SOCKET_IFNAME": "lo",
@@ -340,23 +341,36 @@ def _ray(cluster: ClusterSettings) -> Values:
 
 
 def _cpu(config: Config) -> Values:
-    """What verl needs where there is no GPU; the sampler is transformers, for verl's vLLM wants a device."""
-    actor, rollout = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
+    """What verl needs where there is no GPU."""
+    actor = "actor_rollout_ref.actor."
     critic = {
-        "critic.model.external_lib": "ngrpo.engines.verl.cpu.rollout",
         "+critic.model.override_config.attn_implementation": "sdpa",
         "critic.fsdp.use_torch_compile": False,
     }
     return {
         **(critic if isinstance(config.method, PPO) else {}),
-        "actor_rollout_ref.model.external_lib": "ngrpo.engines.verl.cpu.rollout",
+        **_cpu_sampler(config),
         "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
         actor + "fsdp_config.use_torch_compile": False,
         actor + "use_torch_compile": False,
-        rollout + "name": "ngrpo_cpu",
-        rollout + "free_cache_engine": False,
-        rollout + "agent.num_workers": 1,
         "reward.num_workers": 1,
         "data.dataloader_num_workers": 0,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+    }
+
+
+def _cpu_sampler(config: Config) -> Values:
+    """Returns the settings of verl's own vLLM server where the config asks for vLLM, else of one with transformers."""
+    rollout = "actor_rollout_ref.rollout."
+    shared: Values = {rollout + "free_cache_engine": False, rollout + "agent.num_workers": 1}
+    if config.sampling.engine == "vllm":
+        vllm = f"+{rollout}engine_kwargs.vllm."
+        return shared | {
+            f"+{rollout}enable_sleep_mode": False,
+            vllm + "worker_extension_cls": "ngrpo.engines.verl.cpu.vllm_worker.Worker",
+            vllm + "kv_cache_memory_bytes": config.vllm.cpu_cache_gib * 2**30,
+        }
+    return shared | {
+        rollout + "name": "ngrpo_cpu",
+        "actor_rollout_ref.model.external_lib": "ngrpo.engines.verl.cpu.rollout",
     }

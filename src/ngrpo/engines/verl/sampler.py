@@ -44,6 +44,7 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
         self.tokenizer = load_tokenizer(model, self.config.model.path)
         self.stop_tokens = stop_tokens_at(model, self.tokenizer)
         self.watch = WorkerWatch(self.files.lost)
+        self.watch.begin()  # before any of the workers is there
         super().__init__(**arguments)
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, float]]:
@@ -52,7 +53,6 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
         Raises:
             TrainingError: when the grader or the sampler is at fault, or no group is left to train on.
         """
-        self.watch.begin()
         training = partition_id == "train"
         batch = (
             self._step(global_steps, partition_id, batch_size)

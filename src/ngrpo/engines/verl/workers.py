@@ -27,13 +27,10 @@ class WorkerWatch:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Starts watching, if it has not been started."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, daemon=True)
-            self._thread.start()
+        """Starts watching: whoever is there at one look has to be there at the next."""
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self) -> None:
         """Stops watching: verl is about to end its workers itself."""
