@@ -30,7 +30,9 @@ def composed(config, folder, *, validated=True):
     with initialize_config_module("verl.trainer.config", version_base=None):
         found = compose("ppo_trainer", overrides=command[3:])
     if validated:  # with LoRA it asks for vLLM
-        validate_config(found, need_reference_policy(found), need_critic(found))
+        # With a critic it loads the model, which is not here for those of a hub.
+        local = Path(found.actor_rollout_ref.model.path).is_dir()
+        validate_config(found, need_reference_policy(found), use_critic=need_critic(found) and local)
     omega_conf_to_dataclass(found.actor_rollout_ref.rollout)
     return found
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,66 +9,16 @@ pytest.importorskip("verl")
 
 from ngrpo.adapters.rows import row_advantages
 from ngrpo.config import load_config
-from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.models import load_language_model
-from ngrpo.reports.run_dir import RunDir
 from ngrpo.training.batch import Row
 from ngrpo.training.update import PolicyUpdater
 
-CONFIG = Path(__file__).parents[3] / "configs" / "countdown" / "ngrpo.toml"
-SETTINGS = (
-    "run.steps=1",
-    "sampling.problems_per_step=16",
-    "optimizer.updates_per_step=1",
-    "evaluation.every=0",
-    "task.train_size=256",
-    "cluster.device=cpu",
-    # Everything that a loss can have: the reference model, the entropies, a temperature that is not 1.
-    "method.kl_coefficient=0.05",
-    "method.entropy_bonus=0.01",
-    "sampling.temperature=0.8",
-)
-RECORDER = """
-import os, torch
-import ngrpo.adapters.verl
-import transfer_queue as tq
-from verl.trainer.ppo.v1.trainer_base import PPOTrainer
-from verl.workers.engine.fsdp.transformer_impl import FSDPEngine
-
-update, step = PPOTrainer._update_actor, FSDPEngine.optimizer_step
-
-def recorded_update(self, batch, metrics):
-    names = ["prompts", "responses", "response_mask", "old_log_probs", "advantages", "rm_scores"]
-    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=names)
-    found = update(self, batch, metrics)
-    rows = {name: [entry.clone() for entry in data[name].unbind()] for name in names}
-    about = {"keys": list(map(str, batch.keys)), "loss": float(metrics["actor/loss"])}
-    torch.save({**about, **rows}, os.environ["RECORDS"] + "/step.pt")
-    return found
-
-def recorded_step(self):
-    grads = {name: p.grad for name, p in self.module.named_parameters() if p.grad is not None}
-    full = {name: g.full_tensor() if hasattr(g, "full_tensor") else g for name, g in grads.items()}
-    torch.save({name: grad.clone() for name, grad in full.items()}, os.environ["RECORDS"] + "/gradient.pt")
-    return step(self)
-
-PPOTrainer._update_actor, FSDPEngine.optimizer_step = recorded_update, recorded_step
-"""
-
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    """One step of verl: the run's config, the rows it trained on with its loss, and the gradient."""
-    folder = tmp_path_factory.mktemp("replay")
-    (folder / "recorder.py").write_text(RECORDER, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(folder), "RECORDS": str(folder), "HF_HUB_OFFLINE": "1"}
-    environment["VERL_USE_EXTERNAL_MODULES"] = "recorder"
-    command = [sys.executable, "-m", "ngrpo", "train", str(CONFIG), "--engine", "verl", "--out", str(folder / "run")]
-    command += [part for setting in SETTINGS for part in ("--set", setting)]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr + VerlFiles(folder / "run").log.read_text(errors="replace")[-4000:]
-    config = load_config(RunDir.open(folder / "run").config_path)
-    return config, torch.load(folder / "step.pt"), torch.load(folder / "gradient.pt")
+def recorded(one_worker):
+    """The run's config, the rows that its first update trained on with the loss, and the gradient."""
+    folder, _, step, gradient = one_worker
+    return load_config(folder.config_path), step, gradient
 
 
 @pytest.fixture(scope="module")
