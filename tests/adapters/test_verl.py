@@ -115,3 +115,32 @@ def test_registered_in_verl():
         assert get_adv_estimator_fn(name).__module__ == "ngrpo.adapters.verl"
     for name in ("grpo", "rloo"):
         assert get_adv_estimator_fn(name).__module__ == "verl.trainer.ppo.core_algos"
+
+
+def test_the_loss_is_verls_own_and_says_which_side_of_the_clip_binds():
+    pytest.importorskip("verl")
+    from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, get_policy_loss_fn
+    from verl.workers.config import ActorConfig
+
+    config = ActorConfig(
+        strategy="fsdp2",
+        rollout_n=2,
+        ppo_micro_batch_size_per_gpu=1,
+        clip_ratio_low=0.16,
+        clip_ratio_high=0.24,
+        clip_ratio_c=1e9,
+    )
+    old = torch.zeros(2, 4)
+    new = torch.tensor([[0.5, 0.1, 0.3, 0.0], [-0.5, -0.1, 0.5, -0.9]], requires_grad=True)
+    advantages = torch.tensor([[1.0], [-2.0]]).expand(2, 4)
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 0]])
+    given = (old, new, advantages, mask, "token-mean", config)
+    ours, metrics = get_policy_loss_fn("ngrpo_clipped")(*given)
+    theirs, their_metrics = compute_policy_loss_vanilla(*given)
+    assert torch.equal(ours, theirs)
+    (gradient,) = torch.autograd.grad(ours, new)
+    assert gradient.count_nonzero() == 3  # of six tokens, three are clipped
+    assert metrics["actor/clip_high_fraction"] == pytest.approx(2 / 6)
+    assert metrics["actor/clip_low_fraction"] == pytest.approx(1 / 6)
+    assert metrics["actor/pg_clipfrac"] == pytest.approx(3 / 6)
+    assert their_metrics.items() <= metrics.items()

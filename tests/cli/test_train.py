@@ -185,7 +185,11 @@ def test_a_verifier_that_never_decides_stops_the_run_with_its_reason(
     [
         (("--engine", "slurm"), 2, "--engine must be local or verl, got 'slurm'"),
         (("--dry-run",), 2, "--dry-run shows the command of --engine verl; --engine local has none"),
-        (("--engine", "verl", "--dry-run", "--set", "method.name=ppo"), 2, "--engine verl: method 'ppo'"),
+        (
+            ("--engine", "verl", "--dry-run", "--set", "method.name=ppo", "--set", "method.critic=shared"),
+            2,
+            "--engine verl: [method] critic is 'shared'",
+        ),
         (("--engine", "verl", "--set", "method.name=rl_zvp"), 2, "--engine verl: method 'rl_zvp' has advantages per"),
     ],
 )

@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ngrpo.adapters.verl_names import estimator_names, method_of
+from ngrpo.adapters.verl_names import CLIPPED_LOSS, estimator_names, method_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,8 +89,39 @@ def estimator_of(method_name: str) -> Estimator:
     return estimator
 
 
+def clipped_by_side(
+    old_log_prob: Tensor,
+    log_prob: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    loss_agg_mode: str = "token-mean",
+    config: Any = None,
+    rollout_is_weights: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Any]]:
+    """Returns verl's own clipped loss and metrics, and of each side of the clip the share of tokens at which it binds.
+
+    verl's `pg_clipfrac` is the sum of both, which hides what an asymmetric clip does. The name of this loss is
+    `actor_rollout_ref.actor.policy_loss.loss_mode=ngrpo_clipped`.
+    """
+    import torch
+    from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
+
+    from ngrpo.losses import clipped_policy_loss
+
+    loss, metrics = compute_policy_loss_vanilla(
+        old_log_prob, log_prob, advantages, response_mask, loss_agg_mode, config, rollout_is_weights
+    )
+    sides = [config.clip_ratio if side is None else side for side in (config.clip_ratio_low, config.clip_ratio_high)]
+    with torch.no_grad():
+        ours = clipped_policy_loss(
+            log_prob, old_log_prob, advantages, response_mask.bool(), clip_low=sides[0], clip_high=sides[1]
+        )
+    low, high = float(ours.clip_low_fraction), float(ours.clip_high_fraction)
+    return loss, {**metrics, "actor/clip_low_fraction": low, "actor/clip_high_fraction": high}
+
+
 def register() -> list[str]:
-    """Registers every estimator that is not registered yet, and returns the names of all.
+    """Registers our loss and every estimator that is not registered yet, and returns the names of all estimators.
 
     Raises:
         MissingDependencyError: where verl is not installed.
@@ -102,6 +133,7 @@ def register() -> list[str]:
     # Not at the top: this module is imported while `verl/__init__` still runs.
     from verl.trainer.ppo import core_algos
 
+    core_algos.register_policy_loss(CLIPPED_LOSS)(clipped_by_side)
     registry = core_algos.ADV_ESTIMATOR_REGISTRY
     ours = {name for name, function in registry.items() if getattr(function, "__module__", "") == __name__}
     names = estimator_names([name for name in registry if name not in ours])

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 ALIASES: Mapping[str, str] = {"w_reinforce": "psr_nsr"}
 """Further names of a method, as its paper has them."""
+CLIPPED_LOSS = "ngrpo_clipped"
+"""The name of verl's clipped loss with clip fractions by side."""
 LENGTH = "max_completion_tokens"
 """The setting that DAPO's overlong penalty needs besides its own: verl does not tell an estimator its limit."""
 

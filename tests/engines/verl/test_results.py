@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_model
 
-from ngrpo.config import config_of
+from ngrpo.config import ModelSettings, config_of
 from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.engines.verl.metrics import learned_metrics, updates_of
 from ngrpo.engines.verl.records import StepRecord, append_evaluated
@@ -15,6 +17,7 @@ from ngrpo.engines.verl.results import Results
 from ngrpo.engines.verl.rows import missing_rollout
 from ngrpo.errors import CheckpointError
 from ngrpo.files import read_json_lines
+from ngrpo.models import load_language_model
 from ngrpo.reports.observer import Observer
 from ngrpo.reports.run_dir import RunDir
 from ngrpo.types import Completion, Grade, Group, Rollout
@@ -22,7 +25,7 @@ from ngrpo.types import Completion, Grade, Group, Rollout
 TOLD = {
     "actor/loss": 0.25,
     "actor/grad_norm": 2.0,
-    "actor/pg_clipfrac": 0.125,
+    "actor/clip_low_fraction": 0.125,
     "timing_s/step": 4.0,
     "timing_s/gen": 3.0,
     "perf/throughput": 9.0,
@@ -103,7 +106,7 @@ def test_a_step_is_taken_over_once_when_its_line_is_whole(folder, config):
     for _ in range(2):
         results.take_over()
     first, second = run.read_metrics()
-    assert (first["step"], first["update/loss"], first["clip/fraction"]) == (1, 0.25, 0.125)
+    assert (first["step"], first["update/loss"], first["clip/low_fraction"]) == (1, 0.25, 0.125)
     assert (first["time/sample_seconds"], first["time/tokens_per_second"]) == (3.0, 25.0)
     assert (first["total/rollouts_sampled"], first["total/rollouts_trained"], first["total/updates"]) == (8, 4, 2)
     assert (second["total/rollouts_sampled"], second["total/rollouts_trained"]) == (14, 7)
@@ -150,6 +153,33 @@ def test_checkpoints_are_links_to_models_that_are_whole(folder, config):
     assert [step for step, _ in run.checkpoints()] == [1, 2]
     moved = run.path.rename(run.path.with_name("moved"))
     assert (moved / "checkpoints" / "step_000002" / "config.json").read_text() == "{}"
+
+
+def test_adapters_become_an_adapter_folder_that_our_loader_reads(tmp_path, config):
+    adapted = config_of(
+        {**config.to_json(), "model": {"path": "builtin:countdown-base", "lora": {"rank": 2, "alpha": 4}}}
+    )
+    run = RunDir.create(tmp_path / "run", adapted.to_json(), seed=0)
+    verl = Verl(VerlFiles(run.path))
+    trained = load_language_model(adapted.model, for_training=True)
+    for name, parameter in trained.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    verl.saved(3)
+    folder = verl.files.model(3)
+    save_model(trained.model, str(folder / "m.safetensors"))
+    trained.tokenizer.save_pretrained(folder)
+    Results(adapted, run, Heard()).take_over()
+    ((step, checkpoint),) = run.checkpoints()
+    assert step == 3
+    assert not (checkpoint / "m.safetensors").exists()
+    found = load_language_model(ModelSettings(path=str(checkpoint)), for_training=False)
+    tokens = torch.arange(9)[None]
+    with torch.no_grad():
+        theirs, ours = (model.head(model.hidden_states(tokens)) for model in (trained, found))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    with trained.starting_weights(), torch.no_grad():
+        assert not torch.allclose(trained.head(trained.hidden_states(tokens)), ours, atol=1e-2)
 
 
 def test_a_resumed_run_goes_on_from_the_newest_checkpoint(folder, config):

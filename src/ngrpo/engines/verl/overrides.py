@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ngrpo.adapters.verl_names import LENGTH, estimator_names, estimator_settings
+from ngrpo.adapters.verl_names import CLIPPED_LOSS, LENGTH, estimator_names, estimator_settings
 from ngrpo.assets import resolve_model_path
 from ngrpo.engines.cluster_settings import ClusterSettings
 from ngrpo.engines.verl.checks import check_expressible, is_float32
+from ngrpo.engines.verl.cpu.settings import cpu_environment, cpu_overrides
 from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.engines.verl.hydra import hydra_override
 from ngrpo.methods import PPO
@@ -30,10 +31,11 @@ AGGREGATES = {
     "sequence_mean": "seq-mean-token-mean",
     "constant": "seq-mean-token-sum-norm",
 }
-LOSSES = {"clipped": "vanilla", "gspo": "gspo", "cispo": "cispo"}
+LOSSES = {"clipped": CLIPPED_LOSS, "gspo": "gspo", "cispo": "cispo"}
+LOGGED = "VERL_FILE_LOGGER_PATH"
+"""Where verl writes its metrics."""
 JOINED = '{{ messages | map(attribute="content") | join("\\n\\n") }}'
 """A chat template that does what `encode_prompt` does for a tokenizer without one; verl cannot do without."""
-_CPU_MODULES = ("ngrpo.engines.verl.cpu.platform", "ngrpo.engines.verl.cpu.vllm_name")
 FULL_PRECISION = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
 
 
@@ -56,7 +58,7 @@ def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
     """Returns the environment variables that the command needs besides those of the shell."""
     files = VerlFiles(run_folder.resolve())
     variables = {
-        "VERL_FILE_LOGGER_PATH": str(files.metrics),
+        LOGGED: str(files.metrics),
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
@@ -64,13 +66,7 @@ def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
     if not cluster.ray_address and cluster.nodes == 1:
         variables |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # a cluster of one machine stays on loopback
     if cluster.device == "cpu":
-        variables |= {
-            "VERL_PLATFORM": "cpu",
-            "VERL_USE_EXTERNAL_MODULES": ",".join(_CPU_MODULES[: 2 if config.sampling.engine == "vllm" else 1]),
-            "VERL_ENGINE_DEVICE": "cuda",  # verl's FSDP engine is registered for that name alone; it asks no GPU
-            "OMP_NUM_THREADS": "1",
-            "GLOO_SOCKET_IFNAME": "lo",
-        }
+        variables |= cpu_environment(config)
     return variables
 
 
@@ -92,8 +88,9 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
         **_rollout(config, cluster),
         **_reward(files),
         **_trainer(config, cluster, files, resume=resume),
-        **_ray(cluster),
-        **(_cpu(config) if cluster.device == "cpu" else {}),
+        **_ray(cluster, files),
+        "hydra.run.dir": files.folder / "hydra",  # else in the folder that the command was given in
+        **(cpu_overrides(config) if cluster.device == "cpu" else {}),
     }
 
 
@@ -325,11 +322,13 @@ def _trainer(config: Config, cluster: ClusterSettings, files: VerlFiles, *, resu
     }
 
 
-def _ray(cluster: ClusterSettings) -> Values:
+def _ray(cluster: ClusterSettings, files: VerlFiles) -> Values:
     prefix = "+ray_kwargs.ray_init."
+    # The processes of a cluster that runs already do not have the environment of this command.
+    values: Values = {prefix + "runtime_env.env_vars." + LOGGED: files.metrics}
     if cluster.ray_address:
-        return {prefix + "address": cluster.ray_address}
-    values: Values = {prefix + "include_dashboard": False}
+        return {**values, prefix + "address": cluster.ray_address}
+    values[prefix + "include_dashboard"] = False
     if cluster.device == "cpu":
         # Numbers that Ray only counts with: verl asks for 3 processors and a GPU per worker.
         values |= {
@@ -338,39 +337,3 @@ def _ray(cluster: ClusterSettings) -> Values:
             prefix + "object_store_memory": 200_000_000,
         }
     return values
-
-
-def _cpu(config: Config) -> Values:
-    """What verl needs where there is no GPU."""
-    actor = "actor_rollout_ref.actor."
-    critic = {
-        "+critic.model.override_config.attn_implementation": "sdpa",
-        "critic.fsdp.use_torch_compile": False,
-    }
-    return {
-        **(critic if isinstance(config.method, PPO) else {}),
-        **_cpu_sampler(config),
-        "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
-        actor + "fsdp_config.use_torch_compile": False,
-        actor + "use_torch_compile": False,
-        "reward.num_workers": 1,
-        "data.dataloader_num_workers": 0,
-        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
-    }
-
-
-def _cpu_sampler(config: Config) -> Values:
-    """Returns the settings of verl's own vLLM server where the config asks for vLLM, else of one with transformers."""
-    rollout = "actor_rollout_ref.rollout."
-    shared: Values = {rollout + "free_cache_engine": False, rollout + "agent.num_workers": 1}
-    if config.sampling.engine == "vllm":
-        vllm = f"+{rollout}engine_kwargs.vllm."
-        return shared | {
-            f"+{rollout}enable_sleep_mode": False,
-            vllm + "worker_extension_cls": "ngrpo.engines.verl.cpu.vllm_worker.Worker",
-            vllm + "kv_cache_memory_bytes": config.vllm.cpu_cache_gib * 2**30,
-        }
-    return shared | {
-        rollout + "name": "ngrpo_cpu",
-        "actor_rollout_ref.model.external_lib": "ngrpo.engines.verl.cpu.rollout",
-    }

@@ -7,13 +7,13 @@ other, and whoever watches a run hears of it step by step.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ngrpo.engines.verl.checkpoints import take_checkpoints
 from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.engines.verl.metrics import learned_metrics
 from ngrpo.engines.verl.records import StepRecord, read_evaluated
@@ -60,7 +60,7 @@ class Results:
             if (drawn := self._files.evaluations / f"{step:06d}").is_dir():
                 self._take_evaluations(step)
                 shutil.rmtree(drawn)
-        self._link_checkpoints()
+        take_checkpoints(self._config, self._run)
 
     def prepare_resume(self) -> None:
         """Makes the run folder that of verl's newest checkpoint, from which verl will go on.
@@ -147,22 +147,6 @@ class Results:
                         sample = sample_of(missing_rollout(problem, number), seed=plan.seed)
                     file.write(json_line(asdict(sample)))
         return missing
-
-    def _link_checkpoints(self) -> None:
-        """Makes checkpoints/step_N point to the Hugging Face folders of verl's checkpoints that are whole.
-
-        Links, not copies: a model can have tens of gigabytes, and verl needs its own folder to resume.
-        """
-        newest = self._files.newest_checkpoint
-        if not newest.is_file():
-            return
-        last = int(newest.read_text() or 0)
-        for folder in self._files.checkpoints.glob("global_step_*"):
-            step = int(folder.name.rpartition("_")[2])
-            link, model = self._run.checkpoint_path(step), self._files.model(step)
-            if step <= last and model.is_dir() and not link.exists():
-                link.parent.mkdir(exist_ok=True)
-                link.symlink_to(os.path.relpath(model, link.parent), target_is_directory=True)
 
 
 def _state_of(run: RunDir) -> TrainerState:

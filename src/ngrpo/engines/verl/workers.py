@@ -6,11 +6,9 @@ import os
 import threading
 from pathlib import Path
 
-import ray
-
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_OF_GRACE = 10.0
-"""Between noticing and ending, for verl to fail by itself."""
+"""Between noticing and ending: verl may be ending by itself, for a reason of its own."""
 _QUEUE = "transfer_queue"
 """The namespace of verl's transfer queue; all other workers of a run are in that of its job."""
 
@@ -41,12 +39,14 @@ class WorkerWatch:
         while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
             alive = _named_workers()
             if lost := sorted(known - alive):
-                self._path.write_text(f"the Ray worker {', '.join(lost)} has died", encoding="utf-8")
                 self._over.wait(_SECONDS_OF_GRACE)
+                self._path.write_text(f"the Ray worker {', '.join(lost)} has died", encoding="utf-8")
                 os._exit(1)
             known = alive
 
 
 def _named_workers() -> set[str]:
+    import ray
+
     ours = {ray.get_runtime_context().namespace, _QUEUE}
     return {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True) if actor["namespace"] in ours}
