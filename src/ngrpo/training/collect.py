@@ -20,6 +20,9 @@ from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import Task
 from ngrpo.types import Completion, Group, Problem, Rollout
 
+MAX_EMPTY_STEPS = 10
+"""After so many steps in a row without a group to train on, going on would only cost."""
+
 
 class PromptSource:
     """The training problems in a seeded order, each epoch shuffled anew, and how far they have been used.

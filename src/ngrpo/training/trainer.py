@@ -22,7 +22,7 @@ from ngrpo.reports.run_dir import RunDir
 from ngrpo.sampling.engines import training_sampler
 from ngrpo.training.batch import Row, split_into_updates
 from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
-from ngrpo.training.collect import Collected, PromptSource, collect_groups, rewards_of
+from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected, PromptSource, collect_groups, rewards_of
 from ngrpo.training.critic import Critic, CriticUpdater
 from ngrpo.training.evaluations import evaluation_plan, record_evaluation
 from ngrpo.training.facts import run_facts
@@ -30,9 +30,6 @@ from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
 from ngrpo.training.metrics import rollout_lines, step_metrics
 from ngrpo.training.ppo import PPOLearner
 from ngrpo.training.update import PolicyUpdater
-
-MAX_EMPTY_STEPS = 10
-"""After so many steps in a row without a group to train on, going on would only cost."""
 
 
 class Trainer:

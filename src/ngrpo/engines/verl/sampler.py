@@ -24,7 +24,7 @@ from ngrpo.engines.verl.steps import check_step, step_record
 from ngrpo.engines.verl.workers import WorkerWatch
 from ngrpo.models import load_tokenizer
 from ngrpo.sampling.engines import stop_tokens_at
-from ngrpo.training.collect import Collected
+from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected
 from ngrpo.types import Group
 
 
@@ -33,8 +33,9 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
 
     A step draws `train_batch_size` problems. When all are done, dropped groups are replaced by as many further
     problems, in rounds, until the batch is full or `max_refill_factor` times its size has been drawn; then verl pads
-    what there is. Rows that could not be graded never enter the batch. What was drawn, evaluations included, is written
-    down for `ngrpo.engines.verl.results`.
+    what there is. Where nothing is kept, problems are drawn for as long as our own trainer would. Rows that could not
+    be graded never enter the batch. What was drawn, evaluations included, is written down for
+    `ngrpo.engines.verl.results`.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -71,6 +72,8 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
             self._wait_until_done(partition_id)
             rewards, kept = self._rewards(partition_id)
             wanted = min(batch_size - len(kept), limit - drawn) if method.refill else 0
+            if not kept and wanted <= 0 and drawn < MAX_EMPTY_STEPS * limit and self._mostly_graded(rewards, drawn):
+                wanted = batch_size  # our own trainer goes on to its next step; verl has no step without a batch
             if wanted <= 0:
                 break
             assert self.refill_fn is not None  # noqa: S101  (verl always gives it)
@@ -116,6 +119,11 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
         kept = kept_rows(self.config.method, rewards, uids, valid=~rewards.isnan())
         in_batch = frozenset(uid for uid, is_kept in zip(uids, kept.tolist(), strict=True) if is_kept)
         return dict(zip(keys, rewards.tolist(), strict=True)), in_batch
+
+    def _mostly_graded(self, rewards: dict[str, float], problems: int) -> bool:
+        total = problems * self.config.sampling.group_size
+        ungraded = total - sum(not math.isnan(reward) for reward in rewards.values())
+        return ungraded <= self.config.run.max_ungraded_share * total
 
     def _groups(self, partition_id: str, keys: Sequence[str], group_size: int) -> list[Group]:
         if not keys:
