@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ngrpo.config import load_config
+from ngrpo.reports.run_dir import RunDir
 from tests.cli.conftest import TINY
 
 CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
@@ -208,3 +210,13 @@ def test_a_dry_run_prints_one_command_and_writes_nothing(run, tmp_path):
     assert shown["environment"]["VERL_FILE_LOGGER_PATH"].startswith(str(tmp_path))
     assert "verl.trainer.main_ppo" in run(*arguments).out
     assert not (tmp_path / "r").exists()
+
+
+def test_a_run_of_verl_is_not_resumed_by_another_engine(run, tmp_path):
+    folder = tmp_path / "r"
+    config = load_config(CONFIG)
+    RunDir.create(folder, config.to_json(), seed=0)
+    (folder / "verl").mkdir()
+    outcome = run("train", CONFIG, "--resume", "--out", folder)
+    assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    assert "is a run of verl, whose checkpoints only verl can resume: add --engine verl" in outcome.err

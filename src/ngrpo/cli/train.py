@@ -173,9 +173,12 @@ def result_of(run: RunDir) -> dict[str, Any]:
 
 
 def _resumed(folder: Path, config: Config) -> RunDir:
+    from ngrpo.engines.verl.files import VerlFiles
     from ngrpo.reports.run_dir import RunDir
 
     run = RunDir.open(folder)
+    if VerlFiles(folder).folder.is_dir():
+        raise CheckpointError(f"{folder} is a run of verl, whose checkpoints only verl can resume: add --engine verl")
     check_same_run(run.read_config()["config"], config.to_json())
     checkpoint = run.latest_checkpoint()
     if checkpoint is None:

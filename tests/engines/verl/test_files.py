@@ -11,7 +11,7 @@ import pytest
 
 from ngrpo.config import load_config
 from ngrpo.engines.verl import reward as verl_reward
-from ngrpo.engines.verl.files import VerlFiles, write_problems
+from ngrpo.engines.verl.files import VerlFiles, write_inputs
 from ngrpo.engines.verl.overrides import verl_command, verl_environment
 from ngrpo.reports.run_dir import RunDir
 from ngrpo.tasks.countdown import Countdown
@@ -26,7 +26,7 @@ CONFIG = ROOT / "configs" / "countdown" / "ngrpo.toml"
 def run(tmp_path):
     config = load_config(CONFIG, ["task.train_size=20", "task.test_size=8", "evaluation.problems=5"])
     folder = RunDir.create(tmp_path / "run", config.to_json(), seed=0)
-    write_problems(config, folder.path)
+    write_inputs(config, folder.path)
     return config, VerlFiles(folder.path)
 
 

@@ -56,7 +56,7 @@ def test_every_config_is_accepted_and_means_the_same(path, tmp_path):
     assert actor.ppo_mini_batch_size * updates == found.data.train_batch_size == config.sampling.problems_per_step
     assert (actor.optim.lr, list(actor.optim.betas)) == (config.optimizer.lr, list(config.optimizer.betas))
     assert (rollout.n, rollout.temperature) == (config.sampling.group_size, config.sampling.temperature)
-    assert found.trainer.v1.sampler.sampler_kwargs.config_path == str(tmp_path / "config.json")
+    assert found.trainer.v1.sampler.sampler_kwargs.config_path == str(tmp_path / "verl" / "config.json")
     assert found.algorithm.filter_groups.enable is False
     from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 
@@ -100,7 +100,7 @@ def test_the_papers_setting(tmp_path):
     assert (found.trainer.nnodes, found.trainer.n_gpus_per_node) == (1, 8)
     assert found.actor_rollout_ref.rollout.val_kwargs.do_sample is False
     folder = tmp_path / "a run's folder, with ${x}"
-    assert dict(found.trainer.v1.sampler.sampler_kwargs) == {"config_path": str(folder / "config.json")}
+    assert dict(found.trainer.v1.sampler.sampler_kwargs) == {"config_path": str(folder / "verl" / "config.json")}
     assert found.data.train_files == str(folder / "verl" / "train.parquet")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -237,6 +238,7 @@ def test_updates_of_a_batch_that_is_not_full(config):
     assert [updates_of(passes, groups) for groups in (1, 2, 3, 4)] == [2, 2, 4, 4]
     found = learned_metrics(passes, {}, step=1, groups=4, rows=8, tokens=9)
     assert found == {"update/count": 4, "update/rows": 16, "update/lr": passes.optimizer.lr}
+    assert math.isnan(learned_metrics(config, {"actor/loss": None}, step=1, groups=4, rows=8, tokens=9)["update/loss"])
     critic = learned_metrics(config, {"critic/vf_loss": 1.0, "timing_s/step": 3.0}, step=1, groups=4, rows=8, tokens=9)
     assert critic["critic/loss"] == 1.0
     assert (critic["update/count"], critic["update/rows"], critic["time/tokens_per_second"]) == (0, 0, 3.0)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from ngrpo.files import atomic_file
+from ngrpo.files import atomic_file, write_json
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
@@ -30,8 +30,13 @@ class VerlFiles:
 
     @property
     def config(self) -> Path:
-        """The run's own config.json, which the reward function reads its tasks from."""
-        return self.run / "config.json"
+        """The config as this start was given it: a resumed run may have more steps than its own config.json says."""
+        return self.folder / "config.json"
+
+    @classmethod
+    def of_config(cls, path: str | Path) -> Self:
+        """Returns the paths of the run that a config of `config` belongs to."""
+        return cls(Path(path).parent.parent)
 
     @property
     def train(self) -> Path:
@@ -91,14 +96,15 @@ class VerlFiles:
         return self.checkpoints / f"global_step_{step}" / "actor" / "huggingface"
 
 
-def write_problems(config: Config, run_folder: Path) -> None:
-    """Writes the problems of a config as verl reads them: train.parquet and, for evaluations, validation.parquet.
+def write_inputs(config: Config, run_folder: Path) -> None:
+    """Writes what verl's processes read: the config, and its problems, train.parquet and validation.parquet.
 
     Raises:
         DataError: when a task's problems cannot be read.
     """
     files = VerlFiles(run_folder.resolve())
     files.folder.mkdir(parents=True, exist_ok=True)
+    write_json(files.config, {"config": config.to_json()})
     _write(files.train, rows_of(config.task, "train"))
     if config.evaluation.every:
         limit = config.evaluation.problems or None

@@ -5,6 +5,7 @@ What has no name of ours stays in verl's own file, RUN/verl/metrics.jsonl.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -47,19 +48,20 @@ def updates_of(config: Config, groups: int) -> int:
 
 
 def learned_metrics(
-    config: Config, told: Mapping[str, float], *, step: int, groups: int, rows: int, tokens: int
+    config: Config, told: Mapping[str, float | None], *, step: int, groups: int, rows: int, tokens: int
 ) -> dict[str, float]:
     """Returns our metrics of a step's updates and times.
 
     Args:
         config: see `updates_of`.
-        told: verl's metrics of the step; empty when it was ended before it wrote them.
+        told: verl's metrics of the step, None where one is not finite; empty when it was ended before it wrote them.
         step: the step.
         groups: groups in the batch.
         rows: completions in the batch.
         tokens: sampled in the step.
     """
-    metrics = {ours: float(told[theirs]) for theirs, ours in OURS.items() if theirs in told}
+    values = {ours: told[theirs] for theirs, ours in OURS.items() if theirs in told}
+    metrics = {name: math.nan if value is None else float(value) for name, value in values.items()}
     only_critic = bool(told) and "actor/loss" not in told  # PPO's warm-up
     passes = 0 if only_critic else config.optimizer.passes_per_step
     counts: dict[str, float] = {

@@ -44,7 +44,7 @@ def verl_command(config: Config, run_folder: Path, *, resume: bool = False) -> l
 
     Args:
         config: the resolved config; its `[cluster]` table, where it has one, says where.
-        run_folder: where the data are (see `write_problems`) and the results go; config.json is read by the grader.
+        run_folder: where the data are (see `write_inputs`) and the results go.
         resume: go on from verl's newest checkpoint there.
 
     Raises:

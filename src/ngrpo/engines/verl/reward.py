@@ -33,7 +33,7 @@ def compute_score(
         solution_str: what the model wrote.
         ground_truth: the reference.
         extra_info: `split` and `problem`, as `rows_of` writes them.
-        config_path: the run's config.json, given by `reward_kwargs`.
+        config_path: the run's config, given by `reward_kwargs`.
 
     Raises:
         GradingError: when no grading process can be started; verl then ends the run.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngrpo.engines.verl import guard
-from ngrpo.engines.verl.files import VerlFiles, write_problems
+from ngrpo.engines.verl.files import VerlFiles, write_inputs
 from ngrpo.engines.verl.overrides import verl_command, verl_environment
 from ngrpo.engines.verl.results import Results
 from ngrpo.errors import TrainingError
@@ -47,10 +47,10 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
         TrainingError: when verl ends with an error; what it printed says which.
     """
     command, files = verl_command(config, run.path, resume=resume), VerlFiles(run.path)
-    write_problems(config, run.path)
     results = Results(config, run, observer)
     if resume:
         results.prepare_resume()
+    write_inputs(config, run.path)
     files.lost.unlink(missing_ok=True)
     observer.on_start(run_facts(config), first_step=results.step + 1, last_step=config.run.steps)
     observer.on_message(f"verl starts; what it prints goes to {files.log}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,8 +38,8 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
     """
 
     def __init__(self, **arguments: Any) -> None:
-        path = Path(arguments["sampler_kwargs"]["config_path"])
-        self.config, self.files = load_config(path), VerlFiles(path.parent)
+        path = arguments["sampler_kwargs"]["config_path"]
+        self.config, self.files = load_config(path), VerlFiles.of_config(path)
         model = resolve_model_path(self.config.model.path)
         self.tokenizer = load_tokenizer(model, self.config.model.path)
         self.stop_tokens = stop_tokens_at(model, self.tokenizer)
