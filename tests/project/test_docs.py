@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ngrpo.config import load_config
+from ngrpo.engines.verl.metrics import OURS
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +61,9 @@ def test_every_metric_of_real_runs_is_explained(tmp_path):
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert {"policy/ref_kl", "policy/sampler_gap", "group/all_wrong"} <= group & ppo
     assert {key for key in group | ppo if f"`{key}`" not in page} == set()
+    of_verl = set(OURS.values())
+    assert {key for key in of_verl if f"`{key}`" not in page} == set()
     explained = set(re.findall(r"^\| `([a-z]+/[a-z_]+)`", page, flags=re.MULTILINE))
-    assert explained <= group | ppo, "the page explains a metric that does not exist"
+    assert explained <= group | ppo | of_verl, "the page explains a metric that does not exist"
     of_the_critic = {key for key in explained if key.startswith("critic/")}
     assert ppo - group == of_the_critic, "optional metrics that are only PPO's are in its section"

@@ -10,7 +10,8 @@ name of `psr_nsr`. verl keeps the names that it has: its `grpo` and `rloo` stay 
 
 Two kinds of row are left out of every group and get advantage 0: padding (an empty response_mask), and rows that could
 not be graded, which a reward function marks by the score NaN. Nothing else of verl reaches an estimator. Groups are
-the rows of one uid, wherever they stand. Filters are not an estimator's: see `ngrpo.engines.verl.sampler`.
+the rows of one uid, wherever they stand. Filters, and the metrics of groups, are not an estimator's: see
+`ngrpo.adapters.verl_sampler`.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ def _algorithm(config: Config, files: VerlFiles) -> Values:
         "algorithm.filter_groups.enable": False,  # verl's own drops all-wrong groups, which NGRPO learns from
         "trainer.v1.trainer_mode": "sync",
         "trainer.v1.sampler.custom_sampler.path": "pkg://ngrpo.engines.verl.sampler",
-        "trainer.v1.sampler.custom_sampler.name": "GroupSampler",
+        "trainer.v1.sampler.custom_sampler.name": "RunSampler",
         "+trainer.v1.sampler.sampler_kwargs.config_path": files.config,
     }
 

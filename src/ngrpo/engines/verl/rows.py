@@ -10,20 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from ngrpo.adapters.verl_groups import uid_of
 from ngrpo.engines.verl.files import problem_of
 from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
 FIELDS = ("prompts", "responses", "rollout_log_probs", "extra_fields", "reward_model", "extra_info")
 """What `groups_of` reads of a row."""
-
-
-def uid_of(key: str) -> str:
-    """Returns what the rows of one group have in common.
-
-    >>> uid_of("f00d_3_0")
-    'f00d'
-    """
-    return key.split("_")[0]
 
 
 def groups_of(
