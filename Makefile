@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed
 ENGINES := .venv-engines
 VERL := .venv-verl
 
-.PHONY: demo install test test-engines check format clean
+.PHONY: demo install test test-engines test-vllm-trl test-verl check format clean
 
 demo: install
 	$(BIN)/ngrpo demo
@@ -21,10 +21,15 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Two environments: verl imports names that TRL no longer has wherever it finds a TRL. One process each: every test starts
-# an engine that wants both cores. What the engines warn of is theirs to mend.
-test-engines: $(ENGINES)/installed $(VERL)/installed
+# Two environments: verl imports names that TRL no longer has wherever it finds a TRL. Side by side, for their tests wait more
+# than they compute; each by itself without pytest-xdist. What the engines warn of is theirs to mend.
+test-engines:
+	$(MAKE) --jobs=2 --output-sync=target test-vllm-trl test-verl
+
+test-vllm-trl: $(ENGINES)/installed
 	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest -W default tests/engines
+
+test-verl: $(VERL)/installed
 	OMP_NUM_THREADS=1 $(VERL)/bin/python -m pytest -W default tests/engines tests/adapters
 
 check: install
