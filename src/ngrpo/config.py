@@ -163,6 +163,14 @@ class RunSettings(Settings):
             raise ValueError("must be 1 to 128 letters, digits, dots, dashes or underscores")
         return name
 
+    def check_steps_left(self, folder: Path, taken: int) -> None:
+        """Raises ConfigError when a run folder that is to be resumed has taken all steps."""
+        if taken >= self.steps:
+            raise ConfigError(
+                f"{folder} has already taken {taken} of {self.steps} steps; "
+                "to go on, raise the number with --set run.steps=N"
+            )
+
 
 class Config(Settings):
     """Everything that decides a run."""

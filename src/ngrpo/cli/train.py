@@ -183,11 +183,7 @@ def _resumed(folder: Path, config: Config) -> RunDir:
     checkpoint = run.latest_checkpoint()
     if checkpoint is None:
         raise CheckpointError(f"{folder} has no checkpoint to resume from: start anew with another --out")
-    if checkpoint[0] >= config.run.steps:
-        raise ConfigError(
-            f"{folder} has already taken {checkpoint[0]} of {config.run.steps} steps; "
-            "to go on, raise the number with --set run.steps=N"
-        )
+    config.run.check_steps_left(folder, checkpoint[0])
     return run
 
 

@@ -16,7 +16,7 @@ from ngrpo.engines.verl.metrics import learned_metrics, updates_of
 from ngrpo.engines.verl.records import StepRecord, append_evaluated
 from ngrpo.engines.verl.results import Results
 from ngrpo.engines.verl.rows import missing_rollout
-from ngrpo.errors import CheckpointError
+from ngrpo.errors import CheckpointError, ConfigError
 from ngrpo.files import read_json_lines
 from ngrpo.models import load_language_model
 from ngrpo.reports.observer import Observer
@@ -230,6 +230,13 @@ def test_there_is_nothing_to_resume_before_the_first_checkpoint(folder, config):
     with pytest.raises(CheckpointError, match="no checkpoint of verl"):
         Results(config, run, Heard()).prepare_resume()
     assert len(run.read_metrics()) == 1  # nothing is lost
+
+
+def test_a_run_with_all_its_steps_is_not_resumed(folder, config):
+    run, verl = folder
+    verl.saved(config.run.steps)
+    with pytest.raises(ConfigError, match=r"has already taken (\d+) of \1 steps"):
+        Results(config, run, Heard()).prepare_resume()
 
 
 def test_updates_of_a_batch_that_is_not_full(config):

@@ -67,6 +67,7 @@ class Results:
 
         Raises:
             CheckpointError: when verl has saved none.
+            ConfigError: when all steps are taken.
         """
         self.take_over()  # what verl had finished when whoever followed it was ended
         if not self._files.newest_checkpoint.is_file():
@@ -74,6 +75,7 @@ class Results:
                 f"{self._run.path} has no checkpoint of verl to resume from: start anew with another --out"
             )
         last = int(self._files.newest_checkpoint.read_text())
+        self._config.run.check_steps_left(self._run.path, last)
         if self._files.step(last).is_file():  # saved, and then ended before it was in verl's metrics
             self._take_step(last, {})
         self._run.truncate_after(last)
