@@ -96,12 +96,12 @@ def eval_(
 
 def _evaluate(config: Config, folder: Path, *, resume: bool, quiet: bool) -> dict[str, Any]:
     """Returns what summary.json says, which is written beside the samples."""
-    from ngrpo.evaluation.evaluate import evaluation_of
+    from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of
     from ngrpo.evaluation.record import SAMPLES, check_record, write_record
     from ngrpo.files import write_json
 
     # All that can be known to be wrong is found before torch is imported.
-    plan = _plan_of(config)
+    plan = EvaluationPlan.of(config)
     record = _record(config, plan)
     config.task.check_grader()
     check_record(folder, record, resume=resume)
@@ -140,19 +140,6 @@ def _draw(config: Config, plan: EvaluationPlan, folder: Path, begin: Any, *, res
         except KeyboardInterrupt:
             progress.message(f"what was drawn is kept in {folder}; --resume goes on with it")
             raise
-
-
-def _plan_of(config: Config) -> EvaluationPlan:
-    from ngrpo.evaluation.evaluate import EvaluationPlan
-    from ngrpo.sampling import Decoding
-
-    settings = config.evaluation
-    return EvaluationPlan(
-        samples=settings.samples,
-        decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
-        seed=config.run.seed,
-        problems=settings.problems,
-    )
 
 
 def _record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:

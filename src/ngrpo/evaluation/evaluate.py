@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ngrpo.errors import DataError
 from ngrpo.evaluation.counts import Counts, read_counts
@@ -22,6 +22,9 @@ from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import Split, Task
 from ngrpo.types import Completion, Problem, Rollout
+
+if TYPE_CHECKING:
+    from ngrpo.config import Config
 
 _COMPLETIONS_AT_ONCE = 512
 """Completions that are graded and written together, unless the seconds below pass first."""
@@ -38,6 +41,18 @@ class EvaluationPlan:
     problems: int = 0
     split: Split = "test"
     round_name: str = "evaluation"
+
+    @classmethod
+    def of(cls, config: Config, round_name: str = "evaluation") -> Self:
+        """Returns what a config's `[evaluation]` table asks for."""
+        settings = config.evaluation
+        return cls(
+            samples=settings.samples,
+            decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
+            seed=config.run.seed,
+            problems=settings.problems,
+            round_name=round_name,
+        )
 
 
 @dataclass(frozen=True, slots=True)

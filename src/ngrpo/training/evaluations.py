@@ -1,4 +1,4 @@
-"""The evaluations of a run: what is drawn, and how it is written down and told; the same whoever draws."""
+"""The evaluations of a run: how one is written down and told; the same whoever draws."""
 
 from __future__ import annotations
 
@@ -6,25 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ngrpo.evaluation.evaluate import Evaluation, EvaluationPlan
-from ngrpo.sampling import Decoding
 
 if TYPE_CHECKING:
-    from ngrpo.config import Config
     from ngrpo.reports.observer import Observer
     from ngrpo.reports.run_dir import RunDir
     from ngrpo.tasks import Task
-
-
-def evaluation_plan(config: Config, step: int) -> EvaluationPlan:
-    """Returns what the `[evaluation]` table asks for after a step."""
-    settings = config.evaluation
-    return EvaluationPlan(
-        samples=settings.samples,
-        decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
-        seed=config.run.seed,
-        problems=settings.problems,
-        round_name=f"evaluation {step}",
-    )
 
 
 def record_evaluation(

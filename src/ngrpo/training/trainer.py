@@ -14,7 +14,7 @@ from torch import Tensor
 from ngrpo.config import Config
 from ngrpo.diagnostics import group_shares
 from ngrpo.errors import TrainingError
-from ngrpo.evaluation.evaluate import evaluate
+from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
 from ngrpo.methods import PPO, GroupMethod
 from ngrpo.models import load_language_model
 from ngrpo.reports.observer import Observer
@@ -24,7 +24,7 @@ from ngrpo.training.batch import Row, split_into_updates
 from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
 from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected, PromptSource, collect_groups, rewards_of
 from ngrpo.training.critic import Critic, CriticUpdater
-from ngrpo.training.evaluations import evaluation_plan, record_evaluation
+from ngrpo.training.evaluations import record_evaluation
 from ngrpo.training.facts import run_facts
 from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
 from ngrpo.training.metrics import rollout_lines, step_metrics
@@ -119,7 +119,7 @@ class Trainer:
     def evaluate(self) -> None:
         """Evaluates the policy as it is on every task, into eval/STEP/TASK."""
         step = self.state.step
-        plan = evaluation_plan(self.config, step)
+        plan = EvaluationPlan.of(self.config, f"evaluation {step}")
         for task in self.config.evaluation_tasks():
             evaluation = evaluate(
                 self.sampler,

@@ -230,6 +230,10 @@ def test_there_is_nothing_to_resume_before_the_first_checkpoint(folder, config):
     with pytest.raises(CheckpointError, match="no checkpoint of verl"):
         Results(config, run, Heard()).prepare_resume()
     assert len(run.read_metrics()) == 1  # nothing is lost
+    verl.saved(1, noted=False)
+    verl.files.newest_checkpoint.write_text("")  # ended while it was noted
+    with pytest.raises(CheckpointError, match="no checkpoint of verl"):
+        Results(config, run, Heard()).prepare_resume()
 
 
 def test_a_run_with_all_its_steps_is_not_resumed(folder, config):

@@ -27,9 +27,7 @@ def take_checkpoints(config: Config, run: RunDir) -> None:
     adapters verl writes a model that only peft's classes can read: from it, an adapter folder is made.
     """
     files = VerlFiles(run.path)
-    if not files.newest_checkpoint.is_file():
-        return
-    last = int(files.newest_checkpoint.read_text() or 0)
+    last = files.newest_step
     for folder in sorted(files.checkpoints.glob("global_step_*")):
         step = int(folder.name.rpartition("_")[2])
         link, model = run.checkpoint_path(step), files.model(step)

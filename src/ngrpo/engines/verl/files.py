@@ -91,6 +91,12 @@ class VerlFiles:
         """Where verl notes the step of its newest whole checkpoint."""
         return self.checkpoints / "latest_checkpointed_iteration.txt"
 
+    @property
+    def newest_step(self) -> int:
+        """The step of that checkpoint; 0 before the first, and of a note that verl was ended while writing."""
+        text = self.newest_checkpoint.read_text(encoding="utf-8") if self.newest_checkpoint.is_file() else ""
+        return int(text or 0)
+
     def model(self, step: int) -> Path:
         """The Hugging Face folder of a checkpoint."""
         return self.checkpoints / f"global_step_{step}" / "actor" / "huggingface"

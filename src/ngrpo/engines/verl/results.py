@@ -23,7 +23,7 @@ from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of, problems_of
 from ngrpo.evaluation.samples import sample_of
 from ngrpo.files import atomic_file, json_line
 from ngrpo.training.checkpoint import TrainerState
-from ngrpo.training.evaluations import evaluation_plan, record_evaluation
+from ngrpo.training.evaluations import record_evaluation
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
@@ -70,11 +70,11 @@ class Results:
             ConfigError: when all steps are taken.
         """
         self.take_over()  # what verl had finished when whoever followed it was ended
-        if not self._files.newest_checkpoint.is_file():
+        last = self._files.newest_step
+        if last == 0:
             raise CheckpointError(
                 f"{self._run.path} has no checkpoint of verl to resume from: start anew with another --out"
             )
-        last = int(self._files.newest_checkpoint.read_text())
         self._config.run.check_steps_left(self._run.path, last)
         if self._files.step(last).is_file():  # saved, and then ended before it was in verl's metrics
             self._take_step(last, {})
@@ -126,7 +126,7 @@ class Results:
             self._observer.on_step(step, metrics)
 
     def _take_evaluations(self, step: int) -> None:
-        plan = evaluation_plan(self._config, step)
+        plan = EvaluationPlan.of(self._config, f"evaluation {step}")
         for task in self._config.evaluation_tasks():
             path = self._run.evaluation_dir(step, task.slug) / "samples.jsonl"
             if missing := self._write_samples(step, task, plan, path):
