@@ -111,10 +111,10 @@ NOTHING_EVALUATES = r"""
 import builtins, json, sys
 import mpmath, sympy
 import sympy.parsing.sympy_parser, sympy.core.sympify
-from ngrpo.grading.equivalence import settled
+from ngrpo.grading.strict.equivalence import settled
 from ngrpo.grading.extract import extract_answer
-from ngrpo.grading.reference import reference_answer, reference_verdict
-from ngrpo.grading.references import reference_fault
+from ngrpo.grading.ngrpo_reference import reference_answer, reference_verdict
+from ngrpo.grading.unreachable import reference_fault
 
 def refuse(*_, **__):
     raise SystemExit("text was evaluated")

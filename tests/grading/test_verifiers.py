@@ -12,7 +12,7 @@ import pytest
 
 from ngrpo.errors import ConfigError, GradingError
 from ngrpo.grading import GraderPool
-from ngrpo.grading.matchers import choice_answer, letter_of
+from ngrpo.grading.exact_and_choice import choice_answer, letter_of
 from ngrpo.grading.policies import checked_policy
 from ngrpo.grading.verifiers import Judgement, judgement, load_verifier
 from ngrpo.tasks import load_task

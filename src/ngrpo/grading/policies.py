@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ngrpo.errors import ConfigError
-from ngrpo.grading.equivalence import Verdict, over_limits, quick_verdict, settled
+from ngrpo.grading.exact_and_choice import choice_answer, choice_fault, choice_verdict, exact_answer, exact_verdict
 from ngrpo.grading.extract import extract_answer
-from ngrpo.grading.matchers import choice_answer, choice_fault, choice_verdict, exact_answer, exact_verdict
-from ngrpo.grading.reference import reference_answer, reference_verdict
-from ngrpo.grading.references import reference_fault
+from ngrpo.grading.ngrpo_reference import reference_answer, reference_verdict
+from ngrpo.grading.strict.equivalence import Verdict, over_limits, quick_verdict, settled
+from ngrpo.grading.unreachable import reference_fault
 
 REASONING_GYM = "reasoning-gym"
 MATHEMATICAL = ("strict", "math-verify", "reference")

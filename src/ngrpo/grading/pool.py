@@ -15,9 +15,9 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from ngrpo.grading.equivalence import MAX_ANSWER_CHARACTERS
 from ngrpo.grading.policies import POLICIES, checked_policy
 from ngrpo.grading.server import Request
+from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS
 from ngrpo.grading.verifiers import Judgement
 from ngrpo.grading.worker import Failure, Outcome, Worker
 from ngrpo.types import Grade

@@ -123,7 +123,7 @@ def _compared(request: Request, policy: str, max_reward: float) -> Judgement:
 
 
 def _by_sympy(answer: str, reference: str, policy: str, max_reward: float) -> Judgement:
-    from ngrpo.grading.symbolic import symbolically_equal
+    from ngrpo.grading.sympy_grader import symbolically_equal
 
     try:
         equal = symbolically_equal(answer, reference, policy)
@@ -141,7 +141,7 @@ def _by_sympy(answer: str, reference: str, policy: str, max_reward: float) -> Ju
 
 def _is_too_deep(reference: str, policy: str) -> bool:
     """True when the reference alone cannot be read; else the answer is at fault, and shall not escape as ungraded."""
-    from ngrpo.grading.symbolic import symbolically_equal
+    from ngrpo.grading.sympy_grader import symbolically_equal
 
     try:
         symbolically_equal("0", reference, policy)
@@ -151,7 +151,7 @@ def _is_too_deep(reference: str, policy: str) -> bool:
 
 
 def _load_sympy() -> None:
-    from ngrpo.grading.symbolic import prepare_math_verify
+    from ngrpo.grading.sympy_grader import prepare_math_verify
 
     prepare_math_verify()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ngrpo.errors import DataError
 from ngrpo.grading import fault_of
-from ngrpo.grading.references import reference_fault
+from ngrpo.grading.unreachable import reference_fault
 from ngrpo.tasks import load_task
 
 DATA = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared")) / "data"

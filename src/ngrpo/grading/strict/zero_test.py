@@ -13,8 +13,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from ngrpo.grading.expression import Tree, parse, symbols_of
-from ngrpo.grading.values import Evaluation, TooLargeError, UndefinedError, magnitude, nearly_real
+from ngrpo.grading.strict.expression import Tree, parse, symbols_of
+from ngrpo.grading.strict.values import Evaluation, TooLargeError, UndefinedError, magnitude, nearly_real
 
 POINTS = 10
 """Values that each variable takes; at least `ENOUGH` of them must make both sides real."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ngrpo.grading.equivalence import settled
+from ngrpo.grading.strict.equivalence import settled
 
 CASES = Path(__file__).parent / "cases"
 

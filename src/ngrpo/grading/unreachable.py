@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 
-from ngrpo.grading.equivalence import SYMPY_COMMANDS, over_limits
-from ngrpo.grading.evaluate import is_too_large, is_undefined
-from ngrpo.grading.expression import parse
-from ngrpo.grading.normalize import normalize_answer
-from ngrpo.grading.numbers import numeral, plain_number
-from ngrpo.grading.realsets import real_set
-from ngrpo.grading.structure import matrix, sequence, split_at
-from ngrpo.grading.text import quantity, said, without_condition, without_labels, words_of
+from ngrpo.grading.strict.brackets import matrix, sequence, split_at
+from ngrpo.grading.strict.equivalence import SYMPY_COMMANDS, over_limits
+from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.normalize import normalize_answer
+from ngrpo.grading.strict.numbers import numeral, plain_number
+from ngrpo.grading.strict.real_sets import real_set
+from ngrpo.grading.strict.words import quantity, said, without_condition, without_labels, words_of
+from ngrpo.grading.strict.zero_test import is_too_large, is_undefined
 
 MAX_PARTS_DEEP = 6
 """Levels at which a reference is taken apart: a list of matrices of equations has three."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ngrpo.grading.equivalence import MAX_ANSWER_CHARACTERS, Verdict
-from ngrpo.grading.evaluate import real_value, trees_equal
-from ngrpo.grading.expression import parse
-from ngrpo.grading.normalize import braced_arguments
+from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, Verdict
+from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.normalize import braced_arguments
+from ngrpo.grading.strict.zero_test import real_value, trees_equal
 
 RELATIVE_TOLERANCE = 1e-4
 """Of numbers, as in the reference: 72.005 is 72."""

@@ -6,12 +6,12 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from ngrpo.grading.compare import Comparer, Finding
-from ngrpo.grading.evaluate import real_value, trees_equal
-from ngrpo.grading.expression import parse
-from ngrpo.grading.numbers import Number, numeral, plain_number
-from ngrpo.grading.structure import label_of, renamed, split_at
-from ngrpo.grading.text import quantity, said, unmarked, without_condition, words_of
+from ngrpo.grading.strict.brackets import label_of, renamed, split_at
+from ngrpo.grading.strict.comparer import Comparer, Finding
+from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.numbers import Number, numeral, plain_number
+from ngrpo.grading.strict.words import quantity, said, unmarked, without_condition, words_of
+from ngrpo.grading.strict.zero_test import real_value, trees_equal
 
 
 def same_text(_: Comparer, answer: str, reference: str) -> Finding | None:

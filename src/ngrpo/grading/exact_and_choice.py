@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ngrpo.grading.equivalence import Verdict
 from ngrpo.grading.extract import extract_answer, last_boxed
+from ngrpo.grading.strict.equivalence import Verdict
 
 # A letter alone, in parentheses or marked; after the mark the text of the choice may follow.
 _LETTER = re.compile(r"\(?([A-Za-z])\)?|\(([A-Za-z])\)\s*\S.*|([A-Za-z])[).:]\s*\S.*|([A-Za-z])[).:]", re.DOTALL)

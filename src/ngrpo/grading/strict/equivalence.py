@@ -1,7 +1,7 @@
 r"""Whether an answer equals a reference: by spelling, exact numbers, structure, and the values of expressions.
 
 `settled` decides nearly all pairs, in microseconds to milliseconds and with bounded effort. What it cannot read is
-left to sympy, which `ngrpo.grading.symbolic` calls inside the process of `ngrpo.grading.server`.
+left to sympy, which `ngrpo.grading.sympy_grader` calls inside the process of `ngrpo.grading.server`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ngrpo.grading import answers, equations, lists
-from ngrpo.grading.compare import Comparer, Leaf, Rule
-from ngrpo.grading.evaluate import is_too_large, trees_equal
-from ngrpo.grading.expression import parse
-from ngrpo.grading.normalize import normalize_answer
-from ngrpo.grading.values import TooLargeError
+from ngrpo.grading.strict import equations, lists
+from ngrpo.grading.strict import rules as answers
+from ngrpo.grading.strict.comparer import Comparer, Leaf, Rule
+from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.normalize import normalize_answer
+from ngrpo.grading.strict.values import TooLargeError
+from ngrpo.grading.strict.zero_test import is_too_large, trees_equal
 from ngrpo.types import Status
 
 MAX_ANSWER_CHARACTERS = 2_000

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngrpo.grading.normalize import normalize_answer
-from ngrpo.grading.numbers import plain_number
+from ngrpo.grading.strict.normalize import normalize_answer
+from ngrpo.grading.strict.numbers import plain_number
 
 
 def value_of(text: str) -> Fraction | None:

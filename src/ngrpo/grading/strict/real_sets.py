@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ngrpo.grading.evaluate import real_value
-from ngrpo.grading.expression import parse
-from ngrpo.grading.structure import closes_at_end, split_at
+from ngrpo.grading.strict.brackets import closes_at_end, split_at
+from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.zero_test import real_value
 
 _RELATION = re.compile(r"<|>|\\le(?![A-Za-z])\s?|\\ge(?![A-Za-z])\s?")
 _VARIABLE = re.compile(r"[A-Za-z](?:_[A-Za-z0-9])?(?:\([a-z]\))?|\\[a-z]+(?:_[A-Za-z0-9])?")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from ngrpo.grading.answers import all_equal
-from ngrpo.grading.compare import Comparer, Finding
-from ngrpo.grading.realsets import is_marked, real_set, same_set
-from ngrpo.grading.structure import Sequence, matrix, sequence, split_at
-from ngrpo.grading.text import without_labels, without_ordinal
+from ngrpo.grading.strict.brackets import Sequence, matrix, sequence, split_at
+from ngrpo.grading.strict.comparer import Comparer, Finding
+from ngrpo.grading.strict.real_sets import is_marked, real_set, same_set
+from ngrpo.grading.strict.rules import all_equal
+from ngrpo.grading.strict.words import without_labels, without_ordinal
 
 
 def real_sets(comparer: Comparer, answer: str, reference: str) -> Finding | None:

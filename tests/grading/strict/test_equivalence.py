@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngrpo.grading.equivalence import MAX_ANSWER_CHARACTERS, MAX_NESTING, Verdict, settled
-from ngrpo.grading.evaluate import trees_equal
-from ngrpo.grading.expression import parse
-from ngrpo.grading.reference import reference_answer, reference_verdict
+from ngrpo.grading.ngrpo_reference import reference_answer, reference_verdict
+from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, MAX_NESTING, Verdict, settled
+from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.zero_test import trees_equal
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_the_reference_graders_rules(completion: str, reference: str, status: st
 
 NO_EVALUATION = r"""
 import builtins
-from ngrpo.grading.symbolic import prepare_math_verify, symbolically_equal
+from ngrpo.grading.sympy_grader import prepare_math_verify, symbolically_equal
 prepare_math_verify()
 def refuse(*_, **__): raise SystemExit("text was evaluated")
 builtins.eval = refuse

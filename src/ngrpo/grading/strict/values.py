@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from ngrpo.grading.expression import Tree
+from ngrpo.grading.strict.expression import Tree
 
 MAX_BITS = 20_000
 """Size of exact numbers, as numerators and denominators; beyond it arithmetic is in floating point."""

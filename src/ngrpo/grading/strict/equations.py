@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from ngrpo.grading.compare import Comparer, Finding
-from ngrpo.grading.evaluate import trees_equal, value_of
-from ngrpo.grading.expression import Tree, parse, symbols_of
-from ngrpo.grading.structure import label_of, renamed, sequence, split_at
+from ngrpo.grading.strict.brackets import label_of, renamed, sequence, split_at
+from ngrpo.grading.strict.comparer import Comparer, Finding
+from ngrpo.grading.strict.expression import Tree, parse, symbols_of
+from ngrpo.grading.strict.zero_test import trees_equal, value_of
 
 
 def tuple_equations(comparer: Comparer, answer: str, reference: str) -> Finding | None:

@@ -1,0 +1,1 @@
+"""The rules and the parser of this project's own grader of mathematics."""
