@@ -8,17 +8,10 @@ from typing import NamedTuple
 MAX_PARTS = 60
 """A list with more elements is not compared element by element."""
 
-_PIECE = re.compile(r"\\begin\{|\\end\{|\\\\|\\[A-Za-z]+|\\.|.", re.DOTALL)
-_OPENING = frozenset(("(", "[", "{", r"\{", r"\begin{", r"\lfloor", r"\lceil", r"\langle"))
-_CLOSING = frozenset((")", "]", "}", r"\}", r"\end{", r"\rfloor", r"\rceil", r"\rangle"))
+_PIECE = re.compile(r"\\begin\{[a-z]*\*?\}|\\end\{[a-z]*\*?\}|\\\\|\\[A-Za-z]+|\\.|.", re.DOTALL)
+_OPENING = frozenset(("(", "[", "{", r"\{", r"\lfloor", r"\lceil", r"\langle"))
+_CLOSING = frozenset((")", "]", "}", r"\}", r"\rfloor", r"\rceil", r"\rangle"))
 _BRACKETS = (("(", ")"), ("[", "]"), (r"\{", r"\}"), (r"\langle", r"\rangle"), ("(", "]"), ("[", ")"))
-_MATRIX = re.compile(
-    r"\\begin\{(?:[pbBvV]?matrix|smallmatrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{(?:[pbBvV]?matrix|smallmatrix|array)\}",
-    re.S,
-)
-_ASSIGNED = re.compile(
-    r"(?P<name>\\?[A-Za-z]+(?:_(?:[0-9A-Za-z]|\{[^{}]*\}))?'?|\\text\{[^{}]*\}|\\angle\s?[A-Z]+|[|\[]?[A-Z]{2,3}[|\]]?)(?P<arguments>\([A-Za-z](?:,[A-Za-z])*\))?"
-)
 
 
 class Sequence(NamedTuple):
@@ -40,9 +33,9 @@ def split_at(text: str, *marks: str) -> list[str]:
     parts, depth, begin = [], 0, 0
     for piece in _PIECE.finditer(text):
         token = piece[0]
-        if token in _OPENING:
+        if token in _OPENING or token.startswith(r"\begin{"):
             depth += 1
-        elif token in _CLOSING:
+        elif token in _CLOSING or token.startswith(r"\end{"):
             depth -= 1
         # A half-open interval may be closed by another bracket, which is why only depth counts.
         elif depth == 0 and token in marks:
@@ -83,32 +76,6 @@ def closes_at_end(text: str) -> bool:
         if depth == 0:
             return piece.end() == len(text)
     return False
-
-
-def matrix(text: str) -> tuple[tuple[str, ...], ...] | None:
-    r"""Returns the rows of a matrix, or None.
-
-    >>> matrix(r"\begin{pmatrix}1&2\\3&4\end{pmatrix}")
-    (('1', '2'), ('3', '4'))
-    """
-    found = _MATRIX.fullmatch(text)
-    if found is None or r"\begin" in found[1]:
-        return None
-    rows = [row.strip() for row in found[1].replace(r"\hline", "").split(r"\\")]
-    return tuple(tuple(cell.strip() for cell in row.split("&")) for row in rows if row)
-
-
-def label_of(side: str) -> tuple[str, tuple[str, ...]] | None:
-    r"""Returns the name and the arguments of the left side of a definition; None where it is more than a name.
-
-    >>> label_of("f(x,y)"), label_of("x_1"), label_of("2x")
-    (('f', ('x', 'y')), ('x_1', ()), None)
-    """
-    found = _ASSIGNED.fullmatch(side)
-    if found is None or found["name"].lstrip("\\") in ("sin", "cos", "tan", "pi", "frac", "sqrt", "log", "ln"):
-        return None
-    arguments = (found["arguments"] or "").strip("()")
-    return found["name"], tuple(arguments.split(",")) if arguments else ()
 
 
 def renamed(text: str, names: dict[str, str]) -> str:

@@ -9,11 +9,21 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ngrpo.grading.strict import equations, lists
-from ngrpo.grading.strict import rules as answers
+from ngrpo.grading.strict import rules
+from ngrpo.grading.strict.angles import angles
+from ngrpo.grading.strict.choices import choices
+from ngrpo.grading.strict.clocks import clocks
 from ngrpo.grading.strict.comparer import Comparer, Leaf, Rule
+from ngrpo.grading.strict.congruences import congruences, progressions
+from ngrpo.grading.strict.equations import equations, memberships, tuple_equations
 from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.lists import plus_minus, sequences
+from ngrpo.grading.strict.matrices import matrices
 from ngrpo.grading.strict.normalize import normalize_answer
+from ngrpo.grading.strict.quantities import quantities
+from ngrpo.grading.strict.real_sets import real_sets
+from ngrpo.grading.strict.relations import inequalities, joined_statements, labelled_lists, orders
+from ngrpo.grading.strict.systems import systems
 from ngrpo.grading.strict.values import TooLargeError
 from ngrpo.grading.strict.zero_test import is_too_large, trees_equal
 from ngrpo.types import Status
@@ -24,28 +34,39 @@ MAX_NESTING = 50
 """Most brackets inside each other."""
 
 RULES: tuple[Rule, ...] = (
-    answers.same_text,
-    answers.lists_in_text,
-    answers.words,
-    answers.numerals,
-    answers.numbers,
-    answers.approximations,
-    answers.sentences,
-    answers.conditions,
-    answers.parameters,
-    lists.real_sets,
-    lists.orders,
-    lists.labelled_lists,
-    lists.plus_minus,
-    lists.matrices,
-    answers.units,
-    equations.tuple_equations,
-    lists.sequences,
-    equations.equations,
-    answers.ratios,
-    answers.degrees,
+    rules.same_text,
+    choices,
+    rules.meanings,
+    rules.booleans,
+    rules.infinities,
+    clocks,
+    rules.lists_in_text,
+    rules.words,
+    rules.numerals,
+    rules.numbers,
+    rules.approximations,
+    rules.sentences,
+    plus_minus,
+    congruences,
+    progressions,
+    rules.conditions,
+    rules.parameters,
+    systems,
+    joined_statements,
+    inequalities,
+    real_sets,
+    orders,
+    labelled_lists,
+    matrices,
+    quantities,
+    memberships,
+    tuple_equations,
+    sequences,
+    equations,
+    rules.ratios,
+    angles,
 )
-"""The rules of `strict`, in the order in which they are asked."""
+"""The rules of `strict`, one or a few for each type of answer, in the order in which they are asked."""
 
 # What no algebra decides: words, derivatives, congruences, "and so on", equations inside an expression, sets, numerals
 # with a base, times of day.

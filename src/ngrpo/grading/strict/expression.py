@@ -8,6 +8,7 @@ and only names from the tables of this file are understood: the text of a model 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -24,7 +25,7 @@ GREEK = frozenset(
     upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell""".split()  # noqa: SIM905
 )
 FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh ln log lg exp".split()  # noqa: SIM905
+    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh ln log lg exp cis".split()  # noqa: SIM905
 )
 INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}
 CONSTANTS = {"pi": "pi", "infty": "infinity"}
@@ -35,6 +36,7 @@ _TOKEN = re.compile(
     r"|(?P<mark>\*\*|.))",
     re.DOTALL,
 )
+_COMBINATIONS = re.compile("C_[0-9]+")
 _OPENING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil", "|": "|"}
 _TIMES = frozenset(("*", r"\cdot", r"\times", r"\ast"))
 _OVER = frozenset(("/", r"\div", ":"))
@@ -78,6 +80,17 @@ def symbols_of(tree: Tree) -> frozenset[str]:
     if tree[0] == "symbol":
         return frozenset((tree[1],))
     return frozenset().union(*(symbols_of(part) for part in tree[1:] if isinstance(part, tuple)))
+
+
+def substituted(tree: Tree, values: Mapping[str, Tree]) -> Tree:
+    """Returns a tree with trees in the place of variables.
+
+    >>> substituted(parse("2x"), {"x": ("number", Fraction(5))})
+    ('multiply', ('number', Fraction(2, 1)), ('number', Fraction(5, 1)))
+    """
+    if tree[0] == "symbol":
+        return values.get(tree[1], tree)
+    return (tree[0], *(substituted(part, values) if isinstance(part, tuple) else part for part in tree[1:]))
 
 
 def _tokens(text: str) -> list[str]:
@@ -142,8 +155,8 @@ class _Parser:
         return ("negate", product) if sign else product
 
     def _beside(self, left: Tree) -> Tree:
-        # Two numbers side by side are no product: "3 4" or "1.2.3" mean something else.
-        if _is_number(self.next()):
+        # Two numbers side by side are no product: "3 4" or "1.2.3" mean something else; "3!2!" does.
+        if _is_number(self.next()) and self._tokens[self._at - 1] != "!":
             raise NotAnExpressionError("a number after a factor")
         before = self._tokens[self._at - 1]
         begins = self.next() == r"\frac"
@@ -180,7 +193,11 @@ class _Parser:
         while (token := self.next()) in ("!", r"\%", "%", r"\degree"):
             self._at += 1
             if token == "!" and self.next() == "!":
-                raise NotAnExpressionError("a double factorial")
+                self._at += 1
+                tree = ("double_factorial", tree)
+                if self.next() == "!":
+                    raise NotAnExpressionError("a factorial of a higher step")
+                continue
             name = {"!": "factorial", r"\degree": "degrees"}.get(token or "", "percent")
             tree = (name, tree)
         return tree
@@ -235,11 +252,21 @@ class _Parser:
         if token in "fgh" and self.next() == "(":
             raise NotAnExpressionError("an unknown function")
         name = self._subscripted(token)
+        if _COMBINATIONS.fullmatch(name) and self.next() == "^":
+            return self._combinations(name)
         if self.next() == "'":
             raise NotAnExpressionError("a derivative")
         if name == "e":
             return ("constant", "e")
         return ("constant", "i") if name == "i" else ("symbol", name)
+
+    def _combinations(self, name: str) -> Tree:
+        """`C_{10}^{3}`: a binomial where both are numbers."""
+        self._at += 1
+        below = self._script()
+        if below[0] != "number":
+            raise NotAnExpressionError("a power of a name")
+        return ("binomial", ("number", Fraction(name[2:])), below)
 
     def _subscripted(self, name: str) -> str:
         if self.next() != "_":

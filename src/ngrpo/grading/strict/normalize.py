@@ -1,7 +1,8 @@
 r"""One spelling for answers that differ only in how they are typeset.
 
 `RULES` lists the rules in the order in which they are applied; each is a small function that is certain by
-itself: nothing here guesses what an answer may have meant.
+itself: nothing here guesses what an answer may have meant. Where a spelling has two readings, the mark of the
+choice stays in the text (`readings`).
 """
 
 from __future__ import annotations
@@ -10,45 +11,28 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-_SYMBOLS = {
-    "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "−": "-", "–": "-", "π": r"\pi ", "∞": r"\infty ",
-    "∪": r"\cup ", "∩": r"\cap ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "∈": r"\in ",
-    "∀": r"\forall ", "∃": r"\exists ", "°": r"^\circ ", "±": r"\pm ", "∓": r"\mp ", "∅": r"\emptyset ",
-    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "′": "'", "’": "'", "≈": r"\approx ", "∨": r"\lor ",
-    "∧": r"\land ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}",
-    "⅔": r"\frac{2}{3}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
-    "λ": r"\lambda ", "μ": r"\mu ", "ω": r"\omega ", "φ": r"\varphi ", "ϕ": r"\phi ", "ρ": r"\rho ", "σ": r"\sigma ",
-    "∠": r"\angle ", "△": r"\triangle ", "…": r"\ldots ", "、": ",", "\u00a0": " ", "\u200b": "",
-}  # fmt: skip
-_WIDE = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
-_TABLE = str.maketrans(_SYMBOLS | {chr(code): mark for code, mark in _WIDE.items()})
-_RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ", "0123456789-n", strict=True))
-_ALIASES = {
-    "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge", "neq": "ne", "lt": "<", "gt": ">", "colon": ":",
-    "mid": "|", "vert": "|", "lvert": "|", "rvert": "|", "varnothing": "emptyset", "dfrac": "frac", "tfrac": "frac",
-    "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "lbrace": "{", "rbrace": "}", "lbrack": "[", "rbrack": "]",
-    "textstyle": "", "displaystyle": "", "scriptstyle": "", "limits": "", "nolimits": "", "quad": " ", "qquad": " ",
-    "left": "", "right": "", "middle": "", "big": "", "Big": "", "bigg": "", "Bigg": "", "bigl": "", "bigr": "",
-    "Bigl": "", "Bigr": "", "biggl": "", "biggr": "", "Biggl": "", "Biggr": "", "tg": "tan", "ctg": "cot",
-    "arctg": "arctan", "rm": "", "bf": "", "it": "", "cdots": "ldots", "dots": "ldots", "degrees": "degree",
-    "or": "lor", "vee": "lor", "hfill": "", "lfbrace": "", "space": " ", "thinspace": " ", "boldsymbol": "mathbf",
-    "setminus": "setminus", "backslash": "setminus",
-}  # fmt: skip
+from ngrpo.grading.strict.symbols import ALIASES, latex_of_symbols
+
+AMBIGUOUS_COMMA = "{,}"
+"""A comma that separates thousands or the elements of a list: `1,100` is 1100 or 1 and 100."""
+
 _COMMAND = re.compile(r"\\([A-Za-z]+)[ \t\n]*")
-_MARKS = frozenset("<>:|[]")
+_MARKS = frozenset("<>:|[]€£￥")
+_NOTHING_AT_A_SIDE = re.compile(r"\\(?:left|right)\s*\.")
 # The first alternative keeps a line break of a matrix in one piece: its second backslash begins nothing.
 _THIN_SPACE = re.compile(r"(\\\\)|\\[,;: >/]|~")
-_PHANTOM = re.compile(r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|\\[A-Za-z]+|.)")
+_UNSEEN = re.compile(
+    r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|\\[A-Za-z]+|.)|\\(?:hspace|vspace|hskip|label|tag|color)\*?\s*\{[^{}]*\}"
+)
 _DAMAGED = (("\f", r"\f"), ("\t", r"\t"), ("\x08", r"\b"), ("\v", r"\v"), ("\x07", r"\a"), ("\r", r"\r"))
 _DAMAGED_NAMES = re.compile(r"[\f\t\x08\v\x07\r](?=(?:rac|ext|imes|an|heta|inom|oxed|ight|ho|eta|lpha|ngle)\b)")
 _DOUBLED = re.compile(
     r"\\\\(?=(?:frac|dfrac|sqrt|pi|sin|cos|tan|left|right|text|bigg?|infty|cdot|times|theta)(?![A-Za-z]))"
 )
-_THOUSANDS = re.compile(
-    r"(?:[A-Za-z]=)?[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?(?: [A-Za-z ]+|\\text\{[A-Za-z ]*\})?"
-)
-_SPACED_THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?")
-_TYPED = (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne "))
+_THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?![0-9]|,[0-9])")
+_SPACED_THOUSANDS = re.compile(r"([-+]?[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?)( [A-Za-z ]+|\\text\{[A-Za-z ]*\})?")
+_TYPED = (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne "), (r"\not=", r"\ne "), (r"\not\in", r"\notin "))
+_TYPED_CHOICE = re.compile(r"\A\s*([A-Ha-h])(?:\.\s+|\)\s*)(?=\S)")
 _HTML = re.compile(r"<(sup|sub)>([^<]{0,40})</\1>")
 _SPACE = re.compile(r"\s+")
 # White space between two letters or digits means something ("3 1/2", "\pi r"); next to anything else it does not.
@@ -57,11 +41,27 @@ _WITH_ARGUMENTS = re.compile(r"\\(frac|binom|sqrt)(?![A-Za-z])\s*")
 _ARGUMENT = re.compile(r"\s*(\{|[0-9A-Za-z]|\\[A-Za-z]+)")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TEXT = re.compile(
-    r"\\(?:text(?:rm|bf|it|sf|tt|normal)?|mathrm|mathbf|mathit|mathsf|mbox|operatorname\*?|mathop)\s*\{([^{}]*)\}"
+    r"\\(?:text(?:rm|bf|it|sf|tt|normal|up|md|color)?|mathrm|mathbf|mathit|mathsf|mathtt|mbox|emph|operatorname\*?|mathop)"
+    r"\s*\{([^{}]*)\}"
 )
 _NAMED = re.compile(
-    r"\\(?:text|mathrm|operatorname\*?|mathop)\s*\{\s*(sin|cos|tan|cot|sec|csc|ln|log|exp|arcsin|arccos|arctan)\s*\}"
+    r"\\(?:text|mathrm|operatorname\*?|mathop)\s*\{\s*(sin|cos|tan|cot|sec|csc|ln|log|lg|exp|cis|arcsin|arccos|arctan"
+    r"|arccot|sinh|cosh|tanh|arctg|arcctg|tg|ctg|cosec|sh|ch|th|gcd|lcm|max|min)\s*\}"
 )
+_FRAMES = re.compile(
+    r"\\(?:underline|boxed|fbox|mathbf|mathrm|mathit|ensuremath|underbar|textcolor\s*\{[^{}]*\}|colorbox\s*\{[^{}]*\})\s*\{"
+)
+_MEASURED_TEXT = re.compile(r"\\text\{\s*([-+]?[0-9][0-9.,/]*)\s*([A-Za-z%][^{}]*)\}")
+_WORDLESS_TEXT = re.compile(r"\\text\{([^{}A-Za-z]*)\}")
+_INFIX = re.compile(r"\\(over|choose)(?![A-Za-z])\s*")
+_MOD = r"(?:\\p?mod(?![a-z])|\\bmod(?![a-z])|\\text\{\s*mod\s*\}|mod(?![a-z]))"
+_MODULUS = r"(\{[^{}]*\}|[0-9]+|[A-Za-z]\^?[0-9]?|\([^()]*\))"
+_PARENTHESISED_MOD = re.compile(rf"\(\s*{_MOD}\s*{_MODULUS}\s*\)")
+_BARE_MOD = re.compile(
+    rf"(?:\\pmod(?![a-z])|\\mod(?![a-z])|\\text\{{\s*mod\s*\}}|(?<=[0-9 ])mod(?![a-z]))\s*{_MODULUS}"
+)
+_BLACKBOARD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?\s*([RNZQC])\s*\}?|\\([RNZQ])(?![A-Za-z])")
+_LEAD_IN = re.compile(r"(?:\\(?:therefore|because|Rightarrow|to|iff|Leftrightarrow|ie)(?![A-Za-z])|=|:)\s*(?=[^\s=])")
 
 
 def repaired_escapes(text: str) -> str:
@@ -74,11 +74,7 @@ def repaired_escapes(text: str) -> str:
 
 def plain_symbols(text: str) -> str:
     r"""Full-width characters and mathematical symbols of Unicode as LaTeX: `２≤x` is `2\le x`, `x²` is `x^{2}`."""
-    text = re.sub("√([0-9a-zA-Z])", r"\\sqrt{\1}", text).replace("√", r"\sqrt")
-    text = re.sub(
-        f"[{''.join(_RAISED)}]+", lambda found: "^{" + "".join(map(_RAISED.__getitem__, found[0])) + "}", text
-    )
-    return text.translate(_TABLE)
+    return latex_of_symbols(text)
 
 
 def html_scripts(text: str) -> str:
@@ -87,20 +83,44 @@ def html_scripts(text: str) -> str:
 
 
 def no_delimiters(text: str) -> str:
-    r"""Dollar signs and `\(`, `\[` mark mathematics and mean nothing; an escaped dollar is a currency and goes too."""
-    return re.sub(r"(\\\\)|\\[()\[\]]|\\?\$", lambda found: found[1] or "", text)
+    r"""Dollar signs in pairs and `\(`, `\[` mark mathematics and mean nothing; `\$5` and a single `$5` are money."""
+    text = re.sub(r"(\\\\)|\\[()\[\]]", lambda found: found[1] or "", text)
+    if len(re.findall(r"(?<!\\)\$", text)) == 1:
+        text = re.sub(r"(?<![\\0-9])\$(?=\s*[0-9.])", r"\\$", text)
+    return re.sub(r"(\\\$)|\$", lambda found: found[1] or "", text)
 
 
 def thousands(text: str) -> str:
     r"""`10{,}000` and `32,\!348` are one number."""
-    return re.sub(r"(?<=[0-9])(?:\{,\}(?:\\!)?|,\\!|\\,|\\ )(?=[0-9]{3}(?![0-9]))", "", text).replace(r"\!", "")
+    return re.sub(r"(?<=[0-9])(?:\{,\}(?:\\!)?\s?|,\\!\s?|\\,|\\ )(?=[0-9]{3}(?![0-9]))", "", text).replace(r"\!", "")
 
 
-def whole_thousands(text: str) -> str:
-    """`1,234`, `1 234` and `x=1,234` are one number, where nothing else is there: in a list the comma separates."""
+def typed_commas(text: str) -> str:
+    r"""`1,234` keeps both its readings; in a group, as in `\frac{1,000}{3}`, no list can stand, so it is one number.
+
+    A blank behind the comma makes a list, and so do brackets around: `10, 200`, `(1,234)`.
+    """
     if _SPACED_THOUSANDS.fullmatch(text):
-        return text.replace(" ", "")
-    return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
+        text = re.sub("(?<=[0-9]) (?=[0-9])", "", text)
+    if "," not in text:
+        return text
+
+    def marked(found: re.Match[str]) -> str:
+        around = _bracket_around(text, found.start())
+        return found[0] if around in ("(", "[", r"\{") else found[0].replace(",", AMBIGUOUS_COMMA if not around else "")
+
+    return _THOUSANDS.sub(marked, text)
+
+
+def _bracket_around(text: str, position: int) -> str:
+    """The innermost bracket that is open at a position, "" for none."""
+    opened: list[str] = []
+    for found in re.finditer(r"\\[{}]|[()\[\]{}]", text[:position]):
+        if found[0] in ("(", "[", "{", r"\{"):
+            opened.append(found[0])
+        elif opened:
+            opened.pop()
+    return opened[-1] if opened else ""
 
 
 def thin_spaces(text: str) -> str:
@@ -108,48 +128,102 @@ def thin_spaces(text: str) -> str:
     return _THIN_SPACE.sub(lambda found: found[1] or " ", text)
 
 
+def typed_choice(text: str) -> str:
+    """`B. 12` and `B) 12` are `(B) 12`."""
+    return _TYPED_CHOICE.sub(r"(\1) ", text)
+
+
 def typed_relations(text: str) -> str:
     r"""`<=`, `>=` and `!=` are `\le`, `\ge` and `\ne`."""
     for typed, command in _TYPED:
-        text = text.replace(typed, command)
+        if typed in text:
+            text = text.replace(typed, command)
     return text
 
 
 def no_phantoms(text: str) -> str:
-    r"""`\phantom{-}1` shows a 1 and a gap."""
-    return _PHANTOM.sub("", text)
+    r"""`\phantom{-}1` shows a 1 and a gap; colours and tags show no more."""
+    return _UNSEEN.sub("", text) if "\\" in text else text
 
 
 def one_name(text: str) -> str:
     r"""Commands that mean the same have one name, those of layout none: `\dfrac` is `\frac`, `\leq` is `\le`."""
-    return _COMMAND.sub(_renamed, text)
+    return _COMMAND.sub(_renamed, _NOTHING_AT_A_SIDE.sub("", text))
 
 
 def _renamed(found: re.Match[str]) -> str:
     name = found[1]
-    other = _ALIASES.get(name)
+    other = ALIASES.get(name)
     spaced = " " if found[0][-1].isspace() else ""
     if other is None:
         return "\\" + name + spaced
     if not other or other in _MARKS or other == " ":
         return other
-    return "\\" + other + ("" if other in "{}" else spaced)
+    return "\\" + other + ("" if other in "{}$" else spaced)
 
 
 def function_names(text: str) -> str:
     r"""`\text{sin}` and `\operatorname{sin}` are `\sin`."""
-    return _NAMED.sub(r"\\\1 ", text)
+    return _NAMED.sub(lambda found: rf"\{ALIASES.get(found[1], found[1])} ", text)
+
+
+def number_sets(text: str) -> str:
+    r"""`\mathbb R` and `\R` are `\mathbb{R}`."""
+    return _BLACKBOARD.sub(lambda found: rf"\mathbb{{{found[1] or found[2]}}}", text)
+
+
+def no_frames(text: str) -> str:
+    r"""`\underline{5}`, `\boxed{5}` and `\textcolor{red}{5}` are `5`."""
+    for found in reversed(list(_FRAMES.finditer(text))):
+        end = closing_brace(text, found.end() - 1)
+        inside = text[found.end() : end - 1]
+        worded = found[0].startswith((r"\mathbf", r"\mathrm", r"\mathit")) and "{" not in inside
+        if text[end - 1 : end] == "}" and not worded:
+            text = f"{text[: found.start()]}{{{inside}}}{text[end:]}"
+    return text
 
 
 def one_text(text: str) -> str:
-    r"""`\mathrm{...}`, `\textbf{...}`, `\mbox{...}` are `\text{...}`; around a single letter they are nothing."""
+    r"""`\mathrm{...}`, `\textbf{...}`, `\mbox{...}` are `\text{...}`; around a single letter they are nothing.
+
+    What is no word leaves it: `\text{12 cm}` is `12\text{ cm}`, `\text{4:30}` is `4:30`.
+    """
+    if "\\" not in text:
+        return text
 
     def plain(found: re.Match[str]) -> str:
         inside = found[1]
         single = len(inside.strip()) == 1 and not found[0].startswith((r"\text", r"\mbox"))
         return inside.strip() if single else r"\text{" + inside + "}"
 
-    return _TEXT.sub(plain, text)
+    text = _TEXT.sub(plain, _TEXT.sub(plain, text))
+    if r"\text{" not in text:
+        return text
+    return _WORDLESS_TEXT.sub(r" \1 ", _MEASURED_TEXT.sub(r"\1\\text{ \2}", text)).strip()
+
+
+def infix_commands(text: str) -> str:
+    r"""`{1 \over 2}` is `\frac{1}{2}`, `{5 \choose 2}` is `\binom{5}{2}`."""
+    for _ in range(20):
+        found = _INFIX.search(text)
+        if found is None:
+            break
+        begin, end = _group_around(text, found.start())
+        name = "frac" if found[1] == "over" else "binom"
+        inside = rf"\{name}{{{text[begin : found.start()].strip()}}}{{{text[found.end() : end].strip()}}}"
+        text = text[:begin] + inside + text[end:]
+    return text
+
+
+def _group_around(text: str, position: int) -> tuple[int, int]:
+    """The content of the innermost braces around a position; of the whole text where there are none."""
+    depth, begin = 0, 0
+    for found in reversed(list(_BRACE.finditer(text, 0, position))):
+        depth += {"{": -1, "}": 1}.get(found[0], 0)
+        if depth < 0:
+            begin = found.end()
+            break
+    return (begin, closing_brace(text, begin - 1) - 1) if begin else (0, len(text))
 
 
 def braced_arguments(text: str) -> str:
@@ -188,13 +262,31 @@ def closing_brace(text: str, opening: int) -> int:
 
 def short_scripts(text: str) -> str:
     r"""`x^{2}` is `x^2`, `a_{n}` is `a_n`, `^{\circ}` is `^\circ`."""
-    text = re.sub(r"\^\s*\{\s*(\\circ|\\prime)\s*\}", r"^\1", text).replace(r"^\prime", "'")
+    text = re.sub(r"\^\s*\{?\s*(?:\\text\{\s*o\s*\}|\\circ(?![a-z])|\\degree(?![a-z]))\s*\}?", r"^\\circ ", text)
+    text = re.sub(r"\^\s*(?:\{\s*((?:\\prime\s*)+)\s*\}|(\\prime)(?![a-z]))", _primes, text)
     return re.sub(r"([\^_])\s*\{\s*([0-9A-Za-z])\s*\}", r"\1\2", text)
 
 
+def _primes(found: re.Match[str]) -> str:
+    return "'" * found[0].count("prime")
+
+
 def percent_sign(text: str) -> str:
-    r"""`\%` is `%`."""
-    return text.replace(r"\%", "%").replace(r"\degree", r"^\circ")
+    r"""`\%` is `%`, `\degree` is `^\circ`."""
+    return text.replace(r"\%", "%").replace(r"\degree", r"^\circ ")
+
+
+def moduli(text: str) -> str:
+    r"""`(\text{mod }7)`, `\pmod 7` and `\mod 7` are `\pmod{7}`; `\bmod` alone is an operation and stays."""
+    if "mod" not in text:
+        return text
+
+    def braced(found: re.Match[str]) -> str:
+        return rf"\pmod{{{found[1].strip('{}()')}}}"
+
+    text = _PARENTHESISED_MOD.sub(braced, text)
+    text = _BARE_MOD.sub(braced, text)
+    return re.sub(rf"\\bmod\s*{_MODULUS}", braced, text) if r"\equiv" in text else text
 
 
 def no_loose_space(text: str) -> str:
@@ -203,8 +295,16 @@ def no_loose_space(text: str) -> str:
 
 
 def no_full_stops(text: str) -> str:
-    """A full stop that no digit follows is punctuation: `5.` is `5`, `(1,2.]` is `(1,2]`."""
-    return re.sub(r"(?<!\.)\.(?!\s*(?:[0-9.]|\\(?:overline|dot|bar)))", "", text).rstrip(",;:\\ ")
+    """A full stop that no digit follows is punctuation: `5.` is `5`, `(1,2.]` is `(1,2]`; in words it stays."""
+    if r"\text" not in text:
+        text = re.sub(r"(?<!\.)\.(?!\s*(?:[0-9.(]|\\(?:overline|dot|bar|ldots)|[A-Za-z]))", "", text)
+    return re.sub(r"(?<!\.)\.$", "", text).rstrip(",;:\\ ")
+
+
+def no_lead_ins(text: str) -> str:
+    r"""`\therefore x=5` is `x=5`, `=5` is `5`."""
+    found = _LEAD_IN.match(text)
+    return no_lead_ins(text[found.end() :]) if found and found.end() < len(text) else text
 
 
 def outer_braces(text: str) -> str:
@@ -221,17 +321,23 @@ RULES: tuple[Callable[[str], str], ...] = (
     no_delimiters,
     thousands,
     thin_spaces,
+    typed_choice,
     typed_relations,
     no_phantoms,
     one_name,
     function_names,
+    number_sets,
+    no_frames,
     one_text,
     percent_sign,
     short_scripts,
+    infix_commands,
     braced_arguments,
+    moduli,
+    typed_commas,
     no_loose_space,
-    whole_thousands,
     no_full_stops,
+    no_lead_ins,
     outer_braces,
 )
 """The rules of spelling, in the order in which they are applied."""
@@ -244,6 +350,19 @@ def normalize_answer(answer: str) -> str:
     >>> normalize_answer(r"$\left( 3,\, \dfrac12 \right)$.")
     '(3,\\frac{1}{2})'
     """
+    if answer.isalnum() and answer.isascii():
+        return answer
     for rule in RULES:
         answer = rule(answer)
     return answer
+
+
+def readings(text: str) -> tuple[str, ...]:
+    r"""Returns what a normalised text may mean: with a comma of thousands or of a list, one number first.
+
+    >>> readings("1{,}100"), readings("5")
+    (('1100', '1,100'), ('5',))
+    """
+    if AMBIGUOUS_COMMA not in text:
+        return (text,)
+    return text.replace(AMBIGUOUS_COMMA, ""), text.replace(AMBIGUOUS_COMMA, ",")

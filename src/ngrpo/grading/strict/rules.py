@@ -6,22 +6,57 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from ngrpo.grading.strict.brackets import label_of, renamed, split_at
-from ngrpo.grading.strict.comparer import Comparer, Finding
+from ngrpo.grading.strict.brackets import renamed, split_at
+from ngrpo.grading.strict.comparer import Comparer, Finding, all_equal
+from ngrpo.grading.strict.congruences import free_letters
 from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.labels import label_of
 from ngrpo.grading.strict.numbers import Number, numeral, plain_number
-from ngrpo.grading.strict.words import quantity, said, unmarked, without_condition, words_of
-from ngrpo.grading.strict.zero_test import real_value, trees_equal
+from ngrpo.grading.strict.words import (
+    boolean,
+    domain_of,
+    meaning_of,
+    said,
+    unmarked,
+    without_condition,
+    word_list,
+    words_of,
+)
+from ngrpo.grading.strict.zero_test import real_value
+
+_TEXT_LIST = re.compile(r"\\text\{([^{}]*[,;][^{}]*)\}")
+_INFINITE = {r"\infty": 1, r"+\infty": 1, r"-\infty": -1}
+_RELATION = re.compile(r"[<>]|\\(?:[lg]e|ne|in)(?![a-z])")
+_TO = re.compile(r"\s*(?:\\text\{\s*to\s*\}|(?<=[0-9])\s*to(?=\s*[0-9]))\s*")
+_CONSTANTS = frozenset("cCkK")
 
 
 def same_text(_: Comparer, answer: str, reference: str) -> Finding | None:
     return Finding(True, "text") if answer == reference or unmarked(answer) == unmarked(reference) else None
 
 
-def lists_in_text(comparer: Comparer, answer: str, reference: str) -> Finding | None:
-    r"""`\text{A, C}` is the list `A,C`."""
-    ours, theirs = _list_in_text(answer), _list_in_text(reference)
+def meanings(comparer: Comparer, answer: str, reference: str) -> Finding | None:
+    """Words that name mathematics are it: "all real numbers", "infinity", "no solution"."""
+    ours, theirs = meaning_of(answer), meaning_of(reference)
     return None if (ours, theirs) == (answer, reference) else comparer.compare(ours, theirs)
+
+
+def booleans(_: Comparer, answer: str, reference: str) -> Finding | None:
+    """Yes, no, true and false are what an answer begins with: "Yes, it is." is yes."""
+    theirs = boolean(reference)
+    if theirs is None:
+        return None
+    ours = boolean(answer)
+    return None if ours is None else Finding(ours == theirs, "text")
+
+
+def lists_in_text(comparer: Comparer, answer: str, reference: str) -> Finding | None:
+    r"""`\text{A, C}` is the list `A,C`; `\text{Alice and Bob}` and `\text{Bob, Alice}` name the same."""
+    ours, theirs = word_list(answer), word_list(reference)
+    if ours and theirs and len(ours) == len(theirs):
+        return Finding(sorted(ours) == sorted(theirs), "text")
+    pair = _list_in_text(answer), _list_in_text(reference)
+    return None if pair == (answer, reference) else comparer.compare(*pair)
 
 
 def _list_in_text(text: str) -> str:
@@ -33,22 +68,29 @@ def words(_: Comparer, answer: str, reference: str) -> Finding | None:
     ours, theirs = words_of(answer), words_of(reference)
     if ours is None and theirs is None:
         return None
-    if theirs is not None and len(theirs) == 1 and len(answer) == 1:
-        return Finding(answer == theirs, "text")
-    if ours is not None and len(ours) == 1 and len(reference) == 1:
-        return Finding(reference == ours, "text")
-    said_empty = [text in _NONE or (part or "") in _NONE for text, part in ((answer, ours), (reference, theirs))]
-    if all(said_empty) or (ours or answer).casefold() == (theirs or reference).casefold():
-        return Finding(True, "text")
+    if (ours or answer).casefold() == (theirs or reference).casefold() and not (ours and theirs and len(ours) == 1):
+        return Finding(len(ours or answer) > 1 or (ours or answer) == (theirs or reference), "text")
     named = plain_number(ours or answer), plain_number(theirs or reference)
     if named[0] and named[1]:
         return Finding(named[0].value == named[1].value, "number")
-    choice = _CHOICE.fullmatch(answer)
-    if choice and theirs is not None and len(theirs) == 1:
-        return Finding(choice[1] == theirs, "choice")
-    if said(answer) or said(reference):
+    if said(answer) or said(reference) or _has_unit(answer, ours) or _has_unit(reference, theirs):
         return None
-    return Finding(False, "text")
+    return Finding((ours or answer) == (theirs or reference), "text")
+
+
+def _has_unit(text: str, found: str | None) -> bool:
+    """Number words with a unit, `\\text{five cm}`, are left to the rule for units."""
+    return found is not None and plain_number(found.rpartition(" ")[0]) is not None and text != found
+
+
+def infinities(_: Comparer, answer: str, reference: str) -> Finding | None:
+    ours, theirs = _INFINITE.get(answer), _INFINITE.get(reference)
+    if ours and theirs:
+        return Finding(ours == theirs, "infinity")
+    other = reference if ours else answer
+    if (ours or theirs) and plain_number(other) is not None:
+        return Finding(False, "infinity")
+    return Finding(False, "infinity") if (ours or theirs) and parse(other) and r"\infty" not in other else None
 
 
 def numerals(_: Comparer, answer: str, reference: str) -> Finding | None:
@@ -90,12 +132,14 @@ def _rounds_to(value: Any, reference: Number) -> bool:
 
 def approximations(comparer: Comparer, answer: str, reference: str) -> Finding | None:
     r"""What stands before `\approx` is the answer."""
+    if r"\approx" not in answer + reference:
+        return None
     ours, theirs = _exact_side(answer), _exact_side(reference)
     return None if (ours, theirs) == (answer, reference) else comparer.compare(ours, theirs)
 
 
 def _exact_side(text: str) -> str:
-    sides = split_at(text, r"\approx") if r"\approx" in text else [text]
+    sides = split_at(text, r"\approx")
     if len(sides) > 1 and label_of(sides[0]):
         sides = sides[1:]  # `x\approx 11` names its value
     return next((side for side in sides if side), text)
@@ -111,24 +155,36 @@ def sentences(comparer: Comparer, answer: str, reference: str) -> Finding | None
 
 
 def conditions(comparer: Comparer, answer: str, reference: str) -> Finding | None:
-    """A condition that only one side states is left out; two must be spelled alike."""
-    (ours, our_condition), (theirs, their_condition) = without_condition(answer), without_condition(reference)
+    """A condition that only one side states is left out; two must name the same numbers, or be spelled alike."""
+    (ours, our_condition), (theirs, their_condition) = _conditioned(answer), _conditioned(reference)
     if not our_condition and not their_condition:
         return None
     if our_condition and their_condition and our_condition != their_condition:
-        letters = set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", our_condition + their_condition))
-        if not (r"\in" in our_condition and r"\in" in their_condition and letters):
+        domains = domain_of(our_condition), domain_of(their_condition)
+        if domains[0] != domains[1] or not domains[0]:
             return Finding(False, "condition")
     free = re.findall(r"(?<![A-Za-z\\{])([A-Za-z])(?![A-Za-z])", our_condition + " " + their_condition)
-    return _with_parameter(comparer, ours, theirs, set(free) - {"a"} | _integers(answer) | _integers(reference))
+    return _with_parameter(comparer, ours, theirs, set(free) - {"a"} | free_letters(answer) | free_letters(reference))
+
+
+def _conditioned(text: str) -> tuple[str, str]:
+    core, condition = without_condition(text)
+    if condition:
+        return core, condition
+    parts = split_at(text, ",")
+    if len(parts) < 2 or _RELATION.search(parts[0]) or not all(map(_RELATION.search, parts[1:])):
+        return text, ""
+    # `f(x)=x+1,x\ge0`: a relation for the letters of the answer before it; `x=3,y>2` are two statements.
+    letters = _letters_of(parts[0].rpartition("=")[2]) - _letters_of(parts[0].rpartition("=")[0].partition("(")[0])
+    about = _letters_of(" ".join(parts[1:]))
+    return (parts[0], ",".join(parts[1:])) if letters and about <= letters else (text, "")
 
 
 def parameters(comparer: Comparer, answer: str, reference: str) -> Finding | None:
     r"""The letter of an integer beside `\pi` (`k\pi`), and of a constant in either case (`C`), may be any."""
-    free = _integers(answer) | _integers(reference)
-    constants = {"c", "C", "k", "K"}
+    free = free_letters(answer) | free_letters(reference)
     ours, theirs = _letters(answer) - _letters(reference), _letters(reference) - _letters(answer)
-    if {letter.lower() for letter in ours} == {letter.lower() for letter in theirs} and (ours | theirs) <= constants:
+    if {letter.lower() for letter in ours} == {letter.lower() for letter in theirs} and (ours | theirs) <= _CONSTANTS:
         free |= ours | theirs
     if not free or len(ours) != 1 or len(theirs) != 1 or not (ours | theirs) & free:
         return None
@@ -144,71 +200,25 @@ def _with_parameter(comparer: Comparer, answer: str, reference: str, free: set[s
 
 
 def _letters(text: str) -> set[str]:
-    plain = re.sub(r"\\text\{[^{}]*\}|\\[A-Za-z]+", " ", text)
-    sides = split_at(plain, "=")
-    return set(re.findall("[A-Za-z]", sides[-1])) - {"e", "i"}
+    return _letters_of(split_at(text, "=")[-1]) - {"e", "i"}
 
 
-def _integers(text: str) -> set[str]:
-    return set(
-        re.findall(r"(?<![A-Za-z\\])([kmnlKN])\s?\\pi", text) + re.findall(r"\\pi\s?([kmnlKN])(?![A-Za-z])", text)
-    )
-
-
-def units(comparer: Comparer, answer: str, reference: str) -> Finding | None:
-    """A unit that only one side states means nothing; two known ones must be the same; other words are ignored."""
-    ours, theirs = quantity(answer), quantity(reference)
-    if (ours.core, theirs.core) == (answer, reference):
-        return None
-    if any(plain_number(part.core) is None and len(split_at(part.core, ",", ";")) > 1 for part in (ours, theirs)):
-        return None
-    if ours.unit and theirs.unit and ours.unit != theirs.unit:
-        return Finding(False, "unit")
-    if "percent" in (ours.unit, theirs.unit):
-        ours, theirs = (part._replace(core=part.core + "%" * (part.unit == "percent")) for part in (ours, theirs))
-    return Finding(comparer.equal(ours.core, theirs.core), "unit")
+def _letters_of(text: str) -> set[str]:
+    return set(re.findall("[A-Za-z]", re.sub(r"\\text\{[^{}]*\}|\\[A-Za-z]+", " ", text)))
 
 
 def ratios(comparer: Comparer, answer: str, reference: str) -> Finding | None:
-    """Ratios are equal when their terms are proportional; a time of day equals nothing but itself."""
-    ours, theirs = split_at(answer, ":"), split_at(reference, ":")
+    """Ratios are equal when their terms are proportional; `2\\text{ to }3` is `2:3`."""
+    ours, theirs = split_at(_TO.sub(":", answer), ":"), split_at(_TO.sub(":", reference), ":")
     if len(ours) != len(theirs):
-        return Finding(False, "ratio") if max(len(ours), len(theirs)) > 2 else None
+        if max(len(ours), len(theirs)) > 2:
+            return Finding(False, "ratio")
+        spelled = _TO.sub(":", answer), _TO.sub(":", reference)
+        return None if spelled == (answer, reference) else comparer.compare(*spelled)
     if len(ours) == 1 or not (all(ours) and all(theirs)):
         return None
-    if _CLOCK.fullmatch(answer) and _CLOCK.fullmatch(reference):
-        return Finding(False, "ratio")
     products = [
         comparer.equal(f"({ours[0]})({other})", f"({theirs[0]})({mine})")
         for mine, other in zip(ours[1:], theirs[1:], strict=True)
     ]
     return Finding(all_equal(products), "ratio")
-
-
-_TEXT_LIST = re.compile(r"\\text\{([^{}]*[,;][^{}]*)\}")
-# In the spelling of `words_of`: all of them say that nothing is a solution.
-_NONE = frozenset(
-    (r"\emptyset", r"\{\}", "no solution", "no solutions", "no real solution", "no real solutions", "empty set")
-)
-_CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)\s*\}?\s*:?\s*\S.*", re.S)
-_CLOCK = re.compile("[0-9]{1,2}:[0-9]{2}")
-
-
-def degrees(comparer: Comparer, answer: str, reference: str) -> Finding | None:
-    r"""A degree sign that only one side has means nothing, or an angle in radians if the other has a `\pi`."""
-    marked = r"^\circ" in answer, r"^\circ" in reference
-    if marked[0] == marked[1]:
-        return None
-    plain = comparer.equal(answer.replace(r"^\circ", ""), reference.replace(r"^\circ", ""))
-    other = reference if marked[0] else answer
-    trees = parse(answer), parse(reference)
-    if plain or r"\pi" not in other or trees[0] is None or trees[1] is None:
-        return Finding(plain, "degrees")
-    return Finding(trees_equal(*trees), "degrees")
-
-
-def all_equal(results: list[bool | None]) -> bool | None:
-    """Returns whether all are true; None if that is unknown."""
-    if any(result is False for result in results):
-        return False
-    return None if None in results else True

@@ -13,10 +13,12 @@ from typing import Any
 
 from ngrpo.grading.strict.expression import Tree
 
-MAX_BITS = 20_000
+MAX_BITS = 60_000
 """Size of exact numbers, as numerators and denominators; beyond it arithmetic is in floating point."""
 MAX_FACTORIAL = 15_000
 """Largest argument of a factorial or binomial."""
+MAX_EXACT_FACTORIAL = 4_000
+"""Largest integer whose factorial is computed exactly."""
 MAX_MAGNITUDE = 200_000
 """Largest exponent of two of a floating-point number."""
 
@@ -51,7 +53,7 @@ def magnitude(value: Any) -> float:
 
 def nearly_real(value: Any) -> bool:
     """Returns whether the imaginary part is rounding noise."""
-    return magnitude(value.imag) < magnitude(value) - 66
+    return bool(value.imag == 0) or magnitude(value.imag) < magnitude(value) - 66
 
 
 class Evaluation:
@@ -192,9 +194,17 @@ class Evaluation:
             raise UndefinedError
         if abs(self._float(value)) > MAX_FACTORIAL:
             raise TooLargeError
-        if isinstance(value, Fraction) and value.denominator == 1 and value <= 1_000:
+        if isinstance(value, Fraction) and value.denominator == 1 and value <= MAX_EXACT_FACTORIAL:
             return Fraction(math.factorial(int(value)))
         return self._context.gamma(self._float(value) + 1)
+
+    def _double_factorial(self, tree: Tree) -> Any:
+        value = self.value(tree)
+        if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
+            raise UndefinedError
+        if value > MAX_EXACT_FACTORIAL:
+            raise TooLargeError
+        return Fraction(math.prod(range(int(value), 0, -2)))
 
     def _binomial(self, above: Tree, below: Tree) -> Any:
         upper, lower = self.value(above), self.value(below)
@@ -214,6 +224,8 @@ class Evaluation:
             raise TooLargeError
         if name == "exp":
             return self._context.exp(argument)
+        if name == "cis":
+            return self._context.expj(argument)
         try:
             return getattr(self._context, _MPMATH.get(name, name))(argument)
         except (ZeroDivisionError, ValueError):

@@ -1,68 +1,52 @@
-r"""What is not mathematics in an answer: words, units, labels, conditions, sentences around it."""
+r"""Answers in words, and the words around an answer: sentences, conditions, labels, ordinal numbers."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'\- ]*")
-_CHOICE = re.compile(r"\(?([A-Za-z])\)?")
 _ARTICLES = re.compile(r"\b(?:the|an?|only|any)\b")
 _SENTENCE = re.compile(
     r"(?:the|so|thus|hence|therefore|it|there)\b.*\b(?:is|are|equals)\b(?:\s+exactly)?:?\s*(.+)", re.I | re.S
 )
 _CONDITION = re.compile(
-    r"[,;]?\s*(?:\\text\{\s*,?\s*|\b)(?:for (?:all|some|any|every|each)|where|with|such that|when|as long as)\b.*", re.S
+    r"[,;]?\s*(?:\\text\{\s*[,(]?\s*|\b)(?:for (?:all|some|any|every|each|(?=(?:an )?integer|[a-z] (?:in|an) ))"
+    r"|where|with|such that|when|as long as|provided)\b.*",
+    re.S,
+)
+_BRACKETED_CONDITION = re.compile(
+    r"\s*(?:\((?=[^()]*(?:integer|\\in))|\\text\{\s*\((?=[^(){}]*integer)|,\s*)(?:\\text\{\s*)?\(?"
+    r"((?:[a-zA-Z],?)+)\s*(?:\\text\{)?\s*(?:is|are) (?:an? |any )?integers?\s*\)?\}?\)?",
+    re.S,
 )
 _MEMBERSHIP = re.compile(
     r"(?:[,;]\s*|\s*\()\s*(?:\\forall\s*)?((?:[a-zA-Z],?)+)\s*\\in\s*(?:\\mathbb\{?\s*)?[ZNQRC]\}?(?:\^[+*]|_[+*0-9]|\^\{[+*]\})*\)?"
 )
-_SPELLINGS = {
-    "cm": "centimeter centimeters centimetre centimetres", "mm": "millimeter millimeters", "in": "inch inches",
-    "m": "meter meters metre metres", "km": "kilometer kilometers kilometre kilometres", "ft": "foot feet",
-    "mi": "mile miles", "yd": "yard yards", "kg": "kilogram kilograms", "g": "gram grams", "mg": "milligram milligrams",
-    "lb": "lbs pound pounds", "oz": "ounce ounces", "s": "sec second seconds", "min": "minute minutes",
-    "h": "hr hrs hour hours", "day": "days", "week": "weeks", "month": "months", "year": "years", "ml": "milliliters",
-    "l": "liter liters litre litres", "gal": "gallon gallons", "dollar": "dollars", "cent": "cents",
-    "degree": "degrees deg", "radian": "radians rad", "mph": "", "km/h": "", "m/s": "", "percent": "pct percentage",
-    "celsius": "", "fahrenheit": "", "": "unit units",
-}  # fmt: skip
-_UNITS = {word: unit for unit, words in _SPELLINGS.items() for word in (unit, *words.split()) if word}
-_POWERS = {"square": "^2", "squared": "^2", "sq": "^2", "cubic": "^3", "cubed": "^3"}
-_UNIT_TEXT = re.compile(r"(?P<core>.*?[^\s\\])\s*\\text\{(?P<unit>[A-Za-z /.\-]+)\}(?P<power>\^\{?[23]\}?)?", re.S)
-_UNIT_WORD = re.compile(
-    r"(?P<core>[-+]?[0-9][0-9.,/]*|.*\})(?P<space>\s*)(?P<unit>[A-Za-z/]+(?: [A-Za-z]+){0,4})(?P<power>\^[23])?",
-    re.S,
-)
 _ADVERB = re.compile(r"\\text\{\s*(?:only|just|exactly|about|approximately)\s*\}", re.I)
 _ORDINAL = re.compile(
-    r"([0-9]+)(?:st|nd|rd|th|\^\{?(?:\\text\{)?(?:st|nd|rd|th)\}{0,2}|\\text\{(?:st|nd|rd|th)\})(?![a-z])"
+    r"([0-9]+)(?:st|nd|rd|th|\^\{?(?:\\text\{)?(?:st|nd|rd|th)\}{0,2}|\\text\{\s*(?:st|nd|rd|th)\s*\})(?![a-z])"
 )
 _LABEL = re.compile(r"(?:\\text\{)?([A-Za-z][A-Za-z0-9' ]*[A-Za-z0-9]|[A-Z])\s*:\s*\}?\s*(?=[^\s])")
-
-
-class Quantity(NamedTuple):
-    """An answer without the unit beside it, and that unit in one spelling; None: an unknown word, "": none."""
-
-    core: str
-    unit: str | None
-
-
-def words_of(answer: str) -> str | None:
-    r"""Returns the words of an answer that consists of nothing else, in lower case, or None.
-
-    >>> words_of(r"\text{Not enough information}"), words_of("x+1"), words_of(r"\text{(C)}")
-    ('not enough information', None, 'C')
-    """
-    plain = _TEXT.sub(lambda found: f" {found[1]} ", answer).replace('"', "").strip().rstrip(".")
-    choice = _CHOICE.fullmatch(plain)
-    if choice:
-        marked = plain != answer or plain.startswith("(")
-        return choice[1] if marked else None
-    if not _WORDS.fullmatch(plain) or (plain == answer and max(map(len, plain.split())) < 3):
-        return None
-    return " ".join(_ARTICLES.sub(" ", plain.lower().replace("-", " ")).split())
+_PART = re.compile(r"(?:\\text\{\s*)?\(([a-h]|i{1,3}|iv)\)\s*\}?\s*(?=[^\s,)])")
+_BOOLEAN = re.compile(r"(yes|no|true|false)(?:[.,;:!].*)?", re.I | re.S)
+_MEANING = {
+    "infinity": r"\infty", "positive infinity": r"\infty", "plus infinity": r"\infty", "inf": r"\infty",
+    "negative infinity": r"-\infty", "minus infinity": r"-\infty", "dne": r"\text{does not exist}",
+    "doesn't exist": r"\text{does not exist}", "limit does not exist": r"\text{does not exist}",
+    "是": r"\text{yes}", "否": r"\text{no}", "对": r"\text{true}", "错": r"\text{false}", "正确": r"\text{true}",
+    "错误": r"\text{false}", "无解": r"\emptyset", "空集": r"\emptyset", "不存在": r"\text{does not exist}",
+    "全体实数": r"\mathbb{R}", "all real numbers": r"\mathbb{R}", "all reals": r"\mathbb{R}",
+    "real numbers": r"\mathbb{R}", "reals": r"\mathbb{R}", "real number": r"\mathbb{R}", "every real number": r"\mathbb{R}",
+    "set of all real numbers": r"\mathbb{R}", "set of real numbers": r"\mathbb{R}", "all real values": r"\mathbb{R}",
+    "all real number": r"\mathbb{R}", "all integers": r"\mathbb{Z}", "integers": r"\mathbb{Z}",
+    "set of integers": r"\mathbb{Z}", "set of all integers": r"\mathbb{Z}",
+}  # fmt: skip
+_NOTHING = re.compile(
+    r"(?:there (?:is|are|exists?) )?(?:no|zero) (?:such |real |integer |valid |possible |positive |common )*"
+    r"(?:solutions?|roots?|values?|numbers?|integers?|pairs?|triples?|functions?)(?: exists?)?"
+    r"|empty set|null set|empty|none|no such [a-z ]+"
+)
 
 
 def unmarked(answer: str) -> str:
@@ -71,7 +55,60 @@ def unmarked(answer: str) -> str:
     >>> unmarked(r"\text{July 4}")
     'July 4'
     """
-    return _TEXT.sub(r"\1", answer)
+    return _TEXT.sub(r"\1", answer) if r"\text{" in answer else answer
+
+
+def meaning_of(answer: str) -> str:
+    r"""Returns the mathematics that words stand for, else the answer itself.
+
+    >>> meaning_of(r"\text{All real numbers}"), meaning_of("infinity"), meaning_of(r"\text{no solution}")
+    ('\\mathbb{R}', '\\infty', '\\emptyset')
+    """
+    if not answer or len(answer) > 80 or answer[-1] in ")]0123456789":
+        return answer
+    plain = unmarked(answer).strip().rstrip(".").casefold()
+    plain = " ".join(re.sub(r"^the ", "", plain).split())
+    known = _MEANING.get(plain)
+    if known is None and plain.startswith(("any ", "a ")):
+        known = _MEANING.get(plain.partition(" ")[2])
+    if known:
+        return known
+    return r"\emptyset" if _NOTHING.fullmatch(plain) or answer == r"\{\}" else answer
+
+
+def words_of(answer: str) -> str | None:
+    r"""Returns the words of an answer that consists of nothing else, in lower case, or None.
+
+    >>> words_of(r"\text{Not enough information}"), words_of("x+1"), words_of(r"\text{C}")
+    ('not enough information', None, 'C')
+    """
+    plain = _TEXT.sub(lambda found: f" {found[1]} ", answer).replace('"', "").strip().rstrip(".")
+    if re.fullmatch("[A-Za-z]", plain):
+        return plain if plain != answer else None
+    if not _WORDS.fullmatch(plain) or (plain == answer and max(map(len, plain.split())) < 3):
+        return None
+    return " ".join(_ARTICLES.sub(" ", plain.lower().replace("-", " ")).split())
+
+
+def boolean(answer: str) -> str | None:
+    r"""Returns yes, no, true or false where an answer begins with it; `no solution` does not.
+
+    >>> boolean(r"\text{Yes, it is.}"), boolean("No"), boolean("no solution")
+    ('yes', 'no', None)
+    """
+    found = _BOOLEAN.fullmatch(unmarked(answer).strip())
+    return found[1].lower() if found else None
+
+
+def word_list(answer: str) -> list[str]:
+    r"""Returns the parts of a list of words, in lower case; empty for anything else.
+
+    >>> word_list(r"\text{Alice and Bob}"), word_list(r"\text{(A), (C)}"), word_list("x+1,2")
+    (['alice', 'bob'], ['a', 'c'], [])
+    """
+    parts = re.split(r"\s*(?:[,;&]|\band\b|\bor\b)\s*", unmarked(answer).strip().rstrip("."), flags=re.I)
+    parts = [part.strip("() ").casefold() for part in parts if part.strip("() ")]
+    return parts if len(parts) > 1 and all(re.fullmatch(r"[^\W\d_][^\W\d_' -]*", part) for part in parts) else []
 
 
 def said(answer: str) -> str | None:
@@ -95,11 +132,25 @@ def without_condition(answer: str) -> tuple[str, str]:
     """
     found = _CONDITION.search(answer)
     if found and found.start() > 0:
-        return answer[: found.start()].strip(" ,;"), found[0]
-    membership = list(_MEMBERSHIP.finditer(answer))
-    if membership and membership[-1].end() == len(answer) and membership[-1].start() > 0:
-        return answer[: membership[-1].start()], membership[-1][0]
+        return answer[: found.start()].strip(" ,;").removesuffix("("), found[0]
+    for pattern in (_MEMBERSHIP, _BRACKETED_CONDITION):
+        last = list(pattern.finditer(answer))
+        if last and last[-1].end() == len(answer) and last[-1].start() > 0:
+            return answer[: last[-1].start()], last[-1][0]
     return answer, ""
+
+
+def domain_of(condition: str) -> str:
+    r"""Returns which numbers the letter of a condition may be, "" where that is not known.
+
+    >>> domain_of(r"\text{ for some integer }t"), domain_of(r",k\in\mathbb{Z}"), domain_of(r",n\in\mathbb{N}")
+    ('integers', 'integers', 'positive')
+    """
+    if re.search(r"non-?negative|positive|natural|\\mathbb\{N\}|\^[+*]|_[+*]|[<>]|\\[gl]e|odd|even", condition):
+        return "positive" if not re.search("non-?negative|odd|even", condition) else ""
+    if re.search(r"integer|\\mathbb\{Z\}|\\in\s*Z", condition):
+        return "integers"
+    return "reals" if re.search(r"real|\\mathbb\{R\}", condition) else ""
 
 
 def without_ordinal(answer: str) -> str:
@@ -108,35 +159,14 @@ def without_ordinal(answer: str) -> str:
 
 
 def without_labels(answer: str) -> str:
-    r"""Returns an answer without the names that words followed by a colon give: `Paolo: 18, Rayna: 7` is `18,7`.
+    r"""Returns an answer without names before a colon or numbers of parts: `Paolo: 18, Rayna: 7` is `18,7`.
 
-    >>> without_labels("Paolo:18,Rayna:7"), without_labels("20:3")
-    ('18,7', '20:3')
+    >>> without_labels("Paolo:18,Rayna:7"), without_labels("20:3"), without_labels(r"(a)5\text{ (b) }7")
+    ('18,7', '20:3', '5,7')
     """
-    return _LABEL.sub("", _ADVERB.sub("", answer))
-
-
-def quantity(answer: str) -> Quantity:
-    r"""Splits an answer into what is measured and the unit beside it.
-
-    >>> quantity(r"5\text{cm}^2"), quantity("45 degrees"), quantity("5")
-    (Quantity(core='5', unit='cm^2'), Quantity(core='45', unit='degree'), Quantity(core='5', unit=''))
-    """
-    found = _UNIT_TEXT.fullmatch(answer)
-    if found is None:
-        found = _UNIT_WORD.fullmatch(answer)
-        if found is None or (found["unit"] not in _UNITS and not (found["space"] and len(found["unit"]) > 2)):
-            return Quantity(answer, "")
-        if not found["space"] and len(found["unit"]) < 2:
-            return Quantity(answer, "")
-    return Quantity(found["core"].strip(), _unit(found["unit"], (found["power"] or "").strip("{}").replace("{", "")))
-
-
-def _unit(name: str, power: str) -> str | None:
-    words = name.lower().replace(".", "").split()
-    for word in words:
-        power = _POWERS.get(word, power)
-    known = [_UNITS[word] for word in words if word in _UNITS]
-    if len(known) != 1 or len([word for word in words if word not in _POWERS]) != 1:
-        return None
-    return known[0] + power if known[0] else ""
+    answer = _ADVERB.sub("", answer)
+    parts = list(_PART.finditer(answer))
+    if len(parts) > 1 and parts[0].start() == 0:
+        answer = _PART.sub(",", answer).strip(",")
+        answer = re.sub(r"\s*[,;]+\s*,", ",", answer)
+    return _LABEL.sub("", answer)

@@ -14,13 +14,14 @@ from functools import lru_cache
 from typing import Any
 
 from ngrpo.grading.strict.expression import Tree, parse, symbols_of
+from ngrpo.grading.strict.precision import digits_between
 from ngrpo.grading.strict.values import Evaluation, TooLargeError, UndefinedError, magnitude, nearly_real
 
 POINTS = 10
 """Values that each variable takes; at least `ENOUGH` of them must make both sides real."""
 ENOUGH = 2
 DIGITS = (30, 120, 300)
-"""Precisions tried until a difference is clearly zero or clearly not."""
+"""Precisions tried until a difference is clearly zero or clearly not, unless its size asks for more."""
 
 
 @lru_cache(maxsize=8192)
@@ -39,7 +40,7 @@ def trees_equal(one: Tree, other: Tree) -> bool | None:
     names = sorted(symbols_of(one) | symbols_of(other))
     if not names:
         try:
-            return is_zero(_difference(one, other, {}))
+            return is_zero(_difference(one, other, {}), digits_between(one, other))
         except UndefinedError:
             return False if is_undefined(one) != is_undefined(other) else None
     real = 0
@@ -51,7 +52,8 @@ def trees_equal(one: Tree, other: Tree) -> bool | None:
                 if not real and len(complex_) < ENOUGH:
                     complex_.append(is_zero(_difference(one, other, point)))
                 continue
-            equal = is_zero(_difference(one, other, point))
+            # A near miss shows at one point as well as at ten.
+            equal = is_zero(_difference(one, other, point), 0 if real else digits_between(one, other))
         except UndefinedError:
             continue
         if not equal:
@@ -105,26 +107,27 @@ def is_undefined(tree: Tree) -> bool:
 
 
 def _difference(one: Tree, other: Tree, point: Mapping[str, Fraction]) -> Callable[[int], Any]:
+    difference: Tree = ("add", one, ("negate", other))
+
     def at(digits: int) -> Any:
         evaluation = Evaluation(point, digits)
-        value = evaluation.value(("add", one, ("negate", other)))
+        value = evaluation.value(difference)
         spread = int(evaluation.spread * 0.302)
         # A small term beside a huge one needs as many digits more as lie between them.
-        return (
-            value if spread < digits // 2 else Evaluation(point, digits + spread).value(("add", one, ("negate", other)))
-        )
+        return value if spread < digits // 2 else Evaluation(point, digits + spread).value(difference)
 
     return at
 
 
-def is_zero(at: Callable[[int], Any]) -> bool | None:
+def is_zero(at: Callable[[int], Any], enough: int = 0) -> bool | None:
     """Returns whether a value is zero, from its behaviour at growing precision, or None if that does not tell.
 
     Args:
         at: the value, computed with so many digits: a Fraction, which is exact, or an mpmath number.
+        enough: digits below which no zero is believed in.
     """
     before, fewer = None, 0
-    for digits in DIGITS:
+    for digits in (DIGITS[0], max(DIGITS[1], enough), max(DIGITS[2], enough + 150)):
         value = at(digits)
         if isinstance(value, Fraction):
             return value == 0
