@@ -41,7 +41,7 @@ TUPLES = ("(1,2)", "(4,-1,7)", r"\left(\frac{1}{2},3\right)", "(x,y)=(5,8)", r"\
 MATRICES = tuple(rf"\begin{{pmatrix}}{cells}\end{{pmatrix}}" for cells in (r"1&2\\3&4", r"0&5\\-6&7", r"a&b\\2b&8"))
 FUNCTIONS = ("f(x)=x^2+1", "g(t)=3t^2", "f(x)=2^x", "y=x^2-4", "h(n)=n(n+1)^2")
 EQUATIONS = ("y=2x+3", "x+y=5", "x^2+y^2=25", "3x-4y+7=0", "x=4y^2")
-SYSTEMS = (("x", "y", "2", "3"), ("a", "b", "-1", "4"), ("m", "n", r"\frac{1}{2}", "5"), ("x_1", "x_2", "6", "9"))
+SYSTEMS = (("x", "y", "2", "3"), ("a", "b", "-1", "4"), ("m", "n", r"\frac{1}{2}", "5"), ("a_1", "a_2", "6", "9"))
 TIMES = (r"9\text{ a.m.}", r"4{:}30\text{ a.m.}", r"\text{11:15 a.m.}", r"7\!:\!45\text{ am}")
 POWERS = (r"1.5\times10^{3}", r"6.02\cdot 10^{23}", r"2\times10^{-5}", r"9\cdot10^{8}")
 SIGNED = (r"\pm 3", r"1\pm\sqrt{2}", r"\frac{-1\pm\sqrt{13}}{4}", r"x=\pm\frac{1}{2}", r"\{-2,1\pm\sqrt{5}\}")
@@ -66,7 +66,7 @@ solutions:    (1,2),(2,1) / (1,2)   1,2 / 1,2,3,4   4,-4 / 4   x=7,x=-7 / x=7   
 order:        a<b<c / b<a<c   f(2)<f(1)<f(4) / f(1)<f(2)<f(4)   2\mathbf{i}+3\mathbf{j} / 3\mathbf{i}+2\mathbf{j}
 order:        \vec{v}=(1,2) / \vec{v}=(2,1)   A,B,C / A<C<B   [1,2) / (1,2]   \{1,2\} / (1,2)
 matrix:       \begin{pmatrix}1\\2\\3\end{pmatrix} / \begin{pmatrix}1\\3\\2\end{pmatrix}
-name:         x_1=2 / x_2=2   a_{n+1} / a_n+1   x=5 / y=5   f'(x)=2x / f(x)=2x   f(3)=5 / f(5)=3   AB=4 / CD=4
+name:         a_1=2 / a_2=2   a_{n+1} / a_n+1   x=5 / y=5   f'(x)=2x / f(x)=2x   f(3)=5 / f(5)=3   AB=4 / CD=4
 name:         a_{12} / a_{21}   2x / 2y   \cos A=\frac{1}{2} / \sin A=\frac{1}{2}   P(A)=0.3 / P(B)=0.3
 equation:     x=2y+3 / y=2x+3   x^2-y^2=25 / x^2+y^2=25   4x+8y=6 / 2x+4y=6   xy=6 / x+y=6
 unit:         5\text{ cm} / 5\text{ m}   60\text{ km/h} / 60\text{ m/s}   7\text{ cm}^2 / 7\text{ cm}   3 kg / 3 g
