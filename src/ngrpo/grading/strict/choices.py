@@ -10,7 +10,7 @@ from ngrpo.grading.strict.words import unmarked
 
 _CHOICE = re.compile(
     r"\s*(?P<word>(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)(?:\s+is)?:?\s*)?"
-    r"(?:\(\s*(?P<enclosed>[A-Ja-j])\s*\)|(?P<bare>[A-J])(?P<mark>[.):])?(?![A-Za-z0-9_^(\[']))\s*[.:]?\s*(?P<text>.*)",
+    r"(?:\(\s*(?P<enclosed>[A-Ja-j])\s*\)|(?P<bare>[A-J])(?:(?P<mark>[.)]|:(?![A-Z]))|(?![A-Za-z0-9_^(\[':])))\s*[.:]?\s*(?P<text>.*)",
     re.DOTALL | re.IGNORECASE,
 )
 _NEXT = re.compile(r"\([A-Ja-j]\)")

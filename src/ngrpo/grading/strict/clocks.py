@@ -10,7 +10,7 @@ from ngrpo.grading.strict.words import unmarked
 
 _CLOCK = re.compile(
     r"(?P<hour>[0-9]{1,2})(?:(?P<mark>[:.])(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?)?\s*(?:o'?clock)?,?\s*"
-    r"(?:(?P<half>[ap])\.?\s?m\.?|in the (?P<part>morning|afternoon|evening)|(?P<night>at night))?",
+    r"(?:(?P<half>[ap])\.?\s?m\.?|in the (?P<part>morning|afternoon|evening)|(?P<night>at night)|(?P<named>noon|midnight))?",
     re.IGNORECASE,
 )
 _NAMED = {"noon": (12, "p"), "midnight": (12, "a"), "12 noon": (12, "p"), "12 midnight": (12, "a")}
@@ -38,7 +38,7 @@ def clock(text: str) -> Clock | None:
     if found is None:
         return None
     half = found["half"] or {"morning": "a", "afternoon": "p", "evening": "p"}.get(found["part"] or "", "")
-    half = half or ("p" if found["night"] else "")
+    half = half or ("p" if found["night"] or found["named"] == "noon" else "a" if found["named"] else "")
     hour, minute, second = int(found["hour"]), int(found["minute"] or 0), int(found["second"] or 0)
     if (not half and found["mark"] != ":") or minute > 59 or second > 59 or hour > (12 if half else 24):
         return None

@@ -70,8 +70,8 @@ def congruences(comparer: Comparer, answer: str, reference: str) -> Finding | No
         start, step = parse(stated.residues[0]), parse(stated.modulus)
         if start is not None and step is not None:
             return Finding(_same_progression(found, Progression(start, step)), "congruence")
-    if ours and not ours.name and len(ours.residues) == 1:
-        return comparer.compare(ours.residues[0], reference)  # "3 (mod 7)" states the remainder 3
+    if not stated.name and len(stated.residues) == 1:  # "3 (mod 7)" states the remainder 3
+        return comparer.compare(*((stated.residues[0], reference) if ours else (answer, stated.residues[0])))
     return Finding(False, "congruence") if r"\equiv" not in other else None
 
 

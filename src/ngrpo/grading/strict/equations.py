@@ -12,6 +12,8 @@ from ngrpo.grading.strict.labels import label_of, names_a_value
 from ngrpo.grading.strict.zero_test import trees_equal, value_of
 
 _MEMBER = re.compile(r"(?:[A-Za-z](?:_[A-Za-z0-9])?|\\[a-z]+|\([A-Za-z](?:,[A-Za-z])+\))\s*\\in\s*(.+)", re.S)
+_OR = re.compile(r",?\s*(?:\\text\{\s*,?\s*or\s*\}|\\lor(?![a-z])|(?<![A-Za-z])or(?![A-Za-z]))\s*")
+_AND = re.compile(r",?\s*(?:\\text\{\s*,?\s*and\s*\}|\\land(?![a-z])|(?<![A-Za-z])and(?![A-Za-z]))\s*")
 _VALUED = re.compile(r"(?<![A-Za-z\\])[A-Za-z]")
 
 
@@ -32,6 +34,9 @@ def tuple_equations(comparer: Comparer, answer: str, reference: str) -> Finding 
         return comparer.compare(answer, theirs)
     if ours and not theirs and listed[1] and not listed[1].opening:
         return comparer.compare(ours, reference)
+    groups = _groups(answer), _groups(reference)
+    if any(groups):
+        return comparer.compare(groups[0] or answer, groups[1] or reference)
     named = _coordinates(answer), _coordinates(reference)
     if named[0] and not named[1] and listed[1] and listed[1].opening == "(":
         return comparer.compare(named[0], reference)
@@ -46,6 +51,15 @@ def _spread(text: str) -> str | None:
     if not names or not values or not names.opening or len(names.parts) != len(values.parts):
         return None
     return ",".join(f"{name}={value}" for name, value in zip(names.parts, values.parts, strict=True))
+
+
+def _groups(text: str) -> str | None:
+    """`p=5,q=2;p=7,q=2` is `(5,2),(7,2)`."""
+    for joint in (_OR, _AND):
+        groups = [_coordinates(group) for group in split_at(joint.sub(";", text), ";")]
+        if len(groups) > 1 and all(groups):
+            return ",".join(map(str, groups))
+    return None
 
 
 def _coordinates(text: str) -> str | None:
@@ -90,6 +104,8 @@ def _defined(comparer: Comparer, ours: list[str], theirs: list[str]) -> Finding 
         return None
     (name, arguments), (other, others) = both[0], both[1]
     if arguments and others:
+        if arguments != others and any(map(str.isupper, arguments)):
+            return Finding(False, "function")  # `P(A)=0.3` is a value of something, no definition
         if name != other or len(arguments) != len(others):
             return Finding(False, "function") if name == other else None
         return _functions(comparer, ours[1], theirs[1], dict(zip(arguments, others, strict=True)))

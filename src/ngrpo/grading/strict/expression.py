@@ -36,6 +36,7 @@ _TOKEN = re.compile(
     r"|(?P<mark>\*\*|.))",
     re.DOTALL,
 )
+_CHOSEN = re.compile(r"\( ([0-9]+) , ([0-9]+) \)")
 _COMBINATIONS = re.compile("C_[0-9]+")
 _OPENING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil", "|": "|"}
 _TIMES = frozenset(("*", r"\cdot", r"\times", r"\ast"))
@@ -249,6 +250,9 @@ class _Parser:
         self._at += 1
 
     def _letter(self, token: str) -> Tree:
+        if token == "C" and (found := _CHOSEN.match(" ".join(self._tokens[self._at : self._at + 5]))):
+            self._at += 5
+            return ("binomial", ("number", Fraction(found[1])), ("number", Fraction(found[2])))
         if token in "fgh" and self.next() == "(":
             raise NotAnExpressionError("an unknown function")
         name = self._subscripted(token)
@@ -296,12 +300,26 @@ class _Parser:
             return ("binomial", self._braced(), self._braced())
         if name == "sqrt":
             return self._root()
+        if name in ("gcd", "lcm", "max", "min"):
+            return (name, *self._arguments())
         if name == "abs":
             return ("absolute", self._braced() if self.next() == "{" else self._atom())
         name = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}.get(name, name)
         if name in FUNCTIONS:
             return self._function(name)
         raise NotAnExpressionError(f"unknown: {name}")
+
+    def _arguments(self) -> list[Tree]:
+        opening = self.next()
+        if opening not in ("(", r"\{"):
+            raise NotAnExpressionError("no arguments")
+        self._at += 1
+        arguments = [self.sum()]
+        while self.next() == ",":
+            self._at += 1
+            arguments.append(self.sum())
+        self._expect(_OPENING[opening])
+        return arguments
 
     def _braced(self) -> Tree:
         self._expect("{")

@@ -108,7 +108,7 @@ def _term(text: str) -> Rows | None:
     if wrapped:
         factor, behind = factor[:-1].removesuffix(r"\cdot").strip(), behind[1:].strip()
     rows = _rows(text[begin:end])
-    if rows is None or behind:
+    if rows is None or behind or re.search(r"[=<>,]", factor):
         return None
     return _mapped(rows, f"({factor})({{}})") if factor else rows
 

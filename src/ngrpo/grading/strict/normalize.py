@@ -27,7 +27,8 @@ _UNSEEN = re.compile(
 _DAMAGED = (("\f", r"\f"), ("\t", r"\t"), ("\x08", r"\b"), ("\v", r"\v"), ("\x07", r"\a"), ("\r", r"\r"))
 _DAMAGED_NAMES = re.compile(r"[\f\t\x08\v\x07\r](?=(?:rac|ext|imes|an|heta|inom|oxed|ight|ho|eta|lpha|ngle)\b)")
 _DOUBLED = re.compile(
-    r"\\\\(?=(?:frac|dfrac|sqrt|pi|sin|cos|tan|left|right|text|bigg?|infty|cdot|times|theta)(?![A-Za-z]))"
+    r"\\\\(?=(?:[dt]?frac|sqrt|pi|sin|cos|tan|ln|log|left|right|text|bigg?|infty|cdot|times|theta|alpha|beta|[lg]eq?|neq?|in"
+    r"|pm|cup|cap|circ|binom|quad|mathbb|mathrm|angle|le?ft|boxed|overline|sum|int|lim|to|equiv|pmod)(?![A-Za-z]))"
 )
 _THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:,[0-9]{3})+)(?![0-9]|,[0-9])")
 _SPACED_THOUSANDS = re.compile(r"([-+]?[1-9][0-9]{0,2}(?: [0-9]{3})+(?:\.[0-9]+)?)( [A-Za-z ]+|\\text\{[A-Za-z ]*\})?")
@@ -42,12 +43,13 @@ _ARGUMENT = re.compile(r"\s*(\{|[0-9A-Za-z]|\\[A-Za-z]+)")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TEXT = re.compile(
     r"\\(?:text(?:rm|bf|it|sf|tt|normal|up|md|color)?|mathrm|mathbf|mathit|mathsf|mathtt|mbox|emph|operatorname\*?|mathop)"
-    r"\s*\{([^{}]*)\}"
+    r"\s*\{((?:[^{}]|[\^_]\{[^{}]*\})*)\}"
 )
 _NAMED = re.compile(
-    r"\\(?:text|mathrm|operatorname\*?|mathop)\s*\{\s*(sin|cos|tan|cot|sec|csc|ln|log|lg|exp|cis|arcsin|arccos|arctan"
-    r"|arccot|sinh|cosh|tanh|arctg|arcctg|tg|ctg|cosec|sh|ch|th|gcd|lcm|max|min)\s*\}"
+    r"\\(?:text|mathrm|operatorname\*?|mathop)\s*\{\s*(?:(sin|cos|tan|cot|sec|csc|ln|log|lg|exp|cis|arcsin|arccos|arctan"
+    r"|arccot|sinh|cosh|tanh|arctg|arcctg|tg|ctg|cosec|sh|ch|th|gcd|lcm)\s*\}|(max|min)\s*\}(?=\s*[({\\]))"
 )
+_UNIT_POWERS = re.compile(r"[A-Za-z\s/]+(?:\^\{?-?[0-9]\}?[A-Za-z\s/]*)+")
 _FRAMES = re.compile(
     r"\\(?:underline|boxed|fbox|mathbf|mathrm|mathit|ensuremath|underbar|textcolor\s*\{[^{}]*\}|colorbox\s*\{[^{}]*\})\s*\{"
 )
@@ -91,7 +93,8 @@ def no_delimiters(text: str) -> str:
 
 
 def thousands(text: str) -> str:
-    r"""`10{,}000` and `32,\!348` are one number."""
+    r"""`10{,}000` and `32,\!348` are one number; a mark alone in braces, as in `9{:}30`, stands as without them."""
+    text = re.sub(r"\s*\{\s*([,:=+<>-])\s*\}\s*", lambda found: "{,}" if found[1] == "," else found[1], text)
     return re.sub(r"(?<=[0-9])(?:\{,\}(?:\\!)?\s?|,\\!\s?|\\,|\\ )(?=[0-9]{3}(?![0-9]))", "", text).replace(r"\!", "")
 
 
@@ -134,7 +137,9 @@ def typed_choice(text: str) -> str:
 
 
 def typed_relations(text: str) -> str:
-    r"""`<=`, `>=` and `!=` are `\le`, `\ge` and `\ne`."""
+    r"""`<=`, `>=` and `!=` are `\le`, `\ge` and `\ne`; three dots in a list are `\ldots`."""
+    if "..." in text:
+        text = re.sub(r"(?<![0-9.])\.\.\.+", r"\\ldots ", text)
     for typed, command in _TYPED:
         if typed in text:
             text = text.replace(typed, command)
@@ -164,7 +169,7 @@ def _renamed(found: re.Match[str]) -> str:
 
 def function_names(text: str) -> str:
     r"""`\text{sin}` and `\operatorname{sin}` are `\sin`."""
-    return _NAMED.sub(lambda found: rf"\{ALIASES.get(found[1], found[1])} ", text)
+    return _NAMED.sub(lambda found: "\\" + ALIASES.get(found[1] or "", found[1] or found[2]) + " ", text)
 
 
 def number_sets(text: str) -> str:
@@ -177,7 +182,9 @@ def no_frames(text: str) -> str:
     for found in reversed(list(_FRAMES.finditer(text))):
         end = closing_brace(text, found.end() - 1)
         inside = text[found.end() : end - 1]
-        worded = found[0].startswith((r"\mathbf", r"\mathrm", r"\mathit")) and "{" not in inside
+        worded = found[0].startswith((r"\mathbf", r"\mathrm", r"\mathit")) and (
+            "{" not in inside or (found.start() > 0 and _UNIT_POWERS.fullmatch(inside) is not None)
+        )
         if text[end - 1 : end] == "}" and not worded:
             text = f"{text[: found.start()]}{{{inside}}}{text[end:]}"
     return text
@@ -193,6 +200,10 @@ def one_text(text: str) -> str:
 
     def plain(found: re.Match[str]) -> str:
         inside = found[1]
+        if "^" in inside and not found.start():
+            return inside
+        if "^" in inside:  # `\text{m}^2`: a power of a unit stands outside of its text
+            return re.sub(r"\^(\{[^{}]*\}|.)", r"}^\1\\text{", r"\text{" + inside + "}").replace(r"\text{}", "")
         single = len(inside.strip()) == 1 and not found[0].startswith((r"\text", r"\mbox"))
         return inside.strip() if single else r"\text{" + inside + "}"
 
@@ -264,6 +275,7 @@ def short_scripts(text: str) -> str:
     r"""`x^{2}` is `x^2`, `a_{n}` is `a_n`, `^{\circ}` is `^\circ`."""
     text = re.sub(r"\^\s*\{?\s*(?:\\text\{\s*o\s*\}|\\circ(?![a-z])|\\degree(?![a-z]))\s*\}?", r"^\\circ ", text)
     text = re.sub(r"\^\s*(?:\{\s*((?:\\prime\s*)+)\s*\}|(\\prime)(?![a-z]))", _primes, text)
+    text = re.sub(r"(?<=[-+=(\[,<>])\{\s*\\infty\s*\}", r"\\infty", text)
     return re.sub(r"([\^_])\s*\{\s*([0-9A-Za-z])\s*\}", r"\1\2", text)
 
 
@@ -304,6 +316,7 @@ def no_full_stops(text: str) -> str:
 def no_lead_ins(text: str) -> str:
     r"""`\therefore x=5` is `x=5`, `=5` is `5`."""
     found = _LEAD_IN.match(text)
+    text = re.sub(r"\A([a-z])\\mapsto\s*(?=\S)", r"f(\1)=", text)
     return no_lead_ins(text[found.end() :]) if found and found.end() < len(text) else text
 
 

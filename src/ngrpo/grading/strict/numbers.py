@@ -29,7 +29,7 @@ _NUMBER = re.compile(
 )
 _BASE = re.compile(
     r"(?P<sign>-?)\(?(?P<digits>[0-9A-Za-z ]*[0-9A-Za-z])\)?\s*"
-    r"(?:_\{?\(?\s*(?:\\text\{)?\s*|\\text\{\s*\(?(?:in\s*)?base[\s-]*|\(?(?:in\s*)?base[\s-]*)(?P<base>[0-9]{1,2}|[a-z]{3,9})\s*[})]{0,3}"
+    r"(?:_\{?\(?\s*(?:\\text\{)?\s*(?:base\s?)?\}?|\\text\{\s*\(?(?:in\s*)?base[\s-]*|\(?(?:in\s*)?base[\s-]*)(?P<base>[0-9]{1,2}|[a-z]{3,9})\s*[})]{0,3}"
 )
 _ONE = Fraction(1)
 _SCALES = {

@@ -19,15 +19,15 @@ _SPELLINGS = {
     "min": "mins minute minutes 分钟", "h": "hr hrs hour hours 小时", "day": "days 天", "week": "weeks 周",
     "month": "months 月", "year": "years yr yrs 年 岁", "ml": "milliliter milliliters millilitre 毫升",
     "l": "liter liters litre litres 升", "gal": "gallon gallons", "dollar": "dollars usd us$ bucks $ 美元",
-    "cent": "cents ¢", "euro": "euros eur €", "pound": "pounds gbp £ sterling", "yen": "jpy", "yuan": "rmb cny 元 ￥",
-    "rupee": "rupees rs inr ₹", "degree": "degrees deg 度", "radian": "radians rad 弧度", "mph": "", "km/h": "kmh kph",
-    "m/s": "", "percent": "pct percentage", "celsius": "°c", "fahrenheit": "°f", "kelvin": "kelvins",
+    "cent": "cents ¢", "penny": "pence p", "euro": "euros eur €", "pound": "pounds gbp £ sterling", "yen": "jpy", "yuan": "rmb cny 元 ￥",
+    "rupee": "rupees rs inr ₹", "degree": "degrees deg 度", "radian": "radians rad 弧度", "mi/h": "mph", "km/h": "kmh kph",
+    "percent": "pct percentage", "celsius": "°c", "fahrenheit": "°f", "kelvin": "kelvins",
     "j": "joule joules", "n": "newton newtons", "w": "watt watts", "kw": "kilowatt kilowatts", "v": "volt volts",
     "ohm": "ohms ω", "hz": "hertz", "mol": "mole moles", "pa": "pascal pascals", "": "unit units 个 人 名 只 种 次 件 本",
 }  # fmt: skip
 _UNITS = {word: unit for unit, words in _SPELLINGS.items() for word in (unit, *words.split()) if word}
 _CURRENCIES = frozenset(("dollar", "cent", "euro", "pound", "yen", "yuan", "rupee"))
-_POWERS = {"square": "^2", "squared": "^2", "sq": "^2", "cubic": "^3", "cubed": "^3", "cu": "^3"}
+_POWERS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
 _SCALES = {**SCALES, "dozen": 12, "万": 10**4, "亿": 10**8}
 _SYMBOL = r"(?:US)?\\\$|[€£￥₹]|\\text\{\s*(?:USD|EUR|GBP|RMB|CNY|JPY|INR|Rs\.?|US\$|US\\\$)\s*\}|(?:USD|EUR|GBP|RMB|CNY|JPY|INR|Rs)(?![A-Za-z])"
 _PREFIX = re.compile(rf"(?P<sign>-?)\s*(?P<symbol>{_SYMBOL})\s*(?P<core>-?[0-9.\\(x-z].*)", re.S)
@@ -108,23 +108,27 @@ def _canonical(name: str) -> Quantity:
     r"""The unit and scale of words such as `million dollars`, `square cm`, `\text{m}/\text{s}^2`, `km per hour`."""
     plain = re.sub(r"\\text|\\cdot|\\times|[{}]", " ", name).lower().replace("\\", "").replace("~", " ")
     plain = re.sub(r"\b(?:per|an?|each)\b", "/", plain) if re.search(r"\bper\b", plain) else plain
-    scale, unit, power = 1, "", ""
+    scale, sign, power = 1, 1, 0
+    exponents: dict[str, int] = {}
+    last = ""
     for token in re.findall(r"/|\^\s*-?[0-9]|[^\s/^.,]+", plain):
         if token in _SCALES:
             scale *= _SCALES[token]
         elif token in _POWERS:
-            power = _POWERS[token]
-            if unit:
-                unit, power = unit + power, ""
+            exponents, power = ({**exponents, last: _POWERS[token]}, 0) if last else (exponents, _POWERS[token])
         elif token[0] == "^":
-            unit += token.replace(" ", "")
+            exponents[last] = exponents.get(last, 1) * int(token[1:].strip())
         elif token == "/":
-            unit += "" if unit.endswith("/") else "/"
+            sign = -1
         elif token in _UNITS:
-            unit, power = unit + _UNITS[token] + power, ""
+            for number, last in enumerate(_UNITS[token].split("/")):
+                exponents[last] = exponents.get(last, 0) + (sign if not number else -1) * (power or 1)
+            power = 0
         elif token not in ("of", "the", "in", "us"):
             return Quantity("", None, scale)
-    return Quantity("", unit.strip("/") + (power if unit else ""), scale)
+    named = {name: exponent for name, exponent in exponents.items() if name and exponent}
+    plural = [f"{name}^{exponent}" if exponent != 1 else name for name, exponent in sorted(named.items())]
+    return Quantity("", " ".join(plural), scale)
 
 
 def quantities(comparer: Comparer, answer: str, reference: str) -> Finding | None:

@@ -23,6 +23,12 @@ _HALF_LINES = re.compile(r"\\mathbb\{R\}(?:\^|_)(?:\{)?(\+|-|\*|>0|<0|\\ge\s?0|\
 _OR = re.compile(r"\\text\{\s*,?\s*or\s*\}|\s+or\s+|(?<![A-Za-z\\])or(?![A-Za-z])")
 _AND = re.compile(r"\\text\{\s*,?\s*(?:and|but)\s*\}|\s+and\s+|(?<![A-Za-z\\])and(?![A-Za-z])")
 _OUTWARD = re.compile(r"([\[\]])([^\[\]()]*[,;][^\[\]()]*)([\[\]])")
+_ALL = re.compile(
+    r"\A(?:\\text\{\s*)?(?:all|any|every) real(?: numbers?| values?(?: of)?)?\s*\}?\s*(?=[a-zA-Z]\s*(?:[<>]|\\[lg]e|\\ne|\\in))"
+)
+_ALL_BUT = re.compile(
+    r"\A(?:\\text\{\s*)?(?:all )?reals?(?: numbers?)? (?:except|but|other than)(?: for)?\s*\}?\s*(?:[a-z]\s*=\s*)?(-?[^=<>\\]+)\Z"
+)
 _POINTLESS = (r"\emptyset", r"\{\}")
 
 
@@ -83,6 +89,7 @@ def read_set(text: str, depth: int = 0) -> RealSet | None:
         return None
     if depth == 0:
         text = _inward(_AND.sub(r"\\land ", _OR.sub(r"\\lor ", text)).strip(", "))
+        text = _ALL_BUT.sub(lambda found: r"\mathbb{R}\setminus\{" + found[1].strip() + r"\}", _ALL.sub("", text))
     if text in _WHOLE_NAMES:
         return RealSet(None, Node("union", (_WHOLE,)))
     if text in _POINTLESS:

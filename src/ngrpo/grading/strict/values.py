@@ -206,6 +206,30 @@ class Evaluation:
             raise TooLargeError
         return Fraction(math.prod(range(int(value), 0, -2)))
 
+    def _gcd(self, *trees: Tree) -> Any:
+        return Fraction(math.gcd(*self._integers(trees)))
+
+    def _lcm(self, *trees: Tree) -> Any:
+        return Fraction(math.lcm(*self._integers(trees)))
+
+    def _integers(self, trees: tuple[Tree, ...]) -> list[int]:
+        values = [self.value(tree) for tree in trees]
+        if not all(isinstance(value, Fraction) and value.denominator == 1 for value in values):
+            raise UndefinedError
+        return [int(value) for value in values]
+
+    def _max(self, *trees: Tree) -> Any:
+        return max(map(self._real_value, trees))
+
+    def _min(self, *trees: Tree) -> Any:
+        return min(map(self._real_value, trees))
+
+    def _real_value(self, tree: Tree) -> Any:
+        value = self._float(self.value(tree))
+        if not nearly_real(value):
+            raise UndefinedError
+        return value.real
+
     def _binomial(self, above: Tree, below: Tree) -> Any:
         upper, lower = self.value(above), self.value(below)
         if max(abs(self._float(upper)), abs(self._float(lower))) > MAX_FACTORIAL:
