@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.intervals import bootstrap_quantiles, difference_intervals, mean_intervals
+from ngrpo.evaluation.bootstrap import bootstrap_quantiles
+from ngrpo.evaluation.intervals import difference_intervals, mean_intervals
 from ngrpo.evaluation.seeds import seeded_difference_intervals, seeded_mean_intervals
 from ngrpo.evaluation.student import student_quantile
+from ngrpo.evaluation.units import units_of
+
+
+from tests.evaluation.test_intervals import plainly_widened
 
 
 def drawn(seeds: int, problems: int, seed: int, spread: float = 0.1) -> np.ndarray:
@@ -42,12 +47,13 @@ def test_the_mean_is_that_of_the_analysis_of_variance(spread: float) -> None:
         total += seed - rest
         uncertainty += seed**2 / 2 + rest**2 / 14
     t, m = student_quantile(0.975, total**2 / uncertainty), float(values.mean())
-    quantiles = bootstrap_quantiles(values.mean(axis=0), level=0.95, resamples=10_000, seed=0)
+    quantiles = bootstrap_quantiles(units_of(values.mean(axis=0)), level=0.95, resamples=10_000, seed=0)
     share, problem_t = (problem / total) ** 1.5, student_quantile(0.975, 7)
     low, high = share * (quantiles[0][0] + problem_t) - t, share * (quantiles[1][0] - problem_t) + t
     error = math.sqrt(total / 24 / (4 * m * (1 - m)) + 0.2 / (4 * 64))
     ends = [math.sin(min(max(math.asin(math.sqrt(m)) - q * error, 0), math.pi / 2)) ** 2 for q in (high, low)]
-    assert seeded_mean_intervals(values)[0] == pytest.approx(ends, abs=1e-12)
+    expected = plainly_widened(values.mean(axis=0)[:, 0].tolist(), (ends[0], ends[1]), 0.0)
+    assert seeded_mean_intervals(values)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_one_seed_is_the_interval_over_problems() -> None:
@@ -87,8 +93,8 @@ def test_differences_add_the_spread_of_both_methods_seeds() -> None:
     w = skew / math.sqrt(12) * (own / (own + total)) ** 1.5 / 6 * (2 * t * t + 1)
     low, high = seeded_difference_intervals(a, b)[0]
     error = math.sqrt(own + total)
-    assert low == pytest.approx(max(-1, d.mean() - (t + max(-w, 0)) * error), abs=1e-12)
-    assert high == pytest.approx(min(1, d.mean() + (t + max(w, 0)) * error), abs=1e-12)
+    student = (d.mean() - (t + max(-w, 0)) * error, d.mean() + (t + max(w, 0)) * error)
+    assert (low, high) == pytest.approx(plainly_widened(d.tolist(), student, -1.0), abs=1e-9)
     turned = seeded_difference_intervals(b, a)[0]
     assert turned == pytest.approx([-high, -low], abs=1e-12)
 
@@ -99,6 +105,38 @@ def test_a_single_seed_borrows_the_spread_of_the_other_method() -> None:
     np.testing.assert_allclose(
         seeded_difference_intervals(a, b)[0], -seeded_difference_intervals(b, a)[0][::-1], atol=1e-12
     )
+
+
+def test_few_problems_that_differ_bound_the_ends() -> None:
+    """Three problems of 5,000 at 0.5 gave [0, 1]; Clopper-Pearson allows 0.18 % of problems above 0."""
+    for above in (3, 4):
+        values = np.zeros((2, 5000, 1))
+        values[:, :above] = [[[0.5]], [[0.25]]]
+        ((low, high),) = seeded_mean_intervals(values)
+        assert 0 <= low < values.mean() < high < 0.003
+        ((low, high),) = seeded_mean_intervals(1 - values)
+        assert 0.997 < low < 1 - values.mean() < high <= 1
+
+
+def test_seeds_that_collapse_keep_the_bounds_open() -> None:
+    """Of two seeds one solves nothing and one a tenth: other seeds may solve more than these problems show."""
+    values = np.zeros((2, 100, 1))
+    values[1, :10] = 1.0
+    ((_, high),) = seeded_mean_intervals(values)
+    assert high > 0.3
+
+
+def test_clusters_take_the_place_of_problems() -> None:
+    a, b = drawn(3, 12, 1), drawn(2, 12, 2)
+    thrice = np.repeat(np.arange(12), 3).tolist()
+    of_a, of_b = (np.repeat(values, 3, axis=1) for values in (a, b))
+    np.testing.assert_allclose(seeded_mean_intervals(of_a, clusters=thrice), seeded_mean_intervals(a), atol=1e-9)
+    np.testing.assert_allclose(
+        seeded_difference_intervals(of_a, of_b, clusters=thrice), seeded_difference_intervals(a, b), atol=1e-9
+    )
+    assert np.ptp(seeded_mean_intervals(of_a)) < np.ptp(seeded_mean_intervals(a))
+    assert seeded_mean_intervals(a, clusters=["x"] * 12).tolist() == [[0.0, 1.0]]
+    assert seeded_difference_intervals(a, b, clusters=["x"] * 12).tolist() == [[-1.0, 1.0]]
 
 
 def test_degenerate_values() -> None:

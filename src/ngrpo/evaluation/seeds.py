@@ -14,23 +14,30 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ngrpo.errors import DataError
+from ngrpo.evaluation.bootstrap import bootstrap_quantiles
 from ngrpo.evaluation.intervals import (
-    Floats,
-    arcsine_intervals,
-    bootstrap_quantiles,
+    Clusters,
     check_level,
     checked_values,
     difference_intervals,
     mean_intervals,
+    share_intervals,
     skewed_intervals,
-    wilson_intervals,
 )
 from ngrpo.evaluation.student import student_quantile
+from ngrpo.evaluation.units import Floats, Units, cluster_means
 
 _AXES = "seeds, problems, statistics"
 
 
-def seeded_mean_intervals(values: ArrayLike, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Floats:
+def seeded_mean_intervals(
+    values: ArrayLike,
+    *,
+    clusters: Clusters | None = None,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Floats:
     r"""Returns intervals of the means over all seeds and problems.
 
     With the mean squares of the analysis of variance, of problems, seeds and the rest, the variance of the mean is
@@ -41,10 +48,13 @@ def seeded_mean_intervals(values: ArrayLike, *, level: float = 0.95, resamples: 
     what the bootstrap of `mean_intervals` over the problems' means finds beyond Student's, times r^1.5 where r is the
     problems' share of the variance: the skewness of a sum of which one part is skewed. Seeds that differ less than the
     draw of completions explains add nothing: the interval is then that of `mean_intervals` over the problems' means, as
-    it is for one seed. A single problem gives [0, 1].
+    it is for one seed. Allowance and bounds are those of `mean_intervals` over the problems' means; what seeds add to
+    the variance is added to the bounds as well, by Student's quantile for that many seeds. A single problem gives
+    [0, 1]. With clusters, each cluster takes the place of a problem, weighted by its size.
 
     Args:
         values: [seeds, problems, statistics], between 0 and 1.
+        clusters: of the problems; by default each is its own.
         level: the chance that the interval shall cover the truth.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -65,26 +75,24 @@ def seeded_mean_intervals(values: ArrayLike, *, level: float = 0.95, resamples: 
     """
     array = checked_values(values, _AXES)
     check_level(level)
-    seeds, problems, statistics = array.shape
-    if seeds == 1:
-        return mean_intervals(array[0], level=level, resamples=resamples, seed=seed)
-    if problems == 1:
-        return np.tile([0.0, 1.0], (statistics, 1))
-    means, by_problem = array.mean(axis=(0, 1)), array.mean(axis=0)
-    variances, df = _combined(by_problem, [(_spread(array), 1.0)])
-    low, high = bootstrap_quantiles(by_problem, level=level, resamples=resamples, seed=seed)
-    t, problem_t = _quantiles(level, df), student_quantile((1 + level) / 2, problems - 1)
-    own = by_problem.var(axis=0, ddof=1) / problems
+    if len(array) == 1:
+        return mean_intervals(array[0], clusters=clusters, level=level, resamples=resamples, seed=seed)
+    crossed = _crossed(array, clusters)
+    units = crossed.units()
+    if units.count == 1:
+        return np.tile([0.0, 1.0], (array.shape[2], 1))
+    own, variances, df = _combined(units, [(_spread(crossed), 1.0)])
+    low, high = bootstrap_quantiles(units, level=level, resamples=resamples, seed=seed)
+    t, unit_t = _quantiles(level, df), student_quantile((1 + level) / 2, units.df)
     share = np.divide(own, variances, out=np.zeros_like(own), where=variances > 0) ** 1.5
-    quantiles = (share * (low + problem_t) - t, share * (high - problem_t) + t)
-    known = array.min(axis=(0, 1)) < array.max(axis=(0, 1))
-    result = wilson_intervals(np.where(known, means, array[0, 0]), problems, level)
-    chosen = (quantiles[0][known], quantiles[1][known])
-    result[known] = arcsine_intervals(means[known], variances[known], chosen, problems)
-    return result
+    quantiles = (share * (low + unit_t) - t, share * (high - unit_t) + t)
+    others = _seed_quantile(level, [array]) * np.sqrt(np.maximum(variances - own, 0.0))
+    return share_intervals(units, variances, quantiles, level=level, others=others)
 
 
-def seeded_difference_intervals(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Floats:
+def seeded_difference_intervals(
+    a: ArrayLike, b: ArrayLike, *, clusters: Clusters | None = None, level: float = 0.95
+) -> Floats:
     r"""Returns intervals of the mean of A minus that of B: problems are paired, seeds are independent.
 
     With d the differences, by problem, of the means over seeds, and the mean squares of each method's own analysis of
@@ -99,6 +107,7 @@ def seeded_difference_intervals(a: ArrayLike, b: ArrayLike, *, level: float = 0.
     Args:
         a: values of one method [seeds, problems, statistics], between 0 and 1.
         b: values of the other, on the same problems in the same order; it may have another number of seeds.
+        clusters: of the problems, as in `seeded_mean_intervals`.
         level: the chance that the interval shall cover the truth.
 
     Returns:
@@ -118,22 +127,35 @@ def seeded_difference_intervals(a: ArrayLike, b: ArrayLike, *, level: float = 0.
         raise DataError(f"paired values must agree in problems and statistics, got {first.shape} and {second.shape}")
     check_level(level)
     if len(first) == len(second) == 1:
-        return difference_intervals(first[0], second[0], level=level)
-    _, problems, statistics = first.shape
-    if problems == 1:
-        return np.tile([-1.0, 1.0], (statistics, 1))
-    differences = first.mean(axis=0) - second.mean(axis=0)
-    several = [array for array in (first, second) if len(array) > 1]
+        return difference_intervals(first[0], second[0], clusters=clusters, level=level)
+    sides = [_crossed(array, clusters) for array in (first, second)]
+    units = sides[0].units()
+    units = units._replace(values=units.values - sides[1].units().values)
+    if units.count == 1:
+        return np.tile([-1.0, 1.0], (first.shape[2], 1))
+    several = [side for side in sides if len(side.values) > 1]
     # How often a method's own variance of seeds counts: for itself, and for the other one where that has one seed.
-    weights = [1.0] if len(several) == 2 else [1.0 + len(several[0])]
-    spreads = [(_spread(array), weight) for array, weight in zip(several, weights * 2, strict=False)]
-    variances, df = _combined(differences, spreads)
-    own = differences.var(axis=0, ddof=1) / problems
-    return skewed_intervals(differences, _quantiles(level, df), np.maximum(variances - own, 0.0))
+    weights = [1.0] if len(several) == 2 else [1.0 + len(several[0].values)]
+    spreads = [(_spread(side), weight) for side, weight in zip(several, weights * 2, strict=False)]
+    own, variances, df = _combined(units, spreads)
+    others = np.maximum(variances - own, 0.0)
+    bound = _seed_quantile(level, [side.values for side in several]) * np.sqrt(others)
+    return skewed_intervals(units, _quantiles(level, df), level=level, others=others, bound=bound)
+
+
+class _Crossed(NamedTuple):
+    """Values [seeds, units, statistics] and the units' weights of mean 1 [units]."""
+
+    values: Floats
+    weights: Floats
+
+    def units(self) -> Units:
+        """Returns the means over the seeds."""
+        return Units(self.values.mean(axis=0), self.weights)
 
 
 class _Spread(NamedTuple):
-    """Mean squares of seeds and of the rest over seeds * problems, and their degrees of freedom."""
+    """Mean squares of seeds and of the rest over seeds * units, and their degrees of freedom."""
 
     seed: Floats
     rest: Floats
@@ -141,40 +163,50 @@ class _Spread(NamedTuple):
     rest_df: int
 
 
-def _spread(values: Floats) -> _Spread:
-    seeds, problems, _ = values.shape
-    by_seed, by_problem = values.mean(axis=1), values.mean(axis=0)
-    mean = values.mean(axis=(0, 1))
-    residuals = values - by_seed[:, None] - by_problem + mean
-    seed_df, rest_df = seeds - 1, (seeds - 1) * (problems - 1)
-    cells = seeds * problems
+def _crossed(values: Floats, clusters: Clusters | None) -> _Crossed:
+    means, sizes = cluster_means(values, clusters)
+    return _Crossed(means, sizes / sizes.mean())
+
+
+def _spread(crossed: _Crossed) -> _Spread:
+    values, weights = crossed
+    seeds, units, _ = values.shape
+    by_seed, by_unit = np.einsum("iuk,u->ik", values, weights) / units, values.mean(axis=0)
+    mean = by_seed.mean(axis=0)
+    residuals = weights[:, None] * (values - by_seed[:, None] - by_unit + mean)
+    seed_df, rest_df = seeds - 1, (seeds - 1) * (units - 1)
+    cells = seeds * units
     return _Spread(
-        seed=problems * ((by_seed - mean) ** 2).sum(axis=0) / seed_df / cells,
+        seed=units * ((by_seed - mean) ** 2).sum(axis=0) / seed_df / cells,
         rest=(residuals**2).sum(axis=(0, 1)) / rest_df / cells,
         seed_df=seed_df,
         rest_df=rest_df,
     )
 
 
-def _combined(by_problem: Floats, spreads: list[tuple[_Spread, float]]) -> tuple[Floats, Floats]:
-    """Returns the variance of the mean [statistics] and Satterthwaite's degrees of freedom.
+def _combined(units: Units, spreads: list[tuple[_Spread, float]]) -> tuple[Floats, Floats, Floats]:
+    """Returns the variance of the mean [statistics] by the units alone and in all, and Satterthwaite's df.
 
     Args:
-        by_problem: means over seeds, or their differences [problems, statistics].
+        units: means over seeds, or their differences.
         spreads: of the methods with several seeds, and how often each counts.
     """
-    problems = len(by_problem)
-    variances = by_problem.var(axis=0, ddof=1) / problems
-    uncertainty = variances**2 / (problems - 1)
+    own = (units.residuals() ** 2).sum(axis=0) / (units.count - 1) / units.count
+    variances, uncertainty = own, own**2 / units.df
     for spread, weight in spreads:
         adds = spread.seed > spread.rest
         variances = variances + np.where(adds, weight * (spread.seed - spread.rest), 0.0)
         terms = spread.seed**2 / spread.seed_df + spread.rest**2 / spread.rest_df
         uncertainty = uncertainty + np.where(adds, weight**2 * terms, 0.0)
-    unknown = np.full_like(variances, float(problems - 1))
-    df = np.divide(variances**2, uncertainty, out=unknown, where=uncertainty > 0)
-    return variances, np.maximum(df, 1.0)
+    # Of tiny values the squares of squares are 0, though the variance is not.
+    known = uncertainty > 0
+    df = np.divide(variances**2, uncertainty, out=np.full_like(own, units.df), where=known)
+    return own, variances, np.maximum(df, 1.0)
 
 
 def _quantiles(level: float, df: Floats) -> Floats:
     return np.array([student_quantile((1 + level) / 2, float(value)) for value in df])
+
+
+def _seed_quantile(level: float, several: list[Floats]) -> float:
+    return student_quantile((1 + level) / 2, min(len(values) for values in several) - 1)

@@ -1,4 +1,4 @@
-"""Quantiles of Student's t distribution, for any real degrees of freedom from 1 on, without SciPy."""
+"""Quantiles of Student's t distribution, for any real degrees of freedom from 1 on, and its beta function; no SciPy."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def student_quantile(probability: float, df: float) -> float:
 
 def _upper_tail(t: float, df: float) -> float:
     """Returns the chance of a value above t, for t >= 0."""
-    return 0.5 * _incomplete_beta(df / (df + t * t), t * t / (df + t * t), df / 2, 0.5)
+    return 0.5 * incomplete_beta(df / (df + t * t), t * t / (df + t * t), df / 2, 0.5)
 
 
-def _incomplete_beta(x: float, rest: float, a: float, b: float) -> float:
+def incomplete_beta(x: float, rest: float, a: float, b: float) -> float:
     """Returns the regularised incomplete beta function I_x(a, b); `rest` is 1 - x, given apart to keep its digits."""
     if x <= 0.0 or rest <= 0.0:
         return 0.0 if x <= 0.0 else 1.0
