@@ -10,7 +10,7 @@ import pytest
 
 from ngrpo.evaluation.compare import compare
 from ngrpo.evaluation.counts import read_counts
-from ngrpo.evaluation.problem_values import SamplesFile
+from ngrpo.evaluation.matching import SamplesFile
 
 COUNTS = Path(__file__).parents[1] / "data" / "conformance" / "samples_counts.csv"
 

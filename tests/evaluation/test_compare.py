@@ -11,9 +11,9 @@ from ngrpo.errors import ConfigError
 from ngrpo.evaluation.compare import compare
 from ngrpo.evaluation.counts import Counts
 from ngrpo.evaluation.intervals import difference_intervals
+from ngrpo.evaluation.matching import SamplesFile
 from ngrpo.evaluation.notes import caution_notes
 from ngrpo.evaluation.pass_at_k import pass_at_k
-from ngrpo.evaluation.problem_values import SamplesFile
 from ngrpo.evaluation.sign_flips import sign_flip_p_value
 
 

@@ -49,7 +49,9 @@ def test_every_k_is_exact(answers: list[str]) -> None:
     assert majority_shares(votes_of(answers), ks, draws=1) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("correct", "wrong", "silent"), [(100, [50, 30, 20, 10, 10, *[1] * 30], 6), (60, [60, 59], 77)])
+@pytest.mark.parametrize(
+    ("correct", "wrong", "silent"), [(100, [50, 30, 20, 10, 10, *[1] * 30], 6), (60, [60, 59], 77)]
+)
 def test_draws_are_near_the_exact_value(correct: int, wrong: list[int], silent: int) -> None:
     exact = exact_shares(correct, wrong, silent)
     for k in (3, 16, 128):

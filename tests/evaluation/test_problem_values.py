@@ -5,8 +5,9 @@ import pytest
 
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import Counts
+from ngrpo.evaluation.matching import SamplesFile
 from ngrpo.evaluation.pass_at_k import auc, pass_at_k_curve
-from ngrpo.evaluation.problem_values import SamplesFile, aligned_values, checked_ungraded, problem_values
+from ngrpo.evaluation.problem_values import aligned_values, checked_ungraded, problem_values
 
 
 def file(name: str, ids: str, n: list[int], c: list[int], ungraded: list[int] | None = None) -> SamplesFile:

@@ -12,8 +12,6 @@ from ngrpo.evaluation.intervals import difference_intervals, mean_intervals
 from ngrpo.evaluation.seeds import seeded_difference_intervals, seeded_mean_intervals
 from ngrpo.evaluation.student import student_quantile
 from ngrpo.evaluation.units import units_of
-
-
 from tests.evaluation.test_intervals import plainly_widened
 
 

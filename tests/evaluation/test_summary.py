@@ -12,8 +12,8 @@ import pytest
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import Counts, read_counts
 from ngrpo.evaluation.intervals import mean_intervals
+from ngrpo.evaluation.matching import SamplesFile
 from ngrpo.evaluation.pass_at_k import pass_at_k
-from ngrpo.evaluation.problem_values import SamplesFile
 from ngrpo.evaluation.seeds import seeded_mean_intervals
 from ngrpo.evaluation.summary import Summary, summarize, summarize_seeds
 

@@ -6,27 +6,30 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ngrpo.cli.samples_path import samples_path
-from ngrpo.cli.share_tables import (
-    Share,
-    ShareTable,
-    checked_format,
-    latex_table,
-    markdown_table,
-    noted,
-    terminal_table,
+from ngrpo.cli.passk_tables import Groups, Majorities, majority_json, print_tables
+from ngrpo.cli.passk_tables import passk_table as passk_table
+from ngrpo.cli.problem_groups import (
+    BY,
+    CLUSTER,
+    ONLY_COMMON,
+    PROBLEMS,
+    ColumnSource,
+    column_source,
+    common,
+    named_groups,
+    part_of,
 )
+from ngrpo.cli.samples_path import samples_path
+from ngrpo.cli.share_tables import checked_format
 from ngrpo.errors import ConfigError, NgrpoError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ngrpo.evaluation.problem_values import SamplesFile
+    from ngrpo.evaluation.majority import Votes
+    from ngrpo.evaluation.matching import SamplesFile
     from ngrpo.evaluation.summary import Summary
 
 
@@ -55,6 +58,10 @@ def passk(
     majority: Annotated[
         bool, typer.Option("--majority", help="Add maj@k, the share that a majority vote among k answers solves.")
     ] = False,
+    by: Annotated[str | None, BY] = None,
+    cluster: Annotated[str | None, CLUSTER] = None,
+    problems: Annotated[Path | None, PROBLEMS] = None,
+    only_common: Annotated[bool, ONLY_COMMON] = False,
     metric: Annotated[str | None, METRIC] = None,
     filter_name: Annotated[str | None, FILTER] = None,
     format_name: Annotated[
@@ -72,15 +79,21 @@ def passk(
         from ngrpo.reports.chart_files import check_chart_path
 
         check_chart_path(chart)
-    read = read_samples(files, metric=metric, filter_name=filter_name)
-    summaries = {name: _summary(file, ks, ungraded) for name, file in read.items()}
-    votes = _majorities(files, ks, metric=metric, filter_name=filter_name) if majority else {}
-    shown = _with_mean(read, summaries, ks, ungraded) if seeds else summaries
-    notes = [*_ungraded_notes(summaries), *_cautions(shown, several_seeds=seeds and len(summaries) > 1)]
+    source = column_source(cluster, by, problems, metric, filter_name)
+    read, notes = common(list(read_samples(files, metric=metric, filter_name=filter_name).values()), only_common)
+    counting = _Counting(ks, ungraded, cluster, source)
+    summaries = {file.name: counting.summary(file) for file in read}
+    votes = {}
+    if majority:
+        votes, voting = _majorities(read, counting)
+        notes += voting
+    shown = {**counting.mean(read, summaries), **_without_intervals(summaries)} if seeds else summaries
+    groups = counting.groups(read, by, seeds=seeds)
+    notes += [*_ungraded_notes(summaries), *_cautions(shown, several_seeds=seeds and len(summaries) > 1)]
     if json_output:
-        typer.echo(json.dumps({**_json(summaries, shown if seeds else {}, votes), "notes": notes}))
+        typer.echo(json.dumps({**_json(summaries, shown if seeds else {}, votes, groups), "notes": notes}))
     else:
-        _print(shown, notes, format_name, votes)
+        print_tables(shown, votes, groups, notes, format_name)
     if chart is not None:
         from ngrpo.reports.chart_files import save_chart
         from ngrpo.reports.pass_at_k_chart import pass_at_k_chart
@@ -89,32 +102,6 @@ def passk(
         drawn = dict([next(iter(shown.items()))]) if seeds else shown
         save_chart(pass_at_k_chart(drawn), chart, title="Pass@k")
         typer.echo(f"wrote {chart}", err=json_output or format_name != "table")
-
-
-Majorities = Mapping[str, Mapping[int, float]]
-"""maj@k by k, by the name of the file."""
-
-
-def passk_table(summaries: Mapping[str, Summary], majorities: Majorities = MappingProxyType({})) -> Table:
-    """Returns a table with a row per k and a column per summary, in percent with intervals.
-
-    Args:
-        summaries: by the name that heads the column.
-        majorities: maj@k of some of them.
-    """
-    columns = summaries.values()
-    rows: list[list[str | Share]] = [
-        ["problems", *(str(summary.problems) for summary in columns)],
-        ["samples per problem", *(str(summary.samples_per_problem) for summary in columns)],
-    ]
-    if any(summary.ungraded for summary in columns):
-        rows.append(["ungraded samples", *(str(summary.ungraded) for summary in columns)])
-    rows += [[f"Pass@{k}", *(_at(summary, k) for summary in columns)] for k in _all_ks(columns)]
-    rows.append(["AUC", *(Share(summary.auc, summary.auc_interval) for summary in columns)])
-    rows.append(["AUC over k", *(f"1 to {summary.auc_max_k}" for summary in columns)])
-    for k in sorted({k for curve in majorities.values() for k in curve}):
-        rows.append([f"maj@{k}", *(Share(majorities.get(name, {}).get(k)) for name in summaries)])
-    return terminal_table(ShareTable(["", *summaries], rows))
 
 
 def parsed_ks(text: str) -> list[int]:
@@ -139,7 +126,7 @@ def read_samples(
         DataError: as `samples_path` and `read_counts` do.
     """
     from ngrpo.evaluation.counts import read_counts
-    from ngrpo.evaluation.problem_values import SamplesFile
+    from ngrpo.evaluation.matching import SamplesFile
 
     found: dict[Path, str] = {}
     for path in paths:
@@ -153,79 +140,105 @@ def read_samples(
     }
 
 
-def _summary(file: SamplesFile, ks: list[int] | None, ungraded: str) -> Summary:
-    from ngrpo.evaluation.summary import summarize
+class _Counting(NamedTuple):
+    """How files are counted: the values of k, what ungraded completions count as, and the clusters."""
 
-    try:
-        return summarize(file.counts, ks, ungraded=ungraded)
-    except NgrpoError as error:
-        raise type(error)(f"{file.name}: {error}") from None
+    ks: list[int] | None
+    ungraded: str
+    cluster: str | None
+    source: ColumnSource
+
+    def summary(self, file: SamplesFile) -> Summary:
+        """Returns the summary of a file; an error names it."""
+        from ngrpo.evaluation.summary import summarize
+
+        clusters = self.source.labels(self.cluster, [file])
+        try:
+            return summarize(file.counts, self.ks, ungraded=self.ungraded, clusters=clusters)
+        except NgrpoError as error:
+            raise type(error)(f"{file.name}: {error}") from None
+
+    def mean(self, files: Sequence[SamplesFile], summaries: Mapping[str, Summary]) -> dict[str, Summary]:
+        """Returns the mean over the seeds of one method, with its intervals."""
+        from ngrpo.evaluation.summary import summarize_seeds
+
+        clusters = self.source.labels(self.cluster, files)
+        mean = summarize_seeds(files, self.ks, ungraded=self.ungraded, clusters=clusters)
+        return {f"mean of {len(summaries)} seeds": mean}
+
+    def groups(self, files: Sequence[SamplesFile], by: str | None, *, seeds: bool) -> dict[str, dict[str, Summary]]:
+        """Returns summaries by the value of a column, for each file, or for the mean of seeds."""
+        if by is None:
+            return {}
+        if seeds:
+            return {f"mean of {len(files)} seeds": self._by_group(files, by, seeds=True)}
+        return {file.name: self._by_group([file], by, seeds=False) for file in files}
+
+    def _by_group(self, files: Sequence[SamplesFile], by: str, *, seeds: bool) -> dict[str, Summary]:
+        found = {}
+        for name, problem_ids in named_groups(by, self.source.labels(by, files) or {}).items():
+            part = part_of(files, problem_ids)
+            if any(counted.counts.n.any() or self.ungraded == "wrong" for counted in part):
+                (found[name],) = self.mean(part, {}).values() if seeds else [self.summary(part[0])]
+        return found
 
 
-def _majorities(
-    files: Iterable[Path], ks: list[int] | None, *, metric: str | None, filter_name: str | None
-) -> Majorities:
+def _majorities(files: Iterable[SamplesFile], counting: _Counting) -> tuple[Majorities, list[str]]:
+    """Returns maj@k of each file, and notes on answers that were judged both ways and on values that are not exact."""
     from ngrpo.evaluation.majority import majority_curve, read_votes
 
-    curves = {}
-    for path in files:
-        votes = read_votes(samples_path(path), metric=metric, filter_name=filter_name)
+    curves, notes, source = {}, [], counting.source
+    for file in files:
+        votes = read_votes(samples_path(Path(file.name)), metric=source.metric, filter_name=source.filter_name)
+        kept = {problem_id: votes[problem_id] for problem_id in file.counts.problem_ids}
+        clusters = source.labels(counting.cluster, [file])
+        names = None if clusters is None else [clusters[problem_id] for problem_id in kept]
         try:
-            curves[str(path)] = majority_curve(list(votes.values()), ks)
+            curve = majority_curve(list(kept.values()), counting.ks, clusters=names)
         except NgrpoError as error:
-            raise type(error)(f"{path}: {error}") from None
-    return curves
+            raise type(error)(f"{file.name}: {error}") from None
+        curves[file.name] = curve
+        if not curve.exact:
+            notes.append(f"{file.name}: maj@k of some problems is a mean over 10,000 draws, standard error below 0.5")
+        notes += _split_notes(file.name, kept)
+    return curves, notes
 
 
-def _with_mean(
-    files: Mapping[str, SamplesFile], summaries: Mapping[str, Summary], ks: list[int] | None, ungraded: str
-) -> dict[str, Summary]:
-    """Returns the mean over the seeds with its intervals, then each of the seeds without."""
-    from ngrpo.evaluation.summary import summarize_seeds
+def _split_notes(name: str, votes: Mapping[str, Votes]) -> list[str]:
+    from ngrpo.evaluation.facts import shortened
+    from ngrpo.evaluation.majority import split_verdicts
 
-    mean = summarize_seeds(list(files.values()), ks, ungraded=ungraded)
-    each = {name: replace(summary, pass_at_k_intervals={}, auc_interval=None) for name, summary in summaries.items()}
-    return {f"mean of {len(each)} seeds": mean, **each}
+    splits = list(split_verdicts(votes))
+    if not splits:
+        return []
+    first = splits[0]
+    more = f" and {len(splits) - 1} more answers" if len(splits) > 1 else ""
+    return [
+        f"{name}: answer {shortened(first.answer, 40)} of problem {first.problem_id!r} was marked correct "
+        f"{first.correct} times and wrong {first.wrong} times{more}: such votes are split"
+    ]
 
 
-def _json(summaries: Mapping[str, Summary], seeds: Mapping[str, Summary], votes: Majorities) -> dict[str, Any]:
+def _without_intervals(summaries: Mapping[str, Summary]) -> dict[str, Summary]:
+    return {name: replace(summary, pass_at_k_intervals={}, auc_interval=None) for name, summary in summaries.items()}
+
+
+def _json(
+    summaries: Mapping[str, Summary], seeds: Mapping[str, Summary], votes: Majorities, groups: Groups
+) -> dict[str, Any]:
     objects = {name: summary.to_json() for name, summary in summaries.items()}
     for name, curve in votes.items():
-        objects[name]["maj_at_k"] = {str(k): share for k, share in curve.items()}
+        objects[name] |= majority_json(curve)
+    by_group = {
+        name: {"groups": {group: summary.to_json() for group, summary in found.items()}}
+        for name, found in groups.items()
+    }
     if seeds:
-        mean = next(iter(seeds.values()))
-        return {"seeds": len(objects), **mean.to_json(), "files": objects}
+        name, mean = next(iter(seeds.items()))
+        return {"seeds": len(objects), **mean.to_json(), **by_group.get(name, {}), "files": objects}
+    for name, found in by_group.items():
+        objects[name] |= found
     return next(iter(objects.values())) if len(objects) == 1 else {"files": objects}
-
-
-def _print(summaries: Mapping[str, Summary], notes: Sequence[str], format_name: str, votes: Majorities) -> None:
-    if format_name == "table":
-        from rich.console import Console
-
-        Console().print(passk_table(summaries, votes))
-        for note in notes:
-            typer.echo(note)
-        return
-    ks, voted = _all_ks(summaries.values()), sorted({k for curve in votes.values() for k in curve})
-    rows: list[list[str | Share]] = [
-        [
-            name,
-            *(_at(summary, k) for k in ks),
-            Share(summary.auc, summary.auc_interval),
-            *(Share(votes.get(name, {}).get(k)) for k in voted),
-        ]
-        for name, summary in summaries.items()
-    ]
-    table = ShareTable(["", *(f"Pass@{k}" for k in ks), "AUC", *(f"maj@{k}" for k in voted)], rows)
-    typer.echo(noted((latex_table if format_name == "latex" else markdown_table)(table), notes, format_name))
-
-
-def _at(summary: Summary, k: int) -> Share:
-    return Share(summary.pass_at_k.get(k), summary.pass_at_k_intervals.get(k))
-
-
-def _all_ks(summaries: Iterable[Summary]) -> list[int]:
-    return sorted({k for summary in summaries for k in summary.pass_at_k})
 
 
 def _ungraded_notes(summaries: Mapping[str, Summary]) -> list[str]:
@@ -252,6 +265,8 @@ def _cautions(summaries: Mapping[str, Summary], *, several_seeds: bool) -> list[
             samples_per_problem=summary.samples_per_problem,
             largest_k=max(summary.pass_at_k, default=1),
             several_seeds=several_seeds,
+            clusters=summary.clusters,
+            identical=summary.facts.identical,
         ):
             holding.setdefault(note, []).append(name)
     return [note if len(names) == len(summaries) else f"{', '.join(names)}: {note}" for note, names in holding.items()]

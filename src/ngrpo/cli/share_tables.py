@@ -28,11 +28,15 @@ _LATEX = {
 
 
 class Share(NamedTuple):
-    """A cell: a share between 0 and 1, or a difference of two, which is shown with its sign; None is a dash."""
+    """A cell: a share between 0 and 1, or a difference of two, which is shown with its sign; None is a dash.
+
+    `no_interval` shows a dash in place of an interval that does not exist.
+    """
 
     value: float | None
     interval: Interval | None = None
     signed: bool = False
+    no_interval: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,9 @@ def percent(cell: Share, digits: int) -> str:
     if cell.value is None:
         return MISSING
     text = _rounded(cell.value, digits, cell.signed)
-    return text if cell.interval is None else f"{text} {_interval(cell)}"
+    if cell.interval is None:
+        return f"{text} [{MISSING}]" if cell.no_interval else text
+    return f"{text} {_interval(cell)}"
 
 
 def terminal_table(table: ShareTable, digits: int = 2) -> Table:
@@ -146,7 +152,8 @@ def _latex_share(cell: Share) -> str:
     text = _rounded(cell.value, 1, cell.signed)
     if cell.interval is not None:
         text += rf" {{\scriptsize {_interval(cell)}}}"
-    return text.replace("-", "$-$").replace("+", "$+$")
+    text = text.replace("-", "$-$").replace("+", "$+$")
+    return text + r" {\scriptsize [--]}" if cell.interval is None and cell.no_interval else text
 
 
 def _latex_text(text: str) -> str:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ngrpo.evaluation.entries import UNGRADED, VERDICTS
+from ngrpo.evaluation.entries import UNGRADED, VERDICTS, Identity, answer_of
+from ngrpo.evaluation.facts import ANSWER, CUT, LENGTH, NO_TEXT, SILENT, TEXT, text_digests
 from ngrpo.evaluation.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -48,17 +51,25 @@ def arrow_verdicts(file: IO[bytes], first: Mapping[str, Any]) -> Verdicts | None
             "reason": pyarrow.string(),
         }
     else:
-        types |= {"label": pyarrow.bool_()}
+        types |= {"label": pyarrow.bool_(), "pred_answer": pyarrow.string()}
+    text_key, reference_key = _text_and_reference(first)
+    types |= dict.fromkeys((text_key, reference_key, "finish_reason"), pyarrow.string())
     try:
-        table = _table(file, pyarrow.schema(list(types.items())))
+        table = _table(file, pyarrow.schema(list(types.items())), text_key)
         if table is None or any(table[key].null_count for key in (id_key, sample_key, "status" if ours else "label")):
             return None
-        return _verdicts(table, id_key, sample_key)
+        verdicts = _verdicts(table, id_key, sample_key)
+        return None if verdicts is None else _with_facts(verdicts, table, first)
     except pyarrow.ArrowException:
         return None
 
 
-def _table(file: IO[bytes], schema: pyarrow.Schema) -> pyarrow.Table | None:
+def _text_and_reference(first: Mapping[str, Any]) -> tuple[str, str]:
+    return ("completion", "reference") if "problem_id" in first else ("response", "gold_answer")
+
+
+def _table(file: IO[bytes], schema: pyarrow.Schema, text_key: str) -> pyarrow.Table | None:
+    """Returns the columns, that of the completions' texts as digests, so that it takes no memory."""
     import pyarrow.json
 
     parsing = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
@@ -71,7 +82,8 @@ def _table(file: IO[bytes], schema: pyarrow.Schema) -> pyarrow.Table | None:
         table = pyarrow.json.read_json(pyarrow.BufferReader(chunk), read_options=reading, parse_options=parsing)
         if table.num_rows != lines:
             return None
-        tables.append(table)
+        digests = pyarrow.array(text_digests(table[text_key].to_pylist()))
+        tables.append(table.set_column(table.column_names.index(text_key), text_key, digests))
     return pyarrow.concat_tables(tables) if tables else None
 
 
@@ -145,3 +157,41 @@ def _numbers(column: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.asarray(
         column.to_numpy(zero_copy_only=False) if hasattr(column, "indices") else column.to_numpy(), dtype=np.int64
     )
+
+
+def _with_facts(verdicts: Verdicts, table: pyarrow.Table, first: Mapping[str, Any]) -> Verdicts | None:
+    """Returns the verdicts with what else the lines hold, None where an id has several references."""
+    text_key, reference_key = _text_and_reference(first)
+    text = _numbers(table[text_key])
+    flags = np.where(text != NO_TEXT, TEXT, 0)
+    reasons = table["finish_reason"].combine_chunks()
+    flags |= np.where(reasons.is_valid().to_numpy(zero_copy_only=False), LENGTH, 0)
+    flags |= np.where(_equals(reasons, "length"), CUT, 0)
+    if "status" in table.column_names:
+        flags |= ANSWER | np.where(_equals(table["status"].combine_chunks(), "no_answer"), SILENT, 0)
+    elif "pred_answer" in first:
+        answers = table["pred_answer"].combine_chunks().dictionary_encode()
+        silent = np.array([answer_of(text) is None for text in answers.dictionary.to_pylist()] + [True])
+        flags |= ANSWER | np.where(silent[_numbers(answers.indices.fill_null(len(silent) - 1))], SILENT, 0)
+    identities = _identities(verdicts, table[reference_key].combine_chunks().dictionary_encode())
+    if identities is None:
+        return None
+    return replace(verdicts, text=text, flags=flags.astype(np.int8), identities=identities)
+
+
+def _equals(column: pyarrow.Array, value: str) -> NDArray[np.bool_]:
+    import pyarrow.compute
+
+    equal = pyarrow.compute.equal(column, value).fill_null(False)
+    return np.asarray(equal.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _identities(verdicts: Verdicts, references: pyarrow.DictionaryArray) -> tuple[Identity, ...] | None:
+    texts = references.dictionary.to_pylist()
+    codes = _numbers(references.indices.fill_null(len(texts)))
+    pairs = np.unique(verdicts.problem * (len(texts) + 1) + codes)
+    problem, code = np.divmod(pairs, len(texts) + 1)
+    if len(pairs) != len(verdicts.problem_ids):
+        return None
+    named = [(("reference", text.strip()),) for text in texts] + [()]
+    return tuple(named[code[at]] for at in np.argsort(problem))

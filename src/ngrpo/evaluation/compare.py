@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from ngrpo.errors import ConfigError
+from ngrpo.evaluation.facts import UNKNOWN, FactShares, fact_shares
 from ngrpo.evaluation.intervals import Interval
+from ngrpo.evaluation.labels import Labels
+from ngrpo.evaluation.matching import SamplesFile
 from ngrpo.evaluation.notes import caution_notes
-from ngrpo.evaluation.problem_values import SamplesFile, UngradedAs, aligned_values, checked_ungraded, even_samples
+from ngrpo.evaluation.problem_values import UngradedAs, aligned_values, checked_ungraded, even_samples
 from ngrpo.evaluation.seeds import seeded_difference_intervals
 from ngrpo.evaluation.sign_flips import sign_flip_p_value
-from ngrpo.evaluation.summary import LEVEL
+from ngrpo.evaluation.summary import LEVEL, cluster_names
+from ngrpo.evaluation.units import Floats, cluster_means
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One statistic of A and of B as shares, A - B with its interval, and the p-value where each has one seed."""
+    """One statistic of A and of B as shares; A - B with its interval, none for one problem; p for one seed each."""
 
     a: float
     b: float
     difference: float
-    interval: Interval
+    interval: Interval | None
     p_value: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -31,7 +35,7 @@ class Difference:
             "a": self.a,
             "b": self.b,
             "difference": self.difference,
-            "interval": list(self.interval),
+            "interval": None if self.interval is None else list(self.interval),
             "p_value": self.p_value,
         }
 
@@ -41,7 +45,8 @@ class Comparison:
     """A - B by statistic. `problems` were compared, `left_out` ones have no graded completion in some file.
 
     `samples_a` and `samples_b` are the completions per problem of each file, `ungraded_a` and `ungraded_b` how many of
-    all were not graded. `notes` are lines for the reader.
+    all were not graded. `facts_a` and `facts_b` are shares of completions. `clusters` is how many the intervals
+    are over, None where they are over problems. `notes` are lines for the reader.
     """
 
     problems: int
@@ -56,14 +61,18 @@ class Comparison:
     ungraded_as: UngradedAs
     notes: tuple[str, ...]
     level: float = LEVEL
+    clusters: int | None = None
+    facts_a: FactShares = UNKNOWN
+    facts_b: FactShares = UNKNOWN
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values, with k as a string key."""
         return {
             "problems": self.problems,
             "left_out": self.left_out,
-            "a": {"samples_per_problem": list(self.samples_a), "ungraded": self.ungraded_a},
-            "b": {"samples_per_problem": list(self.samples_b), "ungraded": self.ungraded_b},
+            "clusters": self.clusters,
+            "a": {"samples_per_problem": list(self.samples_a), "ungraded": self.ungraded_a, **self.facts_a._asdict()},
+            "b": {"samples_per_problem": list(self.samples_b), "ungraded": self.ungraded_b, **self.facts_b._asdict()},
             "ungraded_as": self.ungraded_as,
             "pass_at_k": {str(k): difference.to_json() for k, difference in self.pass_at_k.items()},
             "auc": None if self.auc is None else self.auc.to_json(),
@@ -79,6 +88,7 @@ def compare(
     ks: Iterable[int] | None = None,
     *,
     ungraded: str = "excluded",
+    clusters: Labels | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Comparison:
@@ -93,6 +103,7 @@ def compare(
         b: files of the other, over the same problems.
         ks: the values of k; by default 1, 2, 4, ... up to the fewest graded completions of any problem in any file.
         ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        clusters: the cluster of each problem by its id: intervals are over clusters, and their signs are flipped.
         resamples: of the sign-flip test, where it is not exact.
         seed: of the sign-flip test.
 
@@ -111,27 +122,17 @@ def compare(
         raise ConfigError("a comparison needs a samples file of A and one of B")
     files = [*a, *b]
     aligned = aligned_values(files, ks, ungraded)
-    values_a, values_b = aligned.values[: len(a)], aligned.values[len(a) :]
-    intervals = seeded_difference_intervals(values_a, values_b, level=LEVEL)
-    one_seed = len(a) == len(b) == 1
-    found = []
-    for statistic, (low, high) in enumerate(intervals):
-        by_problem = values_a[:, :, statistic].mean(axis=0) - values_b[:, :, statistic].mean(axis=0)
-        found.append(
-            Difference(
-                a=float(values_a[:, :, statistic].mean()),
-                b=float(values_b[:, :, statistic].mean()),
-                difference=float(by_problem.mean()),
-                interval=Interval(float(low), float(high)),
-                p_value=sign_flip_p_value(by_problem, resamples=resamples, seed=seed) if one_seed else None,
-            )
-        )
+    names = cluster_names(clusters, aligned.problem_ids)
+    found = _differences(aligned.values, len(a), names, resamples, seed)
     samples = [even_samples(file.counts) for file in files]
+    facts_a, facts_b = (fact_shares([file.counts.facts for file in side]) for side in (a, b))
     cautions = caution_notes(
         problems=aligned.problems,
         samples_per_problem=min(samples),
         largest_k=max(aligned.ks, default=1),
         several_seeds=len(a) > 1 and len(b) > 1,
+        clusters=len(set(names)) if names else None,
+        identical=max((facts.identical for facts in (facts_a, facts_b) if facts.identical is not None), default=None),
     )
     return Comparison(
         problems=aligned.problems,
@@ -150,7 +151,35 @@ def compare(
             *_seed_notes(len(a), len(b)),
             *cautions,
         ),
+        clusters=len(set(names)) if names else None,
+        facts_a=facts_a,
+        facts_b=facts_b,
     )
+
+
+def _differences(
+    values: Floats, files_a: int, clusters: Sequence[str] | None, resamples: int, seed: int
+) -> list[Difference]:
+    """Returns the difference in each statistic, from values [files, problems, statistics] of which A's come first."""
+    a, b = values[:files_a], values[files_a:]
+    intervals = seeded_difference_intervals(a, b, clusters=clusters, level=LEVEL)
+    one_seed = len(a) == len(b) == 1
+    by_problem = a.mean(axis=0) - b.mean(axis=0)
+    means, sizes = cluster_means(by_problem, clusters)
+    found = []
+    for statistic, (low, high) in enumerate(intervals):
+        difference = by_problem[:, statistic]
+        sums = means[:, statistic] * sizes
+        found.append(
+            Difference(
+                a=float(a[:, :, statistic].mean()),
+                b=float(b[:, :, statistic].mean()),
+                difference=float(difference.mean()),
+                interval=Interval(float(low), float(high)) if len(sizes) > 1 else None,
+                p_value=sign_flip_p_value(sums, resamples=resamples, seed=seed) if one_seed else None,
+            )
+        )
+    return found
 
 
 def _ungraded(files: Sequence[SamplesFile]) -> int:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +18,10 @@ from numpy.typing import NDArray
 
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.arrow_lines import arrow_verdicts
-from ngrpo.evaluation.entries import CORRECT, UNGRADED, Entry, Format
+from ngrpo.evaluation.entries import CORRECT, UNGRADED, Entry, Format, Identity
+from ngrpo.evaluation.facts import Facts, facts_of
 from ngrpo.evaluation.formats import OwnFormat, ReferenceFormat, format_of
-from ngrpo.evaluation.verdicts import Verdicts
+from ngrpo.evaluation.verdicts import VerdictColumns, Verdicts
 
 FAST_FROM = 2**20
 """From this many bytes on it pays to load pyarrow."""
@@ -35,6 +34,7 @@ class Counts:
     """Per problem, in the order of the file: n graded completions, c of them correct, and the ungraded.
 
     `reasons` counts, over all problems, why completions are ungraded; those whose lines do not say so are not in it.
+    `facts` and, by problem, `identities` are what lines hold beside verdicts; counts as CSV have none.
     """
 
     problem_ids: tuple[str, ...]
@@ -42,6 +42,19 @@ class Counts:
     c: NDArray[np.int64]
     ungraded: NDArray[np.int64]
     reasons: Mapping[str, int] = field(default_factory=dict)
+    facts: Facts | None = None
+    identities: tuple[Identity, ...] = ()
+
+    def of(self, problems: NDArray[np.int64]) -> Counts:
+        """Returns the counts of some problems, by their indices, without `reasons`, which are not by problem."""
+        return Counts(
+            problem_ids=tuple(self.problem_ids[at] for at in problems),
+            n=self.n[problems],
+            c=self.c[problems],
+            ungraded=self.ungraded[problems],
+            facts=None if self.facts is None else self.facts.of(problems),
+            identities=tuple(self.identities[at] for at in problems) if self.identities else (),
+        )
 
 
 def read_counts(path: str | Path, *, metric: str | None = None, filter_name: str | None = None) -> Counts:
@@ -78,7 +91,15 @@ def read_counts(path: str | Path, *, metric: str | None = None, filter_name: str
         c=np.bincount(problem[verdict == CORRECT], minlength=size),
         ungraded=np.bincount(problem[verdict == UNGRADED], minlength=size),
         reasons=dict(verdicts.reasons),
+        facts=_facts(verdicts),
+        identities=verdicts.identities,
     )
+
+
+def _facts(verdicts: Verdicts) -> Facts | None:
+    if verdicts.text is None or verdicts.flags is None:
+        return None
+    return facts_of(verdicts.problem, verdicts.text, verdicts.flags, len(verdicts.problem_ids))
 
 
 def read_entries(
@@ -97,6 +118,26 @@ def read_entries(
         found, _ = _checked(path, file, take, metric, filter_name)
     if not found.has_answers:
         raise DataError(f"{path} has no answers: {found.name} have them under {found.answer_key}")
+
+
+def read_rows_and_entries(
+    path: Path,
+    take: Callable[[Entry], None],
+    see: Callable[[int, dict[str, Any]], None],
+    *,
+    metric: str | None = None,
+    filter_name: str | None = None,
+) -> bool:
+    """Hands each line of JSON to `see`, with its number, then its entries to `take`; returns False for a CSV file.
+
+    Raises:
+        DataError, ConfigError: as `read_counts`.
+    """
+    with _opened(path) as file:
+        if not _first_line(path, file).lstrip().startswith(b"{"):
+            return False
+        _entries(path, file, take, metric, filter_name, see)
+    return True
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -125,7 +166,7 @@ def _verdicts_of_lines(path: Path, file: IO[bytes], metric: str | None, filter_n
 def _checked(
     path: Path, file: IO[bytes], take: Callable[[Entry], None], metric: str | None, filter_name: str | None
 ) -> tuple[Format, Verdicts]:
-    columns = _Columns()
+    columns = VerdictColumns()
 
     def add(entry: Entry) -> None:
         columns.add(entry)
@@ -160,41 +201,13 @@ def _fast_verdicts(path: Path, file: IO[bytes], metric: str | None, filter_name:
         file.seek(0)
 
 
-@dataclass(slots=True)
-class _Columns:
-    """The parts of all entries that counting needs, 25 bytes an entry."""
-
-    indices: dict[str, int] = field(default_factory=dict)
-    problem: array[int] = field(default_factory=lambda: array("i"))
-    seed: array[int] = field(default_factory=lambda: array("q"))
-    sample: array[int] = field(default_factory=lambda: array("q"))
-    verdict: array[int] = field(default_factory=lambda: array("b"))
-    line: array[int] = field(default_factory=lambda: array("i"))
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def add(self, entry: Entry) -> None:
-        self.problem.append(self.indices.setdefault(entry.problem_id, len(self.indices)))
-        self.seed.append(entry.seed)
-        self.sample.append(entry.sample)
-        self.verdict.append(entry.verdict)
-        self.line.append(entry.line)
-        if entry.reason:
-            self.reasons[entry.reason] += 1
-
-    def verdicts(self) -> Verdicts:
-        return Verdicts(
-            problem_ids=tuple(self.indices),
-            problem=np.array(self.problem, dtype=np.int64),
-            seed=np.array(self.seed, dtype=np.int64),
-            sample=np.array(self.sample, dtype=np.int64),
-            verdict=np.array(self.verdict, dtype=np.int8),
-            line=np.array(self.line, dtype=np.int64),
-            reasons=self.reasons,
-        )
-
-
 def _entries(
-    path: Path, file: Iterable[bytes], take: Callable[[Entry], None], metric: str | None, filter_name: str | None
+    path: Path,
+    file: Iterable[bytes],
+    take: Callable[[Entry], None],
+    metric: str | None,
+    filter_name: str | None,
+    see: Callable[[int, dict[str, Any]], None] = lambda _number, _row: None,
 ) -> Format:
     found: Format | None = None
     for number, line in enumerate(file, start=1):
@@ -204,6 +217,7 @@ def _entries(
             row = _object(line)
             if found is None:
                 found = format_of(row, metric, filter_name)
+            see(number, row)
             for entry in found.read(row, number):
                 take(entry)
         except KeyError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, get_args
 
@@ -13,11 +14,15 @@ VERDICTS = dict.fromkeys(get_args(Status), WRONG) | {"correct": CORRECT, "ungrad
 
 JsonRow = Mapping[str, Any]
 
+Identity = tuple[tuple[str, str], ...]
+"""What tells which problem a completion is of, beside the id: its reference, target or digest, each under its name."""
+
 
 class Entry(NamedTuple):
     """One completion: whose it is, its verdict, and the line it stands in, from 1.
 
     `answer` is what votes: None where the completion gave none. `reason` says why it is ungraded, where that is known.
+    `text` is the hash of the completion; `truncated` and `silent` (without an answer) are None where that is unknown.
     """
 
     problem_id: str
@@ -27,6 +32,10 @@ class Entry(NamedTuple):
     line: int
     answer: str | None = None
     reason: str = ""
+    identity: Identity = ()
+    text: int | None = None
+    truncated: bool | None = None
+    silent: bool | None = None
 
 
 class Format(Protocol):
@@ -99,3 +108,27 @@ def reason_of(row: JsonRow) -> str:
     """Returns why a line is ungraded, empty where it does not say so."""
     reason = row.get("reason")
     return reason if isinstance(reason, str) else ""
+
+
+def identity_of(row: JsonRow, **keys: str) -> Identity:
+    """Returns the identity of a line from the keys that it has, each under the name for the reader.
+
+    >>> identity_of({"target": "18", "doc_hash": None}, target="target", digest="doc_hash")
+    (('target', '18'),)
+    """
+    return tuple(
+        (name, value.strip() if isinstance(value, str) else json.dumps(value, sort_keys=True))
+        for name, key in keys.items()
+        if (value := row.get(key)) is not None
+    )
+
+
+def digest_of(text: object) -> int | None:
+    """Returns the hash of a completion within this process, None for what is no text."""
+    return hash(text) if isinstance(text, str) else None
+
+
+def truncated_of(row: JsonRow) -> bool | None:
+    """Returns whether a completion ended at its limit, None where `finish_reason` does not tell."""
+    reason = row.get("finish_reason")
+    return reason == "length" if isinstance(reason, str) else None

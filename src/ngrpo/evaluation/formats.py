@@ -24,9 +24,12 @@ from ngrpo.evaluation.entries import (
     JsonRow,
     OneStep,
     answer_of,
+    digest_of,
+    identity_of,
     index_of,
     problem_id_of,
     reason_of,
+    truncated_of,
 )
 from ngrpo.evaluation.harness_format import HarnessFormat
 from ngrpo.evaluation.verl_format import VerlFormat
@@ -99,6 +102,10 @@ class OwnFormat:
                 line,
                 None if status == "no_answer" else answer_of(row.get("answer")),
                 reason_of(row) if verdict == UNGRADED else "",
+                identity_of(row, reference="reference"),
+                digest_of(row.get("completion")),
+                truncated_of(row),
+                status == "no_answer",
             )
         ]
 
@@ -117,6 +124,7 @@ class ReferenceFormat:
 
     def __init__(self) -> None:
         self.has_answers = False
+        self._with_answers: bool | None = None
 
     def read(self, row: JsonRow, line: int) -> Iterable[Entry]:
         """Returns the one entry of a line."""
@@ -124,9 +132,24 @@ class ReferenceFormat:
         if label not in (True, False):
             raise DataError(f"label {label!r} is neither true nor false")
         self.has_answers |= "pred_answer" in row
+        if self._with_answers is None:
+            self._with_answers = "pred_answer" in row
         sample = index_of(row["generation_id"], "generation_id")
         answer = answer_of(row.get("pred_answer"))
-        return [Entry(problem_id_of(row["question_id"]), 0, sample, int(label), line, answer)]
+        return [
+            Entry(
+                problem_id_of(row["question_id"]),
+                0,
+                sample,
+                int(label),
+                line,
+                answer,
+                identity=identity_of(row, reference="gold_answer"),
+                text=digest_of(row.get("response")),
+                truncated=truncated_of(row),
+                silent=answer is None if self._with_answers else None,
+            )
+        ]
 
     def finish(self) -> Iterable[Entry]:
         """Nothing is held back."""

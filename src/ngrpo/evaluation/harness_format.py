@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.entries import CORRECT, WRONG, Entry, JsonRow, answer_of, problem_id_of
+from ngrpo.evaluation.entries import CORRECT, WRONG, Entry, JsonRow, answer_of, digest_of, identity_of, problem_id_of
 
 
 class HarnessFormat:
@@ -56,8 +56,20 @@ class HarnessFormat:
                     "Pass@k needs a value for each"
                 )
         answers = self._answers_of(row, len(verdicts))
+        identity = identity_of(row, target="target", target_hash="target_hash", doc_hash="doc_hash")
+        texts = responses if len(responses) == len(verdicts) else [None] * len(verdicts)
         return [
-            Entry(problem_id, 0, sample, verdict, line, answer)
+            Entry(
+                problem_id,
+                0,
+                sample,
+                verdict,
+                line,
+                answer,
+                identity=identity,
+                text=digest_of(texts[sample]),
+                silent=answer is None if self.has_answers else None,
+            )
             for sample, (verdict, answer) in enumerate(zip(verdicts, answers, strict=True))
         ]
 

@@ -55,8 +55,8 @@ def mean_intervals(
 
     where the last term is `UNSEEN`. It is widened by `allowances` for problems unlike those seen, which is all that is
     left where all values are equal: from 0, [0, u] with u the share that Clopper-Pearson allows a kind of problem that
-    is not in the sample. And it is bounded: the upper end is at most what Clopper-Pearson allows for the share of
-    problems above 0, the lower end mirrored. A single problem has no known variance: [0, 1].
+    is not in the sample. And it is bounded by Clopper-Pearson (`bounded`): the upper end is at most what it allows for
+    the share of problems above 0, the lower end mirrored. A single problem has no known variance: [0, 1].
 
     With clusters, a resample draws whole clusters, the variance is the cluster-robust one of a weighted mean, and P
     is the effective number of clusters, (sum n)^2 / sum n^2. A single cluster gives [0, 1].
@@ -205,10 +205,9 @@ def share_intervals(
     ends[inside] = np.sin(np.clip(np.stack([low, high], axis=1), 0.0, np.pi / 2)) ** 2
     ends = widened(ends, means, allowances(units, level), 0.0)
     missing = np.zeros_like(means) if others is None else others
-    upper = bounded(ends, units, level, missing)[:, 1]
-    lower = bounded(ends - 1.0, units._replace(values=units.values - 1.0), level, missing)[:, 0] + 1.0
+    ends = bounded(ends, units, level, 0.0, missing)
     # The sine of the arcsine may miss the mean by a last bit.
-    return np.stack([np.minimum(lower, means), np.maximum(upper, means)], axis=1)
+    return np.stack([np.minimum(ends[:, 0], means), np.maximum(ends[:, 1], means)], axis=1)
 
 
 def skewed_intervals(
@@ -238,4 +237,4 @@ def skewed_intervals(
     low = means - (t + np.maximum(-wider, 0.0)) * errors
     high = means + (t + np.maximum(wider, 0.0)) * errors
     ends = widened(np.stack([low, high], axis=1), means, allowances(units, level), -1.0)
-    return bounded(ends, units, level, np.zeros_like(means) if bound is None else bound)
+    return bounded(ends, units, level, -1.0, np.zeros_like(means) if bound is None else bound)

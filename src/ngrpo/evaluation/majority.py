@@ -187,10 +187,7 @@ def majority_shares(votes: Votes, ks: Sequence[int], *, draws: int = DRAWS, seed
         return exact_shares(votes.correct, wrong, votes.silent)[list(ks)]
     colors = [votes.correct, *wrong, votes.silent]
     return np.array(
-        [
-            votes.correct / n if k == 1 else drawn_shares(colors, k, draws, np.random.default_rng([seed, k]))
-            for k in ks
-        ]
+        [votes.correct / n if k == 1 else drawn_shares(colors, k, draws, np.random.default_rng([seed, k])) for k in ks]
     )
 
 

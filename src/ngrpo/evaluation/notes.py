@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 FEW_PROBLEMS = 100
+FEW_CLUSTERS = 10
+MANY_IDENTICAL = 0.5
 
 
-def caution_notes(*, problems: int, samples_per_problem: int, largest_k: int, several_seeds: bool) -> list[str]:
+def caution_notes(
+    *,
+    problems: int,
+    samples_per_problem: int,
+    largest_k: int,
+    several_seeds: bool,
+    clusters: int | None = None,
+    identical: float | None = None,
+) -> list[str]:
     """Returns the cautions that apply.
 
     Args:
@@ -13,6 +23,8 @@ def caution_notes(*, problems: int, samples_per_problem: int, largest_k: int, se
         samples_per_problem: n, the smallest of any file.
         largest_k: that is shown.
         several_seeds: whether the intervals hold for other training seeds.
+        clusters: of problems, where intervals are over clusters.
+        identical: share of completions that repeat one of the same problem.
 
     Example:
         >>> caution_notes(problems=500, samples_per_problem=64, largest_k=64, several_seeds=True)
@@ -21,6 +33,10 @@ def caution_notes(*, problems: int, samples_per_problem: int, largest_k: int, se
         []
     """
     notes = []
+    if 1 in (problems, clusters):
+        notes.append(f"no intervals: a single {'problem' if problems == 1 else 'cluster'} shows no spread")
+    elif clusters is not None and clusters < FEW_CLUSTERS:
+        notes.append(f"only {clusters} clusters: the intervals are wide and rough")
     if problems < FEW_PROBLEMS:
         notes.append(f"only {problems} problems: a few points of difference are within chance, {FEW_PROBLEMS} say more")
     if samples_per_problem < 2 * largest_k:
@@ -28,6 +44,11 @@ def caution_notes(*, problems: int, samples_per_problem: int, largest_k: int, se
         notes.append(
             f"Pass@{largest_k} from {samples_per_problem} samples per problem hangs on few draws: "
             f"{trusted} {2 * largest_k}"
+        )
+    if identical is not None and identical >= MANY_IDENTICAL:
+        notes.append(
+            f"{100 * identical:.0f} % of completions repeat another of the same problem: Pass@k counts them as "
+            "independent draws"
         )
     if not several_seeds:
         notes.append(

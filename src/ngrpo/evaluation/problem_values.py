@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import Counts
+from ngrpo.evaluation.matching import SamplesFile, check_same_problems
 from ngrpo.evaluation.pass_at_k import pass_at_k, powers_of_two
 
 UngradedAs = Literal["excluded", "wrong"]
 """What an ungraded completion counts as: it is left out, so that n is smaller, or it is wrong."""
-
-
-class SamplesFile(NamedTuple):
-    """The counts of one samples file and the name that errors call it by."""
-
-    name: str
-    counts: Counts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +29,13 @@ class AlignedValues:
     values: NDArray[np.float64]
     ks: tuple[int, ...]
     auc_max_k: int
-    problems: int
+    problem_ids: tuple[str, ...]
     left_out: int
+
+    @property
+    def problems(self) -> int:
+        """How many are compared."""
+        return len(self.problem_ids)
 
     @property
     def has_auc(self) -> bool:
@@ -132,8 +131,7 @@ def aligned_values(files: Sequence[SamplesFile], ks: Iterable[int] | None, ungra
             even_samples(counts)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
-    for other in others:
-        _refuse_other_problems(first, other)
+    check_same_problems(files)
     ids = first.counts.problem_ids
     n, c = (np.empty((len(files), len(ids)), dtype=np.int64) for _ in range(2))
     for row, (_, counts) in enumerate(files):
@@ -155,18 +153,8 @@ def aligned_values(files: Sequence[SamplesFile], ks: Iterable[int] | None, ungra
         )
     area_ks = powers_of_two(fewest)
     values = np.stack([problem_values(one_n, one_c, chosen, area_ks) for one_n, one_c in zip(n, c, strict=True)])
-    return AlignedValues(values, tuple(chosen), area_ks[-1], int(kept.sum()), int(np.count_nonzero(~kept)))
-
-
-def _refuse_other_problems(first: SamplesFile, other: SamplesFile) -> None:
-    for here, there in ((first, other), (other, first)):
-        known = set(there.counts.problem_ids)
-        alone = next((problem_id for problem_id in here.counts.problem_ids if problem_id not in known), None)
-        if alone is not None:
-            raise DataError(
-                f"problem {alone!r} is in {here.name} but not in {there.name}: "
-                "files are compared problem by problem and must hold the same ones"
-            )
+    kept_ids = tuple(ids[at] for at in np.flatnonzero(kept))
+    return AlignedValues(values, tuple(chosen), area_ks[-1], kept_ids, int(np.count_nonzero(~kept)))
 
 
 def _nothing_common(files: Sequence[SamplesFile]) -> str:

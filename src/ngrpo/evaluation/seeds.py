@@ -8,6 +8,7 @@ three seeds say little about the spread over seeds, and the intervals are accord
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -130,7 +131,7 @@ def seeded_difference_intervals(
         return difference_intervals(first[0], second[0], clusters=clusters, level=level)
     sides = [_crossed(array, clusters) for array in (first, second)]
     units = sides[0].units()
-    units = units._replace(values=units.values - sides[1].units().values)
+    units = replace(units, values=units.values - sides[1].units().values)
     if units.count == 1:
         return np.tile([-1.0, 1.0], (first.shape[2], 1))
     several = [side for side in sides if len(side.values) > 1]

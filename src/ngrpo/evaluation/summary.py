@@ -10,10 +10,12 @@ import numpy as np
 
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import Counts
-from ngrpo.evaluation.intervals import Floats, Interval, mean_intervals
+from ngrpo.evaluation.facts import UNKNOWN, FactShares, fact_shares
+from ngrpo.evaluation.intervals import Interval, mean_intervals
+from ngrpo.evaluation.labels import Labels
+from ngrpo.evaluation.matching import SamplesFile
 from ngrpo.evaluation.pass_at_k import auc, pass_at_k_curve, powers_of_two
 from ngrpo.evaluation.problem_values import (
-    SamplesFile,
     UngradedAs,
     aligned_values,
     checked_ungraded,
@@ -22,6 +24,7 @@ from ngrpo.evaluation.problem_values import (
     problem_values,
 )
 from ngrpo.evaluation.seeds import seeded_mean_intervals
+from ngrpo.evaluation.units import Floats
 
 LEVEL = 0.95
 """Of every interval that is reported."""
@@ -34,7 +37,8 @@ class Summary:
     `samples` counts all completions, the ungraded among them; `ungraded_problems` have no graded one. Pass@k is
     computed from the graded completions, over the problems that have any, or, where `ungraded_as` is "wrong", from
     all. `auc` is always that of k = 1, 2, 4, ..., `auc_max_k`, the largest power of two that each of these problems
-    has enough completions for; None when that is 1. Intervals are of `level`, over problems.
+    has enough completions for; None when that is 1. Intervals are of `level`, over problems or `clusters` of them; a
+    single one has none. `facts` are shares of all completions.
     """
 
     problems: int
@@ -49,9 +53,11 @@ class Summary:
     auc_interval: Interval | None = None
     level: float = LEVEL
     ungraded_as: UngradedAs = "excluded"
+    clusters: int | None = None
+    facts: FactShares = UNKNOWN
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain JSON values, with k as a string key and an interval as a list of its ends."""
+        """Returns plain JSON values, with k as a string key and an interval as a list of its ends or null."""
         return {
             "problems": self.problems,
             "samples": self.samples,
@@ -60,11 +66,13 @@ class Summary:
             "ungraded_problems": self.ungraded_problems,
             "ungraded_as": self.ungraded_as,
             "pass_at_k": {str(k): share for k, share in self.pass_at_k.items()},
-            "pass_at_k_interval": {str(k): list(interval) for k, interval in self.pass_at_k_intervals.items()},
+            "pass_at_k_interval": {str(k): _listed(self.pass_at_k_intervals.get(k)) for k in self.pass_at_k},
             "auc": self.auc,
-            "auc_interval": None if self.auc_interval is None else list(self.auc_interval),
+            "auc_interval": _listed(self.auc_interval),
             "auc_max_k": self.auc_max_k,
             "interval_level": self.level,
+            "clusters": self.clusters,
+            **self.facts._asdict(),
         }
 
 
@@ -73,6 +81,7 @@ def summarize(
     ks: Iterable[int] | None = None,
     *,
     ungraded: str = "excluded",
+    clusters: Labels | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Summary:
@@ -82,6 +91,7 @@ def summarize(
         counts: what `read_counts` returned.
         ks: the values of k to report; by default 1, 2, 4, ... up to the fewest graded completions of any.
         ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        clusters: the cluster of each problem by its id; by default each problem is its own.
         resamples: of the bootstrap behind the intervals.
         seed: of the bootstrap.
 
@@ -103,7 +113,9 @@ def summarize(
         raise ConfigError(f"Pass@{chosen[-1]} needs {chosen[-1]} graded samples, but problem {name!r} has {fewest}")
     curve = pass_at_k_curve(n, c, chosen)
     values = problem_values(n, c, chosen, area_ks)
-    intervals, auc_interval = _split(mean_intervals(values, level=LEVEL, resamples=resamples, seed=seed), len(chosen))
+    names = cluster_names(clusters, [counts.problem_ids[at] for at in np.flatnonzero(kept)])
+    found = mean_intervals(values, clusters=names, level=LEVEL, resamples=resamples, seed=seed)
+    intervals, auc_interval = _split(found, curve, len(set(names or range(len(n)))))
     return Summary(
         problems=len(counts.problem_ids),
         samples=samples_per_problem * len(counts.problem_ids),
@@ -113,9 +125,11 @@ def summarize(
         pass_at_k=curve,
         auc=auc(pass_at_k_curve(n, c, area_ks)),
         auc_max_k=area_ks[-1],
-        pass_at_k_intervals=dict(zip(curve, intervals, strict=True)),
+        pass_at_k_intervals=intervals,
         auc_interval=auc_interval,
         ungraded_as=checked_ungraded(ungraded),
+        clusters=len(set(names)) if names else None,
+        facts=fact_shares([counts.facts]),
     )
 
 
@@ -124,6 +138,7 @@ def summarize_seeds(
     ks: Iterable[int] | None = None,
     *,
     ungraded: str = "excluded",
+    clusters: Labels | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Summary:
@@ -138,6 +153,7 @@ def summarize_seeds(
         files: one or more, over the same problems.
         ks: the values of k to report; by default 1, 2, 4, ... up to the fewest graded completions of any problem.
         ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        clusters: the cluster of each problem by its id; by default each problem is its own.
         resamples: of the bootstrap, which only a single file needs.
         seed: of the bootstrap.
 
@@ -145,8 +161,9 @@ def summarize_seeds(
         DataError, ConfigError: as `aligned_values` does.
     """
     aligned = aligned_values(files, ks, ungraded)
-    found = seeded_mean_intervals(aligned.values, level=LEVEL, resamples=resamples, seed=seed)
-    intervals, auc_interval = _split(found, len(aligned.ks))
+    names = cluster_names(clusters, aligned.problem_ids)
+    found = seeded_mean_intervals(aligned.values, clusters=names, level=LEVEL, resamples=resamples, seed=seed)
+    intervals, auc_interval = _split(found, aligned.ks, len(set(names or aligned.problem_ids)))
     means = aligned.values.mean(axis=(0, 1))
     per_problem = [even_samples(file.counts) for file in files]
     problems = aligned.problems + aligned.left_out
@@ -159,13 +176,27 @@ def summarize_seeds(
         pass_at_k={k: float(means[i]) for i, k in enumerate(aligned.ks)},
         auc=float(means[-1]) if aligned.has_auc else None,
         auc_max_k=aligned.auc_max_k,
-        pass_at_k_intervals=dict(zip(aligned.ks, intervals, strict=True)),
+        pass_at_k_intervals=intervals,
         auc_interval=auc_interval,
         ungraded_as=checked_ungraded(ungraded),
+        clusters=len(set(names)) if names else None,
+        facts=fact_shares(file.counts.facts for file in files),
     )
 
 
-def _split(intervals: Floats, ks: int) -> tuple[list[Interval], Interval | None]:
-    """Returns the intervals of the first `ks` statistics, and that of the AUC behind them, where there is one."""
-    listed = [Interval(float(low), float(high)) for low, high in intervals]
-    return listed[:ks], listed[ks] if len(listed) > ks else None
+def cluster_names(clusters: Labels | None, problem_ids: Sequence[str]) -> list[str] | None:
+    """Returns the cluster of each problem, None without clusters."""
+    return None if clusters is None else [clusters[problem_id] for problem_id in problem_ids]
+
+
+def _split(found: Floats, ks: Iterable[int], units: int) -> tuple[dict[int, Interval], Interval | None]:
+    """Returns the intervals by k, and that of the AUC where there is one; a single unit has none."""
+    if units == 1:
+        return {}, None
+    listed = [Interval(float(low), float(high)) for low, high in found]
+    by_k = dict(zip(ks, listed, strict=False))
+    return by_k, listed[len(by_k)] if len(listed) > len(by_k) else None
+
+
+def _listed(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else list(interval)

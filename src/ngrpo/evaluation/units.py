@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ _EQUAL = 1e-12
 """Values in [-1, 1] that are nearer than this are equal but for rounding."""
 
 
-class Units(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Units:
     """Values by unit [units, statistics], and the units' weights [units] of mean 1: the sizes of clusters.
 
     The statistic is the weighted mean. Equal weights are exactly 1.
@@ -36,6 +37,11 @@ class Units(NamedTuple):
         return float(self.count**2 / (self.weights**2).sum())
 
     @property
+    def trials(self) -> int:
+        """The effective number as whole draws, at least 1."""
+        return max(int(self.effective + 1e-9), 1)
+
+    @property
     def df(self) -> float:
         """Degrees of freedom of a variance over the units, at least 1."""
         return max(self.effective - 1.0, 1.0)
@@ -52,10 +58,6 @@ class Units(NamedTuple):
     def residuals(self) -> Floats:
         """Returns weight * (value - mean) [units, statistics], 0 where all values are equal."""
         return np.where(self.constant(), 0.0, self.weights[:, None] * (self.values - self.means()))
-
-    def share(self, hit: NDArray[np.bool_]) -> Floats:
-        """Returns the weighted share of units that are hit [statistics], from [units, statistics]."""
-        return np.asarray(self.weights @ hit / self.count)
 
 
 def units_of(values: Floats, clusters: Sequence[Hashable] | None = None) -> Units:
@@ -88,8 +90,7 @@ def cluster_means(values: Floats, clusters: Sequence[Hashable] | None) -> tuple[
     index = np.array([numbers[name] for name in clusters], dtype=np.int64)
     sizes = np.bincount(index, minlength=len(numbers)).astype(np.float64)
     sums = np.zeros((*values.shape[:-2], len(numbers), values.shape[-1]))
-    np.add.at(sums, (..., index, slice(None)), values)
+    np.add.at(sums.swapaxes(0, -2), index, values.swapaxes(0, -2))
     means = sums / sizes[:, None]
     # A mean of equal values may exceed them by a last bit.
     return np.clip(means, values.min(initial=0.0), values.max(initial=0.0)), sizes
-

@@ -9,7 +9,17 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.entries import CORRECT, UNGRADED, WRONG, Entry, JsonRow, OneStep, answer_of
+from ngrpo.evaluation.entries import (
+    CORRECT,
+    UNGRADED,
+    WRONG,
+    Entry,
+    JsonRow,
+    OneStep,
+    answer_of,
+    digest_of,
+    truncated_of,
+)
 
 
 class VerlFormat:
@@ -41,7 +51,19 @@ class VerlFormat:
         verdict, reason = self._verdict(row[self._key], row, line)
         self.has_answers |= "pred" in row
         name = _name_of_input(row["input"], row.get("gts"))
-        entry = Entry(name, 0, 0, verdict, line, answer_of(row.get("pred")), reason)
+        answer = answer_of(row.get("pred"))
+        entry = Entry(
+            name,
+            0,
+            0,
+            verdict,
+            line,
+            answer,
+            reason,
+            text=digest_of(row.get("output")),
+            truncated=truncated_of(row),
+            silent=answer is None if "pred" in row else None,
+        )
         parts = row["uid"].rsplit("_", 2) if isinstance(row.get("uid"), str) else []
         if len(parts) == 3 and parts[2].isdecimal():
             turns = self._turns.setdefault((parts[0], parts[1]), {})

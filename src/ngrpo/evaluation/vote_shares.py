@@ -32,8 +32,8 @@ def exact_shares(correct: int, wrong: Sequence[int], silent: int) -> Floats:
     r"""Returns the expected share of the victory of the correct answer for k = 0, 1, ..., n [n + 1].
 
     For j correct votes, each wrong answer with w completions has the polynomial \sum_{i<j} C(w, i) x^i + y C(w, j) x^j,
-    and answers with fewer than j are as silent as those without an answer. The coefficient of x^{k-j} y^m of the product
-    counts the draws in which m wrong answers tie with it, and each of them counts 1 / (m + 1).
+    and answers with fewer than j are as silent as those without an answer. The coefficient of x^{k-j} y^m of the
+    product counts the draws in which m wrong answers tie with it, and each of them counts 1 / (m + 1).
 
     Args:
         correct: completions with the correct answer.
