@@ -1,11 +1,11 @@
 """How often the intervals of Pass@k, AUC and paired differences cover the truth: the tables of docs/evaluation.md.
 
-    OMP_NUM_THREADS=1 python benchmarks/intervals.py [--repeats 400] [--resamples 400] [--out intervals.json]
+    OMP_NUM_THREADS=1 python benchmarks/intervals.py [--repeats 300] [--resamples 400] [--out intervals.json]
 
 Each repeat draws a benchmark: problems with solve rates from a known distribution, n completions of each. The truth is
 the mean over all such problems. The intervals here have 400 bootstrap resamples, the program's 10,000: that is a few
 tenths of a point of coverage. "normal" is mean +- 1.96 standard errors, "percentile" the bootstrap of the mean. With
-400 repeats, 95 % is seen as 92.9 to 97.1 % by chance. Takes less than ten minutes on one core.
+300 repeats, 95 % is seen as 92.5 to 97.5 % by chance. Takes less than ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -312,7 +312,7 @@ def outside(rows: list[Row], methods: tuple[str, ...]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=400, help="simulated benchmarks per cell; half for the seeds")
+    parser.add_argument("--repeats", type=int, default=300, help="simulated benchmarks per cell; half for the seeds")
     parser.add_argument("--resamples", type=int, default=400, help="of each bootstrap")
     parser.add_argument("--problems", type=int, nargs="+", default=[30, 100, 500])
     parser.add_argument("--seed", type=int, default=0)

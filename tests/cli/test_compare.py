@@ -32,7 +32,8 @@ def test_two_files(run: Any, folder: Path) -> None:
     expected = compare([a], [b])
     found = json.loads(run("compare", "a.csv", "b.csv", "--json").out)
     assert found["pass_at_k"]["64"] == json.loads(json.dumps(expected.pass_at_k[64].to_json()))
-    assert found["a"] == {"files": ["a.csv"], "samples_per_problem": [64], "ungraded": 0}
+    unknown = {"identical": None, "truncated": None, "no_answer": None}
+    assert found["a"] == {"files": ["a.csv"], "samples_per_problem": [64], "ungraded": 0, **unknown}
     shown = run("compare", "a.csv", "b.csv").out
     difference = expected.pass_at_k[64]
     low, high = (f"{100 * end:.1f}" for end in difference.interval)
@@ -86,7 +87,11 @@ def test_different_n_is_compared_as_far_as_it_goes(run: Any, folder: Path) -> No
         (["a.csv"], 2, "compare takes two files, A and B, or files of A and --against for each of B; got 1"),
         (["a.csv", "b.csv", "c.csv"], 2, "got 3 and no --against"),
         (["a.csv", "missing.csv"], 1, "cannot read missing.csv: No such file"),
-        (["a.csv", "few.csv"], 1, "is in a.csv but not in few.csv: files are compared problem by problem"),
+        (
+            ["a.csv", "few.csv"],
+            1,
+            "is in a.csv but not in few.csv (19 such problems): files are compared problem by problem; --only-common",
+        ),
         (["a.csv", "uneven.csv"], 1, "uneven.csv: problem '1' has 3 samples where others have 4"),
         (["a.csv", "a.csv", "--against", "b.csv"], 2, "a.csv is given twice"),
         (["a.csv", "b.csv", "--k", "65"], 2, "a.csv: Pass@65 needs 65 graded samples, but problem '0' has 64"),
@@ -103,3 +108,35 @@ def test_wrong_input_is_one_line(run: Any, folder: Path, arguments: list[str], s
     assert (outcome.status, outcome.out) == (status, "")
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_groups_clusters_and_flips(run: Any, folder: Path) -> None:
+    for name, correct in (("x.csv", [4, 0, 2, 1]), ("y.csv", [4, 2, 0, 1])):
+        rows = "".join(f"p{i},4,{c},{'aime' if i < 2 else 'amc'},t{i // 2}\n" for i, c in enumerate(correct))
+        (folder / name).write_text("problem_id,n,c,source,template\n" + rows)
+    options = ("--by", "source", "--cluster", "template", "--list")
+    found = json.loads(run("compare", "x.csv", "y.csv", *options, "--json").out)
+    assert found["clusters"] == 2
+    assert found["groups"]["source aime"]["pass_at_k"]["1"]["difference"] == -0.25
+    assert found["groups"]["source aime"]["pass_at_k"]["1"]["interval"] is None
+    assert [(flip["problem_id"], flip["kind"]) for flip in found["flips"]] == [
+        ("p2", "solved by A only"),
+        ("p1", "solved by B only"),
+    ]
+    shown = run("compare", "x.csv", "y.csv", *options).out
+    assert "solved by A only: problem p2, A 2/4, B 0/4" in shown
+    assert "source amc, 2 problems" in shown
+    assert "intervals over 2 clusters" in shown
+    assert "-25.00 [—]" in shown
+    assert "no problem flipped" in run("compare", "x.csv", "x.csv", "--list").out
+    assert "source amc, 2 problems" in run("compare", "x.csv", "y.csv", "--by", "source", "--format", "latex").out
+
+
+def test_only_common_problems_are_compared(run: Any, folder: Path) -> None:
+    (folder / "few.csv").write_text("problem_id,n,c\n0,64,1\n3,64,2\n99,64,0\n")
+    found = json.loads(run("compare", "a.csv", "few.csv", "--only-common", "--json").out)
+    assert found["problems"] == 2
+    assert found["notes"][:2] == [
+        "a.csv: 18 of 20 problems left out, not in all files",
+        "few.csv: 1 of 3 problems left out, not in all files",
+    ]

@@ -63,7 +63,8 @@ def test_ungraded_samples_are_said(tmp_path: Path) -> None:
     result = run(path)
     assert result.exit_code == 0
     assert f"{path}: 3 ungraded samples are left out; problems without any graded one: 1" in result.output
-    assert " 100.00 [" in result.output
+    assert " 100.00 [—]" in result.output
+    assert "no intervals: a single problem shows no spread" in result.output
     wrong = run(path, "--ungraded", "wrong")
     assert f"{path}: 3 ungraded samples count as wrong" in wrong.output
     assert " 25.00 [" in wrong.output
@@ -105,7 +106,9 @@ def test_latex_rows_are_escaped(tmp_path: Path) -> None:
     path = tmp_path / "a_b & 50%.csv"
     path.write_text("problem_id,n,c\np,2,1\nq,2,2\n")
     output = run(path, "--format", "latex").output
-    assert r"a\_b \& 50\%.csv & 75.0 {\scriptsize [0.0, 100.0]} & 100.0 {\scriptsize [" in output
+    assert re.search(
+        r"a\\_b \\& 50\\%.csv & 75.0 \{\\scriptsize \[\d+.\d, \d+.\d\]\} & 100.0 \{\\scriptsize \[", output
+    )
     assert "\n% only 2 problems" in output
     assert all(line.startswith("%") for line in output.partition(r"\end{tabular}")[2].splitlines() if line)
 
@@ -221,3 +224,81 @@ def test_metric_and_filter_of_a_harness_log_are_chosen(tmp_path: Path) -> None:
     failed = run(path, "--metric", "em")
     assert isinstance(failed.exception, ConfigError | DataError)
     assert "--filter" in str(failed.exception)
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    """Six problems of two levels and three templates, with texts, answers and references; p0 has a split verdict."""
+    path = tmp_path / "described.jsonl"
+    rows = [
+        {"problem_id": f"p{i}", "sample": j, "status": "correct" if j < i % 4 else "wrong", "answer": "7" if j else "8"}
+        | {"reference": str(i), "completion": f"{j // 2}", "finish_reason": "length" if j == 3 else "stop"}
+        | {"level": 1 + i % 2, "template": f"t{i // 2}"}
+        for i in range(6)
+        for j in range(4)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_what_else_the_file_tells_is_in_every_output(described: Path) -> None:
+    found = json.loads(run(described, "--json").stdout)
+    assert (found["identical"], found["truncated"], found["no_answer"]) == (0.5, 0.25, 0.0)
+    assert any(note.startswith("50 % of completions repeat another") for note in found["notes"])
+    table = run(described).output
+    assert re.search(r"identical completions .* 50.00", table)
+    assert re.search(r"truncated .* 25.00", table)
+    assert "50.0 % identical completions, 25.0 % truncated, 0.0 % without an answer" in run(
+        described, "--format", "markdown"
+    ).output.replace("\n", " ")
+
+
+def test_tables_by_column_and_intervals_by_cluster(described: Path, tmp_path: Path) -> None:
+    found = json.loads(run(described, "--by", "level", "--cluster", "template", "--json").stdout)
+    assert found["clusters"] == 3
+    assert {name: group["problems"] for name, group in found["groups"].items()} == {"level 1": 3, "level 2": 3}
+    assert found["groups"]["level 2"]["pass_at_k"]["1"] == pytest.approx((1 + 3 + 1) / 12)
+    plain = json.loads(run(described, "--json").stdout)
+    assert plain["clusters"] is None
+    assert found["pass_at_k_interval"]["1"] != plain["pass_at_k_interval"]["1"]
+    assert "only 3 clusters" in run(described, "--cluster", "template").output
+    for arguments in ([], ["--format", "latex"], ["--format", "markdown"], ["--seeds"]):
+        assert "level 2" in run(described, "--by", "level", *arguments).output
+    problems = tmp_path / "problems.csv"
+    problems.write_text("id,source\n" + "".join(f"p{i},{'aime' if i < 1 else 'amc'}\n" for i in range(6)))
+    by_source = run(described, "--by", "source", "--problems", problems, "--format", "latex").output
+    assert r"source aime & 0.0 {\scriptsize [--]}" in by_source
+    failed = run(described, "--by", "source")
+    assert "has no 'source'" in str(failed.exception)
+    assert isinstance(run(described, "--problems", problems).exception, ConfigError)
+
+
+def test_majority_has_intervals_and_reports_split_verdicts(described: Path) -> None:
+    found = json.loads(run(described, "--majority", "--json", "--cluster", "template").stdout)
+    assert found["maj_at_k_exact"] is True
+    low, high = found["maj_at_k_interval"]["2"]
+    assert low < found["maj_at_k"]["2"] < high
+    assert (
+        f"{described}: answer '7' of problem 'p2' was marked correct 1 times and wrong 2 times and 1 more answers: "
+        "such votes are split" in found["notes"]
+    )
+
+
+def test_only_common_problems_side_by_side(described: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    lines = described.read_text().splitlines()
+    other.write_text("\n".join(lines[4:]).replace('"reference": "5"', '"reference": "6"') + "\n")
+    found = json.loads(run(described, other, "--only-common", "--json").stdout)
+    assert {file["problems"] for file in found["files"].values()} == {4}
+    assert f"{described}: 1 of 6 problems left out, not in all files" in found["notes"]
+    assert "1 problems left out, with other references, targets or digests" in found["notes"]
+    refused = run(described, other, "--seeds")
+    assert "problem 'p0' is in" in str(refused.exception)
+    assert "--only-common" in str(refused.exception)
+
+
+def test_no_output_holds_nan(tmp_path: Path) -> None:
+    path = tmp_path / "ceiling.csv"
+    path.write_text("problem_id,n,c\np,128,128\nq,128,40\n")
+    assert "nan" not in run(path, "--k", "64", "--json").stdout.lower()
+    assert "[nan" not in run(path, "--k", "64", "--format", "latex").stdout

@@ -89,7 +89,8 @@ def test_json_is_plain_and_complete() -> None:
     found = json.loads(json.dumps(compare([file([1, 2])], [file([0, 2])]).to_json()))
     assert list(found["pass_at_k"]) == ["1", "2", "4", "8"]
     assert set(found["pass_at_k"]["1"]) == {"a", "b", "difference", "interval", "p_value"}
-    assert found["a"] == {"samples_per_problem": [8], "ungraded": 0}
+    unknown = {"identical": None, "truncated": None, "no_answer": None}
+    assert found["a"] == {"samples_per_problem": [8], "ungraded": 0, **unknown}
     assert (found["interval_level"], found["ungraded_as"]) == (0.95, "excluded")
     assert len(found["notes"]) == 3
     assert json.loads(json.dumps(compare([file([1, 2], n=2)], [file([0, 2], n=2)], [1]).to_json()))["auc"] is not None

@@ -1,5 +1,6 @@
 """Intervals against slow oracles in plain Python, what they must not depend on, and how often they cover the truth."""
 
+import itertools
 import math
 import os
 import random
@@ -32,17 +33,26 @@ def largest_share(hits: int, draws: int) -> float:
     return high
 
 
-def plainly_widened(values: list[float], ends: tuple[float, float], lowest: float) -> tuple[float, float]:
-    """The allowance for problems unlike those seen, and the bounds."""
+def plainly_widened(
+    values: list[float], ends: tuple[float, float], lowest: float, slack: float = 0.0
+) -> tuple[float, float]:
+    """The allowance for problems unlike those seen, and the bounds, which may be looser by `slack`."""
     problems, m = len(values), statistics.fmean(values)
     squares = [(v - m) ** 2 for v in values] if max(values) - min(values) > 1e-12 else [0.0]
     seen = sum(squares) ** 2 / sum(s * s for s in squares) if any(squares) else 1.0
     allowed = largest_share(0, problems) / max(seen, 1.0)
     low, high = m - math.hypot(m - ends[0], allowed * (m - lowest)), m + math.hypot(ends[1] - m, allowed * (1 - m))
-    high = min(high, largest_share(sum(v > 0 for v in values), problems))
-    if lowest == 0.0:
-        return max(low, 1 - largest_share(sum(v < 1 for v in values), problems)), high
-    return max(low, -largest_share(sum(v < 0 for v in values), problems)), high
+    low, high = max(low, lowest), min(high, 1.0)
+    low = max(low, lowest + 1 - plain_bound([lowest + 1 - v for v in values], lowest) - slack)
+    return low, min(high, plain_bound(values, lowest) + slack)
+
+
+def plain_bound(values: list[float], lowest: float) -> float:
+    """Returns lowest + the integral of the upper end of the share of values above x, step by step."""
+    edges, total = sorted({lowest, *values, 1.0}), lowest
+    for start, end in itertools.pairwise(edges):
+        total += (end - start) * largest_share(sum(v > start for v in values), len(values))
+    return total
 
 
 def plain_bootstrap_t(values: list[float], resamples: int, seed: int) -> tuple[float, float]:
@@ -158,6 +168,14 @@ def test_a_mean_that_rounds_to_one() -> None:
     assert (low, high) == pytest.approx((0.025**0.5, 1.0))
 
 
+def test_few_hard_problems_among_solved_ones_bound_the_lower_end() -> None:
+    """Two of 30 at 0.1 and 0.3, the others nearly solved, gave an interval of more than 90 points."""
+    ((low, high),) = mean_intervals([[v] for v in [0.98] * 25 + [0.99] * 3 + [0.1, 0.3]])
+    assert 0.75 < low < high < 0.98
+    ((low, high),) = mean_intervals([[v] for v in [0.02] * 25 + [0.01] * 3 + [0.9, 0.7]])
+    assert 0.02 < low < high < 0.25
+
+
 def test_clusters_take_the_place_of_problems() -> None:
     rng = np.random.default_rng(0)
     values, other = rng.random((2, 12, 1))
@@ -190,10 +208,11 @@ def test_uneven_clusters_are_weighted_by_their_size() -> None:
     w = sum((x / s) ** 3 for x in e) * 4 / 6 / 2 / 6 * (2 * t * t + 1)
     w = max(-t, min(t, w))
     low, high = m - (t + max(-w, 0)) * s / 2, m + (t + max(w, 0)) * s / 2
-    allowed = (1 - 0.025 ** (1 / effective)) / (sum(x**2 for x in e) ** 2 / sum(x**4 for x in e))
+    unseen = 1 - 0.025 ** (1 / int(effective))
+    allowed = unseen / (sum(x**2 for x in e) ** 2 / sum(x**4 for x in e))
     low, high = m - math.hypot(m - low, allowed * (m + 1)), m + math.hypot(high - m, allowed * (1 - m))
     found = difference_intervals(np.array(values)[:, None], np.zeros((len(values), 1)), clusters=clusters)
-    assert found[0] == pytest.approx([max(low, -(1 - 0.025 ** (1 / effective))), min(high, 1)], abs=1e-9)
+    assert found[0] == pytest.approx([max(low, -unseen), min(high, 1)], abs=1e-9)
 
 
 def test_a_single_problem_says_nothing() -> None:

@@ -58,12 +58,31 @@ def test_json_has_the_promised_keys() -> None:
         "ungraded_problems": 0,
         "ungraded_as": "excluded",
         "pass_at_k": {"1": 0.5, "2": 0.5, "4": 0.5},
-        "pass_at_k_interval": {"1": [0.0, 1.0], "2": [0.0, 1.0], "4": [0.0, 1.0]},
+        "pass_at_k_interval": dict.fromkeys("124", pytest.approx([1 - 0.975**0.5, 0.975**0.5])),
         "auc": 0.5,
-        "auc_interval": [0.0, 1.0],
+        "auc_interval": pytest.approx([1 - 0.975**0.5, 0.975**0.5]),
         "auc_max_k": 4,
         "interval_level": 0.95,
+        "clusters": None,
+        "identical": None,
+        "truncated": None,
+        "no_answer": None,
     }
+
+
+def test_a_single_problem_or_cluster_has_no_interval() -> None:
+    alone = summarize(counts([4], [2])).to_json()
+    assert alone["pass_at_k_interval"] == dict.fromkeys("124")
+    assert (alone["auc_interval"], alone["pass_at_k"]["1"]) == (None, 0.5)
+    given = counts([4, 4, 4], [0, 1, 4])
+    assert summarize(given, clusters=dict.fromkeys(given.problem_ids, "x")).auc_interval is None
+    over = summarize(given, clusters={"p0": "x", "p1": "x", "p2": "y"})
+    assert over.clusters == 2
+    expected = mean_intervals([[0.0], [0.25], [1.0]], clusters=["x", "x", "y"])[0]
+    assert over.pass_at_k_intervals[1] == pytest.approx(tuple(expected))
+    seeds = [SamplesFile("a", given), SamplesFile("b", counts([4, 4, 4], [1, 1, 3]))]
+    assert summarize_seeds(seeds, clusters=dict.fromkeys(given.problem_ids, "x")).pass_at_k_intervals == {}
+    assert json.dumps(summarize(counts([128, 128], [128, 40]), [64]).to_json(), allow_nan=False)
 
 
 def test_nothing_known_of_intervals_is_json_too() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from ngrpo.cli.passk import FILTER, METRIC, parsed_ks, read_samples
+from ngrpo.cli.passk_tables import fact_text
+from ngrpo.cli.problem_groups import BY, CLUSTER, ONLY_COMMON, PROBLEMS, column_source, common, named_groups, part_of
 from ngrpo.cli.share_tables import (
     MISSING,
     Share,
@@ -20,10 +22,14 @@ from ngrpo.cli.share_tables import (
     noted,
     terminal_table,
 )
+from ngrpo.cli.terminal import shown
 from ngrpo.errors import ConfigError
 
 if TYPE_CHECKING:
     from ngrpo.evaluation.compare import Comparison, Difference
+    from ngrpo.evaluation.facts import FactShares
+    from ngrpo.evaluation.flips import Flip
+    from ngrpo.evaluation.matching import SamplesFile
 
 
 def compare(
@@ -43,6 +49,13 @@ def compare(
     ungraded: Annotated[
         str, typer.Option("--ungraded", help="excluded: leave them out; wrong: count them as wrong.")
     ] = "excluded",
+    listed: Annotated[
+        bool, typer.Option("--list", help="Name the problems that only one of A and B solves, or solves mostly.")
+    ] = False,
+    by: Annotated[str | None, BY] = None,
+    cluster: Annotated[str | None, CLUSTER] = None,
+    problems: Annotated[Path | None, PROBLEMS] = None,
+    only_common: Annotated[bool, ONLY_COMMON] = False,
     metric: Annotated[str | None, METRIC] = None,
     filter_name: Annotated[str | None, FILTER] = None,
     format_name: Annotated[
@@ -55,16 +68,47 @@ def compare(
     checked_format(format_name)
     paths_a, paths_b = _sides(files, against)
     # A side is read by itself: only within one side is the same file a mistake.
-    a, b = (read_samples(paths, metric=metric, filter_name=filter_name) for paths in (paths_a, paths_b))
-    from ngrpo.evaluation import compare as comparing
-
-    found = comparing.compare(list(a.values()), list(b.values()), ks, ungraded=ungraded)
+    a, b = (list(read_samples(paths, metric=metric, filter_name=filter_name).values()) for paths in (paths_a, paths_b))
+    source = column_source(cluster, by, problems, metric, filter_name)
+    both, notes = common([*a, *b], only_common)
+    a, b = both[: len(a)], both[len(a) :]
+    comparing = _Comparing(ks, ungraded, source.labels(cluster, both))
+    found = comparing.compare(a, b)
+    parts = named_groups(by, source.labels(by, both) or {}) if by else {}
+    groups = {name: comparing.compare(part_of(a, part), part_of(b, part)) for name, part in parts.items()}
+    flipped = comparing.flips(a, b) if listed else None
+    names = [[file.name for file in side] for side in (a, b)]
     if json_output:
-        numbers = found.to_json()
-        numbers["a"], numbers["b"] = ({"files": list(side), **numbers[key]} for key, side in (("a", a), ("b", b)))
-        typer.echo(json.dumps(numbers))
+        typer.echo(json.dumps(_json(found, names, groups, flipped, notes)))
         return
-    _print(found, list(a), list(b), format_name)
+    _print(found, names, groups, notes, format_name)
+    for flip in flipped or ():
+        typer.echo(
+            f"{flip.kind}: problem {shown(flip.problem_id, 60)}, A {flip.correct_a}/{flip.of_a}, "
+            f"B {flip.correct_b}/{flip.of_b}"
+        )
+    if flipped == []:
+        typer.echo("no problem flipped")
+
+
+class _Comparing(NamedTuple):
+    """How files are compared: the values of k, what ungraded completions count as, and the clusters."""
+
+    ks: list[int] | None
+    ungraded: str
+    clusters: dict[str, str] | None
+
+    def compare(self, a: Sequence[SamplesFile], b: Sequence[SamplesFile]) -> Comparison:
+        """Returns the comparison of files."""
+        from ngrpo.evaluation import compare
+
+        return compare.compare(a, b, self.ks, ungraded=self.ungraded, clusters=self.clusters)
+
+    def flips(self, a: Sequence[SamplesFile], b: Sequence[SamplesFile]) -> list[Flip]:
+        """Returns the problems that flipped."""
+        from ngrpo.evaluation.flips import flips
+
+        return flips(a, b, ungraded=self.ungraded)
 
 
 def _sides(files: Sequence[Path], against: Sequence[Path] | None) -> tuple[Sequence[Path], Sequence[Path]]:
@@ -78,22 +122,66 @@ def _sides(files: Sequence[Path], against: Sequence[Path] | None) -> tuple[Seque
     return files[:1], files[1:]
 
 
-def _print(found: Comparison, a: Sequence[str], b: Sequence[str], format_name: str) -> None:
-    headings = ["", _heading("A", a), _heading("B", b), "A - B [95 % interval]"]
-    with_p = len(a) == len(b) == 1
-    rows = [_row(f"Pass@{k}", difference, with_p) for k, difference in found.pass_at_k.items()]
-    if found.auc is not None:
-        rows.append(_row(f"AUC over k = 1 to {found.auc_max_k}", found.auc, with_p))
-    table = ShareTable([*headings, "p"] if with_p else headings, rows)
-    notes = [f"{found.problems} problems, paired; percent, differences in points", *found.notes]
+def _json(
+    found: Comparison,
+    names: Sequence[Sequence[str]],
+    groups: Mapping[str, Comparison],
+    flipped: Sequence[Flip] | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    numbers = found.to_json()
+    numbers["a"], numbers["b"] = ({"files": list(side), **numbers[key]} for key, side in zip("ab", names, strict=True))
+    numbers["notes"] = [*notes, *numbers["notes"]]
+    if groups:
+        numbers["groups"] = {name: part.to_json() for name, part in groups.items()}
+    if flipped is not None:
+        numbers["flips"] = [flip.to_json() for flip in flipped]
+    return numbers
+
+
+def _print(
+    found: Comparison,
+    names: Sequence[Sequence[str]],
+    groups: Mapping[str, Comparison],
+    notes: Sequence[str],
+    format_name: str,
+) -> None:
+    tables = [_table(found, names, "")]
+    tables += [_table(part, names, f"{name}, {part.problems} problems") for name, part in groups.items()]
+    over = f", intervals over {found.clusters} clusters" if found.clusters else ""
+    shown_notes = [
+        f"{found.problems} problems, paired{over}; percent, differences in points",
+        *(_facts(side, facts) for side, facts in zip("AB", (found.facts_a, found.facts_b), strict=True)),
+        *notes,
+        *found.notes,
+    ]
+    if groups:
+        shown_notes.append(f"{len(groups)} groups: each interval is by itself, not adjusted for their number")
+    shown_notes = [note for note in shown_notes if note]
     if format_name != "table":
-        typer.echo(noted((latex_table if format_name == "latex" else markdown_table)(table), notes, format_name))
+        drawn = latex_table if format_name == "latex" else markdown_table
+        typer.echo(noted("\n\n".join(map(drawn, tables)), shown_notes, format_name))
         return
     from rich.console import Console
 
-    Console().print(terminal_table(table))
-    for note in notes:
+    for table in tables:
+        Console().print(terminal_table(table))
+    for note in shown_notes:
         typer.echo(note)
+
+
+def _table(found: Comparison, names: Sequence[Sequence[str]], corner: str) -> ShareTable:
+    headings = [corner, _heading("A", names[0]), _heading("B", names[1]), "A - B [95 % interval]"]
+    with_p = len(names[0]) == len(names[1]) == 1
+    rows = [_row(f"Pass@{k}", difference, with_p) for k, difference in found.pass_at_k.items()]
+    if found.auc is not None:
+        rows.append(_row(f"AUC over k = 1 to {found.auc_max_k}", found.auc, with_p))
+    return ShareTable([*headings, "p"] if with_p else headings, rows)
+
+
+def _facts(side: str, facts: FactShares) -> str:
+    listed = fact_text(facts)
+    return f"{side}: {listed}" if listed else ""
 
 
 def _heading(side: str, names: Sequence[str]) -> str:
@@ -105,7 +193,7 @@ def _row(name: str, found: Difference, with_p: bool) -> list[str | Share]:
         name,
         Share(found.a),
         Share(found.b),
-        Share(found.difference, found.interval, signed=True),
+        Share(found.difference, found.interval, signed=True, no_interval=found.interval is None),
     ]
     return [*row, _p_value(found.p_value)] if with_p else row
 

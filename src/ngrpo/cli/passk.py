@@ -83,10 +83,8 @@ def passk(
     read, notes = common(list(read_samples(files, metric=metric, filter_name=filter_name).values()), only_common)
     counting = _Counting(ks, ungraded, cluster, source)
     summaries = {file.name: counting.summary(file) for file in read}
-    votes = {}
-    if majority:
-        votes, voting = _majorities(read, counting)
-        notes += voting
+    votes, voting = _majorities(read if majority else (), counting)
+    notes += voting
     shown = {**counting.mean(read, summaries), **_without_intervals(summaries)} if seeds else summaries
     groups = counting.groups(read, by, seeds=seeds)
     notes += [*_ungraded_notes(summaries), *_cautions(shown, several_seeds=seeds and len(summaries) > 1)]
@@ -261,7 +259,7 @@ def _cautions(summaries: Mapping[str, Summary], *, several_seeds: bool) -> list[
     holding: dict[str, list[str]] = {}
     for name, summary in summaries.items():
         for note in caution_notes(
-            problems=summary.problems,
+            problems=summary.counted_problems,
             samples_per_problem=summary.samples_per_problem,
             largest_k=max(summary.pass_at_k, default=1),
             several_seeds=several_seeds,

@@ -13,6 +13,7 @@ from ngrpo.cli.share_tables import Share, ShareTable, latex_table, markdown_tabl
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ngrpo.evaluation.facts import FactShares
     from ngrpo.evaluation.intervals import Interval
     from ngrpo.evaluation.majority import MajorityCurve
     from ngrpo.evaluation.summary import Summary
@@ -107,7 +108,7 @@ def _area(summary: Summary) -> Share:
 
 
 def _share(summary: Summary, value: float | None, interval: Interval | None) -> Share:
-    return Share(value, interval, no_interval=1 in (summary.problems, summary.clusters))
+    return Share(value, interval, no_interval=1 in (summary.counted_problems, summary.clusters))
 
 
 def _vote(votes: Majorities, name: str, k: int) -> Share:
@@ -125,12 +126,18 @@ def _voted_ks(votes: Majorities) -> list[int]:
     return sorted({k for curve in votes.values() for k in curve.shares})
 
 
+def fact_text(facts: FactShares) -> str:
+    """Returns the shares of completions that are known, empty where none is.
+
+    >>> from ngrpo.evaluation.facts import FactShares
+    >>> fact_text(FactShares(identical=0.25, truncated=0.0))
+    '25.0 % identical completions, 0.0 % truncated'
+    """
+    shares = [(text, getattr(facts, key)) for key, text in FACTS.items()]
+    return ", ".join(f"{100 * share:.1f} % {text}" for text, share in shares if share is not None)
+
+
 def _fact_notes(summaries: Mapping[str, Summary]) -> list[str]:
     """Returns what the table of a terminal has as rows."""
-    notes = []
-    for name, summary in summaries.items():
-        shares = [(text, getattr(summary.facts, key)) for key, text in FACTS.items()]
-        parts = [f"{100 * share:.1f} % {text}" for text, share in shares if share is not None]
-        if parts:
-            notes.append(f"{name}: {', '.join(parts)}")
-    return notes
+    texts = {name: fact_text(summary.facts) for name, summary in summaries.items()}
+    return [f"{name}: {text}" for name, text in texts.items() if text]

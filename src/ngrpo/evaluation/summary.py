@@ -56,6 +56,11 @@ class Summary:
     clusters: int | None = None
     facts: FactShares = UNKNOWN
 
+    @property
+    def counted_problems(self) -> int:
+        """How many problems Pass@k is the mean over."""
+        return self.problems - (self.ungraded_problems if self.ungraded_as == "excluded" else 0)
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values, with k as a string key and an interval as a list of its ends or null."""
         return {
