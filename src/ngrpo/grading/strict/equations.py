@@ -28,6 +28,8 @@ def memberships(comparer: Comparer, answer: str, reference: str) -> Finding | No
 
 def tuple_equations(comparer: Comparer, answer: str, reference: str) -> Finding | None:
     """`(x,y)=(1,2)` beside a list of equations is the list `x=1,y=2`, and so is a pair without names."""
+    if "=" not in answer + reference:
+        return None
     ours, theirs = _spread(answer), _spread(reference)
     listed = sequence(answer), sequence(reference)
     if theirs and not ours and listed[0] and not listed[0].opening:

@@ -49,7 +49,7 @@ def inequalities(comparer: Comparer, answer: str, reference: str) -> Finding | N
 
 def _chain(text: str) -> list[str] | None:
     """Sides and relations in turn, from the least to the greatest; None where relations of both directions meet."""
-    relations = [found[0] for found in _RELATION.finditer(text)]
+    relations = _RELATION.findall(text)
     if not 1 <= len(relations) <= 8 or len(split_at(text, ",", ";")) > 1:
         return None
     sides = split_at(text, "<", ">", r"\le", r"\ge")
@@ -99,6 +99,8 @@ def joined_statements(comparer: Comparer, answer: str, reference: str) -> Findin
 
 def _statements(text: str) -> tuple[str, list[str]] | None:
     """The word that joins equations or inequalities, and these."""
+    if not re.search(r"[=<>]|\\[lg]e", text):
+        return None
     plain = re.sub(_AND, r",", re.sub(_OR, ",", text))
     parts = [part for part in split_at(plain, ",", ";") if part]
     if len(parts) < 2 or not all("=" in part or _RELATION.search(part) for part in parts):

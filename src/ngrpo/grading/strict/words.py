@@ -15,6 +15,7 @@ _CONDITION = re.compile(
     r"|where|with|such that|when|as long as|provided)\b.*",
     re.S,
 )
+_CONDITION_HINT = re.compile(r"for|where|with|such|when|as long|provided|integer|\\in(?![a-z])")
 _BRACKETED_CONDITION = re.compile(
     r"\s*(?:\((?=[^()]*(?:integer|\\in))|\\text\{\s*\((?=[^(){}]*integer)|,\s*)(?:\\text\{\s*)?\(?"
     r"((?:[a-zA-Z],?)+)\s*(?:\\text\{)?\s*(?:is|are) (?:an? |any )?integers?\s*\)?\}?\)?",
@@ -30,6 +31,7 @@ _ORDINAL = re.compile(
 _LABEL = re.compile(r"(?:\\text\{)?([A-Za-z][A-Za-z0-9' ]*[A-Za-z0-9]|[A-Z])\s*:\s*\}?\s*(?=[^\s])")
 _PART = re.compile(r"(?:\\text\{\s*)?\(([a-h]|i{1,3}|iv)\)\s*\}?\s*(?=[^\s,)])")
 _BOOLEAN = re.compile(r"(yes|no|true|false)(?:[.,;:!].*)?", re.I | re.S)
+_JOINT = re.compile(r"[,;&]|and|or", re.I)
 _MEANING = {
     "infinity": r"\infty", "positive infinity": r"\infty", "plus infinity": r"\infty", "inf": r"\infty",
     "negative infinity": r"-\infty", "minus infinity": r"-\infty", "dne": r"\text{does not exist}",
@@ -106,6 +108,8 @@ def word_list(answer: str) -> list[str]:
     >>> word_list(r"\text{Alice and Bob}"), word_list(r"\text{(A), (C)}"), word_list("x+1,2")
     (['alice', 'bob'], ['a', 'c'], [])
     """
+    if not _JOINT.search(answer):
+        return []
     parts = re.split(r"\s*(?:[,;&]|\band\b|\bor\b)\s*", unmarked(answer).strip().rstrip("."), flags=re.I)
     parts = [part.strip("() ").casefold() for part in parts if part.strip("() ")]
     return parts if len(parts) > 1 and all(re.fullmatch(r"[^\W\d_][^\W\d_' -]*", part) for part in parts) else []
@@ -130,6 +134,8 @@ def without_condition(answer: str) -> tuple[str, str]:
     >>> without_condition(r"k\pi,k\in\mathbb{Z}")
     ('k\\pi', ',k\\in\\mathbb{Z}')
     """
+    if not _CONDITION_HINT.search(answer):
+        return answer, ""
     found = _CONDITION.search(answer)
     if found and found.start() > 0:
         return answer[: found.start()].strip(" ,;").removesuffix("("), found[0]
