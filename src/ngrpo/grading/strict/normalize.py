@@ -47,7 +47,7 @@ _TEXT = re.compile(
 )
 _NAMED = re.compile(
     r"\\(?:text|mathrm|operatorname\*?|mathop)\s*\{\s*(?:(sin|cos|tan|cot|sec|csc|ln|log|lg|exp|cis|arcsin|arccos|arctan"
-    r"|arccot|sinh|cosh|tanh|arctg|arcctg|tg|ctg|cosec|sh|ch|th|gcd|lcm)\s*\}|(max|min)\s*\}(?=\s*[({\\]))"
+    r"|arccot|sinh|cosh|tanh|arctg|arcctg|tg|ctg|cosec|gcd|lcm)\s*\}|(max|min)\s*\}(?=\s*[({\\]))"
 )
 _UNIT_POWERS = re.compile(r"[A-Za-z\s/]+(?:\^\{?-?[0-9]\}?[A-Za-z\s/]*)+")
 _FRAMES = re.compile(
@@ -62,7 +62,7 @@ _PARENTHESISED_MOD = re.compile(rf"\(\s*{_MOD}\s*{_MODULUS}\s*\)")
 _BARE_MOD = re.compile(
     rf"(?:\\pmod(?![a-z])|\\mod(?![a-z])|\\text\{{\s*mod\s*\}}|(?<=[0-9 ])mod(?![a-z]))\s*{_MODULUS}"
 )
-_BLACKBOARD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?\s*([RNZQC])\s*\}?|\\([RNZQ])(?![A-Za-z])")
+_BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb)\s*\{?\s*([RNZQC])\s*\}?|\\([RNZQ])(?![A-Za-z])")
 _LEAD_IN = re.compile(r"(?:\\(?:therefore|because|Rightarrow|to|iff|Leftrightarrow|ie)(?![A-Za-z])|=|:)\s*(?=[^\s=])")
 
 
@@ -110,7 +110,9 @@ def typed_commas(text: str) -> str:
 
     def marked(found: re.Match[str]) -> str:
         around = _bracket_around(text, found.start())
-        return found[0] if around in ("(", "[", r"\{") else found[0].replace(",", AMBIGUOUS_COMMA if not around else "")
+        if around in ("(", "[", r"\{"):
+            return found[0].replace(",", "") if ",0" in found[0] else found[0]  # no coordinate begins with a zero
+        return found[0].replace(",", AMBIGUOUS_COMMA if not around else "")
 
     return _THOUSANDS.sub(marked, text)
 
@@ -174,6 +176,7 @@ def function_names(text: str) -> str:
 
 def number_sets(text: str) -> str:
     r"""`\mathbb R` and `\R` are `\mathbb{R}`."""
+    text = text.replace(r"\mathbf{R}", r"\mathbb{R}")
     return _BLACKBOARD.sub(lambda found: rf"\mathbb{{{found[1] or found[2]}}}", text)
 
 
@@ -204,7 +207,10 @@ def one_text(text: str) -> str:
             return inside
         if "^" in inside:  # `\text{m}^2`: a power of a unit stands outside of its text
             return re.sub(r"\^(\{[^{}]*\}|.)", r"}^\1\\text{", r"\text{" + inside + "}").replace(r"\text{}", "")
-        single = len(inside.strip()) == 1 and not found[0].startswith((r"\text", r"\mbox"))
+        before = found.string[: found.start()]
+        measured = before[-1:].isspace() or inside[:1].isspace()
+        unit = measured and before.rstrip()[-1:].isdigit() and inside.strip() not in ("e", "i")
+        single = len(inside.strip()) == 1 and not unit and not found[0].startswith((r"\text", r"\mbox"))
         return inside.strip() if single else r"\text{" + inside + "}"
 
     text = _TEXT.sub(plain, _TEXT.sub(plain, text))

@@ -111,7 +111,7 @@ def read_set(text: str, depth: int = 0) -> RealSet | None:
 
 def _inward(text: str) -> str:
     r"""French brackets as ours: `]0,1[` is `(0,1)`."""
-    if not (text.startswith("]") or text.endswith("[")):
+    if not (text.startswith("]") or text.endswith("[") or re.search(r"\[\s*\\(?:cup|lor|cap|land)(?![a-z])", text)):
         return text
     sides = {"]": "(", "[": "["}, {"[": ")", "]": "]"}
     return _OUTWARD.sub(lambda found: sides[0][found[1]] + found[2] + sides[1][found[3]], text)

@@ -54,7 +54,7 @@ ALIASES = {
     "sh": "sinh", "ch": "cosh", "th": "tanh", "cdots": "ldots", "dots": "ldots", "dotsc": "ldots", "dotsb": "ldots",
     "hdots": "ldots", "degrees": "degree", "or": "lor", "vee": "lor", "wedge": "land", "bigcup": "cup",
     "bigcap": "cap", "space": " ", "thinspace": " ", "enspace": " ", "boldsymbol": "mathbf", "bm": "mathbf",
-    "pmb": "mathbf", "smallsetminus": "setminus", "backslash": "setminus", "infin": "infty", "implies": "Rightarrow",
+    "pmb": "mathbf", "smallsetminus": "setminus", "backslash": "setminus", "infin": "infty", "sim": "approx", "implies": "Rightarrow",
     "Longrightarrow": "Rightarrow", "rightarrow": "to", "longrightarrow": "to", "textdollar": "$", "cdotp": "cdot",
     "euro": "€", "texteuro": "€", "pounds": "£", "textsterling": "£", "yen": "￥", "overrightarrow": "vec",
 }  # fmt: skip
