@@ -32,7 +32,10 @@ _CONSTANTS = frozenset("cCkK")
 
 
 def same_text(_: Comparer, answer: str, reference: str) -> Finding | None:
-    return Finding(True, "text") if answer == reference or unmarked(answer) == unmarked(reference) else None
+    if answer == reference:
+        return Finding(True, "text")
+    marked = r"\text" in answer or r"\text" in reference
+    return Finding(True, "text") if marked and unmarked(answer).split() == unmarked(reference).split() else None
 
 
 def meanings(comparer: Comparer, answer: str, reference: str) -> Finding | None:

@@ -103,6 +103,8 @@ def is_undefined(tree: Tree) -> bool:
         Evaluation({name: value_of(name, 0) for name in symbols_of(tree)}, DIGITS[0]).value(tree)
     except UndefinedError:
         return True
+    except TooLargeError:
+        return False
     return False
 
 
