@@ -39,10 +39,10 @@ def inequalities(comparer: Comparer, answer: str, reference: str) -> Finding | N
     ours, theirs = _chain(answer), _chain(reference)
     if ours is None or theirs is None:
         return None
-    if len(ours) == len(theirs) and ours[1::2] == theirs[1::2]:
-        if all_equal(comparer.equal(*pair) for pair in zip(ours[::2], theirs[::2], strict=True)):
-            return Finding(True, "inequality")
-    if len(ours) == len(theirs) == 3 and ours[1] == theirs[1] and _same_half_plane(ours, theirs):
+    if ours[1::2] != theirs[1::2]:
+        return None
+    same = all_equal(comparer.equal(*pair) for pair in zip(ours[::2], theirs[::2], strict=True))
+    if same or (len(ours) == 3 and _same_half_plane(ours, theirs)):
         return Finding(True, "inequality")
     return None
 

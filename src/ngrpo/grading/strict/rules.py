@@ -28,6 +28,7 @@ _TEXT_LIST = re.compile(r"\\text\{([^{}]*[,;][^{}]*)\}")
 _INFINITE = {r"\infty": 1, r"+\infty": 1, r"-\infty": -1}
 _RELATION = re.compile(r"[<>]|\\(?:[lg]e|ne|in)(?![a-z])")
 _TO = re.compile(r"\s*(?:\\text\{\s*to\s*\}|(?<=[0-9])\s*to(?=\s*[0-9]))\s*")
+_ANSWERS = frozenset(("yes", "no", "true", "false"))
 _CONSTANTS = frozenset("cCkK")
 
 
@@ -57,7 +58,9 @@ def lists_in_text(comparer: Comparer, answer: str, reference: str) -> Finding | 
     r"""`\text{A, C}` is the list `A,C`; `\text{Alice and Bob}` and `\text{Bob, Alice}` name the same."""
     ours, theirs = word_list(answer), word_list(reference)
     if ours and theirs and len(ours) == len(theirs):
-        return Finding(sorted(ours) == sorted(theirs), "text")
+        # "Yes, no" answers two questions in their order.
+        answers = _ANSWERS.intersection(ours + theirs)
+        return Finding(ours == theirs if answers else sorted(ours) == sorted(theirs), "text")
     pair = _list_in_text(answer), _list_in_text(reference)
     return None if pair == (answer, reference) else comparer.compare(*pair)
 
@@ -82,7 +85,7 @@ def words(_: Comparer, answer: str, reference: str) -> Finding | None:
 
 
 def _has_unit(text: str, found: str | None) -> bool:
-    """Number words with a unit, `\\text{five cm}`, are left to the rule for units."""
+    r"""Number words with a unit, `\text{five cm}`, are left to the rule for units."""
     return found is not None and plain_number(found.rpartition(" ")[0]) is not None and text != found
 
 
@@ -211,12 +214,14 @@ def _letters_of(text: str) -> set[str]:
 
 
 def ratios(comparer: Comparer, answer: str, reference: str) -> Finding | None:
-    """Ratios are equal when their terms are proportional; `2\\text{ to }3` is `2:3`."""
-    ours, theirs = split_at(_TO.sub(":", answer), ":"), split_at(_TO.sub(":", reference), ":")
+    r"""Ratios are equal when their terms are proportional; `2\text{ to }3` is `2:3`."""
+    if "to" not in answer + reference and ":" not in answer + reference:
+        return None
+    spelled = tuple(_TO.sub(":", unmarked(side) if side.startswith(r"\text") else side) for side in (answer, reference))
+    ours, theirs = split_at(spelled[0], ":"), split_at(spelled[1], ":")
     if len(ours) != len(theirs):
         if max(len(ours), len(theirs)) > 2:
             return Finding(False, "ratio")
-        spelled = _TO.sub(":", answer), _TO.sub(":", reference)
         return None if spelled == (answer, reference) else comparer.compare(*spelled)
     if len(ours) == 1 or not (all(ours) and all(theirs)):
         return None
