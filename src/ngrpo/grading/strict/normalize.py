@@ -72,7 +72,9 @@ def no_delimiters(text: str) -> str:
 
 def thousands(text: str) -> str:
     r"""`10{,}000` and `32,\!348` are one number; a mark alone in braces, as in `9{:}30`, stands as without them."""
-    text = re.sub(r"\s*(?<![A-Za-z])\{\s*([,:=+<>-])\s*\}\s*", lambda found: "{,}" if found[1] == "," else found[1], text)
+    text = re.sub(
+        r"\s*(?<![A-Za-z])\{\s*([,:=+<>-])\s*\}\s*", lambda found: "{,}" if found[1] == "," else found[1], text
+    )
     return re.sub(r"(?<=[0-9])(?:\{,\}(?:\\!)?\s?|,\\!\s?|\\,|\\ )(?=[0-9]{3}(?![0-9]))", "", text).replace(r"\!", "")
 
 
