@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from ngrpo.grading.strict.tokens import FUNCTIONS, GREEK, NotAnExpressionError, is_number, tokens_of
+from ngrpo.grading.strict.tokens import DECORATIONS, FUNCTIONS, GREEK, NotAnExpressionError, is_number, tokens_of
 
 Tree = tuple[Any, ...]
 
@@ -84,6 +84,7 @@ class _Parser:
         self._at = 0
         self._depth = 0
         self._bars = 0
+        self._factor: Tree = ()
 
     def next(self) -> str | None:
         return self._tokens[self._at] if self._at < len(self._tokens) else None
@@ -102,12 +103,12 @@ class _Parser:
 
     def _product(self) -> Tree:
         sign = self._signs()
-        product = self._power()
+        product = self._factor = self._power()
         while (token := self.next()) is not None:
             if token in _TIMES or token in _OVER:
                 self._at += 1
                 negative = self._signs()
-                factor = self._power()
+                factor = self._factor = self._power()
                 factor = ("negate", factor) if negative else factor
                 product = ("divide" if token in _OVER else "multiply", product, factor)
             elif self._begins_factor(token):
@@ -117,12 +118,12 @@ class _Parser:
         return ("negate", product) if sign else product
 
     def _beside(self, left: Tree) -> Tree:
-        # Two numbers side by side are no product: "3 4" or "1.2.3" mean something else; "3!2!" does.
-        if is_number(self.next()) and self._tokens[self._at - 1] != "!":
+        # Two numbers side by side are no product: "3 4" or "1.2.3" mean something else; "3!2!" and "2^a3^b" do.
+        if is_number(self.next()) and self._tokens[self._at - 1] != "!" and self._factor[0] != "power":
             raise NotAnExpressionError("a number after a factor")
         before = self._tokens[self._at - 1]
         begins = self.next() == r"\frac"
-        right = self._power()
+        right = self._factor = self._power()
         if begins and is_number(before) and "." not in before and left == ("number", Fraction(before)):
             top_bottom = _proper_fraction(right)
             if top_bottom is not None:
@@ -255,6 +256,8 @@ class _Parser:
             return ("constant", CONSTANTS[name])
         if name in GREEK:
             return ("symbol", self._subscripted("\\" + name))
+        if name in DECORATIONS:
+            return ("symbol", self._decorated(name))
         if name == "frac":
             return ("divide", self._braced(), self._braced())
         if name == "binom":
@@ -269,6 +272,17 @@ class _Parser:
         if name in FUNCTIONS:
             return self._function(name)
         raise NotAnExpressionError(f"unknown: {name}")
+
+    def _decorated(self, name: str) -> str:
+        r"""The name of `\vec{a}`, `\vec{AB}`: letters under a mark are one symbol."""
+        end = self._at + 1
+        if self.next() == "{":
+            end = self._tokens.index("}", self._at) + 1 if "}" in self._tokens[self._at :] else end
+        letters = [token for token in self._tokens[self._at : end] if token not in "{}"]
+        if not letters or not all(letter.isalpha() or letter[1:] in GREEK for letter in letters):
+            raise NotAnExpressionError("no name under a mark")
+        self._at = end
+        return f"\\{name} {''.join(letters)}"
 
     def _arguments(self) -> list[Tree]:
         opening = self.next()

@@ -29,6 +29,7 @@ _INFINITE = {r"\infty": 1, r"+\infty": 1, r"-\infty": -1}
 _RELATION = re.compile(r"[<>]|\\(?:[lg]e|ne|in)(?![a-z])")
 _TO = re.compile(r"\s*(?:\\text\{\s*to\s*\}|(?<=[0-9])\s*to(?=\s*[0-9]))\s*")
 _ANSWERS = frozenset(("yes", "no", "true", "false"))
+_ADDED = re.compile(r"\+\s?[CK]\Z")
 _CONSTANTS = frozenset("cCkK")
 
 
@@ -141,7 +142,12 @@ def approximations(comparer: Comparer, answer: str, reference: str) -> Finding |
     if r"\approx" not in answer + reference:
         return None
     ours, theirs = _exact_side(answer), _exact_side(reference)
-    return None if (ours, theirs) == (answer, reference) else comparer.compare(ours, theirs)
+    if (ours, theirs) == (answer, reference):
+        return None
+    stated = split_at(reference, r"\approx")[-1]
+    if r"\approx" in reference and ours == stated:
+        return Finding(True, "approximation")
+    return comparer.compare(ours, theirs)
 
 
 def _exact_side(text: str) -> str:
@@ -190,7 +196,9 @@ def parameters(comparer: Comparer, answer: str, reference: str) -> Finding | Non
     r"""The letter of an integer beside `\pi` (`k\pi`), and of a constant in either case (`C`), may be any."""
     free = free_letters(answer) | free_letters(reference)
     ours, theirs = _letters(answer) - _letters(reference), _letters(reference) - _letters(answer)
-    if {letter.lower() for letter in ours} == {letter.lower() for letter in theirs} and (ours | theirs) <= _CONSTANTS:
+    alike = {letter.lower() for letter in ours} == {letter.lower() for letter in theirs}
+    added = _ADDED.search(answer), _ADDED.search(reference)
+    if (ours | theirs) <= _CONSTANTS and (alike or all(added)):
         free |= ours | theirs
     if not free or len(ours) != 1 or len(theirs) != 1 or not (ours | theirs) & free:
         return None

@@ -13,6 +13,7 @@ GREEK = frozenset(
 FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh ln log lg exp cis".split()  # noqa: SIM905
 )
+DECORATIONS = frozenset(("vec", "hat", "bar", "overline", "tilde", "widehat", "widetilde", "dot"))
 PLAIN_WORDS = FUNCTIONS | {"sqrt", "pi", "asin", "acos", "atan", "abs"}
 
 _TOKEN = re.compile(

@@ -3,16 +3,17 @@ r"""Answers in words, and the words around an answer: sentences, conditions, lab
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'\- ]*")
-_ARTICLES = re.compile(r"\b(?:the|an?|only|any)\b")
+_ARTICLES = re.compile(r"\b(?:the|an?|only|any|all)\b")
 _SENTENCE = re.compile(
     r"(?:the|so|thus|hence|therefore|it|there)\b.*\b(?:is|are|equals)\b(?:\s+exactly)?:?\s*(.+)", re.I | re.S
 )
 _CONDITION = re.compile(
     r"[,;]?\s*(?:\\text\{\s*[,(]?\s*|\b)(?:for (?:all|some|any|every|each|(?=(?:an )?integer|[a-z] (?:in|an) ))"
-    r"|where|with|such that|when|as long as|provided)\b.*",
+    r"|for\s*\}?\s*(?=[a-zA-Z]\s*(?:\\[lg]e|[<>]|\\in))|where|with|such that|when|as long as|provided)\b.*",
     re.S,
 )
 _CONDITION_HINT = re.compile(r"for|where|with|such|when|as long|provided|integer|\\in(?![a-z])")
@@ -29,7 +30,8 @@ _ORDINAL = re.compile(
     r"([0-9]+)(?:st|nd|rd|th|\^\{?(?:\\text\{)?(?:st|nd|rd|th)\}{0,2}|\\text\{\s*(?:st|nd|rd|th)\s*\})(?![a-z])"
 )
 _LABEL = re.compile(r"(?:\\text\{)?([A-Za-z][A-Za-z0-9' ]*[A-Za-z0-9]|[A-Z])\s*:\s*\}?\s*(?=[^\s])")
-_PART = re.compile(r"(?:\\text\{\s*)?\(([a-h]|i{1,3}|iv)\)\s*\}?\s*(?=[^\s,)])")
+_PART = re.compile(r"(?:\\text\{\s*[;,]?\s*)?(?<![A-Za-z0-9])\(?([a-h]|i{1,3}|iv|[1-9])\)\s*\}?\s*(?=[^\s,)])")
+_NUMBERINGS = (tuple("abcdefgh"), ("i", "ii", "iii", "iv"), tuple("123456789"))
 _BOOLEAN = re.compile(r"(yes|no|true|false)(?:[.,;:!].*)?", re.I | re.S)
 _JOINT = re.compile(r"[,;&]|and|or", re.I)
 _MEANING = {
@@ -173,7 +175,10 @@ def without_labels(answer: str) -> str:
     """
     answer = _ADVERB.sub("", answer)
     parts = list(_PART.finditer(answer))
-    if len(parts) > 1 and parts[0].start() == 0:
+    numbers = tuple(part[1] for part in parts)
+    numbered = any(numbers == numbering[: len(numbers)] for numbering in _NUMBERINGS)
+    apart = all(one.end() < other.start() for one, other in pairwise(parts))
+    if len(parts) > 1 and parts[0].start() == 0 and numbered and apart:
         answer = _PART.sub(",", answer).strip(",")
         answer = re.sub(r"\s*[,;]+\s*,", ",", answer)
     return _LABEL.sub("", answer)
