@@ -347,14 +347,14 @@ def test_attacks_on_strict_are_answered_at_once() -> None:
 def test_want_of_memory_is_ungraded(monkeypatch: pytest.MonkeyPatch) -> None:
     started = ["-P", "-c"]
     code = (
-        "from ngrpo.grading import server, symbolic\n"
+        "from ngrpo.grading import server, sympy_grader\n"
         "def greedy(*_):\n    return bytearray(64 << 30)\n"
-        "prepare = symbolic.prepare_math_verify\n"
+        "prepare = sympy_grader.prepare_math_verify\n"
         "def prepared():\n"
         "    prepare()\n"
         "    import math_verify.grader as grader\n"
         "    grader.sympy_expr_eq = greedy\n"
-        "symbolic.prepare_math_verify = prepared\n"
+        "sympy_grader.prepare_math_verify = prepared\n"
         "server.serve()"
     )
     real = subprocess.Popen
