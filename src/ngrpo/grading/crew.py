@@ -18,11 +18,11 @@ from ngrpo.grading.worker import Worker
 BATCH_PAIRS = 128
 BATCH_CHARACTERS = 200_000
 """Largest batch for a process: so many pairs, and no further pair where the text is longer than this."""
-BATCH_SECONDS = 0.02
+BATCH_SECONDS = 0.01
 """Time that a batch should take: long against the exchange of messages, short against the end of the work."""
 FIRST_PAIRS = 4
 """First batch, while the time of a pair is unknown."""
-HELP_SECONDS, START_SECONDS = 0.01, 1.0
+HELP_SECONDS, START_SECONDS = 0.02, 1.0
 """Work that must be left for a further process to join: one that runs, and one that has to be started first."""
 
 _AGAIN = (Failure.DISTURBED_TIMEOUT, Failure.CRASH)
@@ -65,7 +65,7 @@ class Crew:
         """
         if not requests:
             return []
-        work = _Work(requests, len(self.workers))
+        work = _Work(requests)
         self._shared_out(work)
         outcomes = [work.outcomes[number] for number in range(len(requests))]
         again = [number for number, found in enumerate(outcomes) if found in _AGAIN]
@@ -114,11 +114,10 @@ class Crew:
 class _Work:
     """Requests that several workers take in batches, whose size follows from the time that those before took."""
 
-    def __init__(self, requests: Sequence[Request], workers: int) -> None:
+    def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
         self.outcomes: dict[int, Outcome] = {}
         self.finished = threading.Event()
-        self._workers = workers
         self._lock = threading.Lock()
         self._taken, self._done, self._seconds = 0, 0, 0.0
         self._began = math.inf
@@ -170,8 +169,8 @@ class _Work:
             most = FIRST_PAIRS
             if self._done:
                 most = int(BATCH_SECONDS * self._done / max(self._seconds, 1e-9))
-            if self._workers > 1:
-                most = min(most, left // (2 * self._workers))
+            if len(self._busy) > 1:
+                most = min(most, left // (2 * len(self._busy)))
             end = self._taken + min(left, max(1, min(BATCH_PAIRS, most)))
             batch = range(self._taken, self._end_by_characters(end))
             self._taken = batch.stop

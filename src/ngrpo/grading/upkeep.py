@@ -14,7 +14,7 @@ MOST_GROWTH_BYTES = 256 << 20
 """Growth since its start after which a fork is renewed in any case."""
 LEAST_GROWTH_BYTES = 32 << 20
 """Growth below which a renewal would gain nothing."""
-MOST_NODES = 64
+MOST_NODES = 512
 """Sets of quadrature nodes that mpmath may keep from one pair to the next."""
 
 _STATM = Path("/proc/self/statm")
