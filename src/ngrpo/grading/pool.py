@@ -15,7 +15,10 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
+from ngrpo.errors import ConfigError
+from ngrpo.grading.extract import last_boxed
 from ngrpo.grading.policies import POLICIES, checked_policy
+from ngrpo.grading.references import NO_ANSWER
 from ngrpo.grading.server import Request
 from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS
 from ngrpo.grading.verifiers import Judgement
@@ -53,6 +56,7 @@ class GraderPool:
         *,
         max_reward: float = 1.0,
         memory_gib: float = MEMORY_GIB,
+        markers: Sequence[str] = (),
     ) -> None:
         """Makes a pool; no process is started yet.
 
@@ -62,6 +66,7 @@ class GraderPool:
             policy: a name in `POLICIES`, `reasoning-gym`, or a verifier of one's own as `module:function`.
             max_reward: reward of a correct completion, above 0.
             memory_gib: address space of each process, in GiB.
+            markers: plain texts that announce an answer where there is no box, beside the built-in ones.
 
         Raises:
             ConfigError (a ValueError): for an unknown policy.
@@ -75,6 +80,7 @@ class GraderPool:
             raise ValueError(f"max_reward and memory_gib must be above 0, got {max_reward}, {memory_gib}")
         self._policy = POLICIES.get(checked_policy(policy))
         self._max_reward = max_reward
+        self._markers = tuple(markers)
         settings = {
             "policy": policy,
             "max_reward": max_reward,
@@ -106,16 +112,37 @@ class GraderPool:
             plain = (json.loads(json.dumps(dict(table), default=str)) for table in tables)
             requests = [(*pair, table) for pair, table in zip(pairs, plain, strict=True)]
             return [self._grade(None, outcome) for outcome in self._judged(requests)]
-        answers = [self._policy.extract(completion) for completion, _ in pairs]
-        wanted = {
-            (answer, reference): None
-            for answer, (_, reference) in zip(answers, pairs, strict=True)
-            if answer is not None
+        answers = [self._policy.extract(completion, self._markers) for completion, _ in pairs]
+        return self._compared(answers, [reference for _, reference in pairs])
+
+    def compare_many(self, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
+        """Returns the grade of each (answer, reference) pair of bare or boxed answers; no marker is searched.
+
+        Raises:
+            ConfigError (a ValueError): for a verifier, which judges whole completions.
+            GradingError: when no grading process can be started.
+        """
+        if self._policy is None:
+            raise ConfigError("a verifier judges whole completions: use grade_many")
+        answers = [(last_boxed(answer) or answer).strip() or None for answer, _ in pairs]
+        return self._compared(answers, [reference for _, reference in pairs])
+
+    def _compared(self, answers: Sequence[str | None], references: Sequence[str]) -> list[Grade]:
+        """Returns the grade of each answer; the answer in a reference text is found first."""
+        assert self._policy is not None  # noqa: S101  (told to mypy)
+        wanted = {text: self._policy.answer_of(text) for text in dict.fromkeys(references)}
+        pairs = [(answer, wanted[text]) for answer, text in zip(answers, references, strict=True)]
+        asked = [(answer, found) for answer, found in pairs if answer is not None and found is not None]
+        grades = {
+            pair: self._grade(pair[0], outcome) for pair, outcome in self._outcomes(list(dict.fromkeys(asked))).items()
         }
-        grades = {pair: self._grade(pair[0], outcome) for pair, outcome in self._outcomes(list(wanted)).items()}
         return [
-            _NO_ANSWER if answer is None else grades[answer, reference]
-            for answer, (_, reference) in zip(answers, pairs, strict=True)
+            Grade("ungraded", 0.0, answer, NO_ANSWER)
+            if found is None
+            else _NO_ANSWER
+            if answer is None
+            else grades[answer, found]
+            for answer, found in pairs
         ]
 
     def start(self) -> None:
@@ -251,26 +278,30 @@ def shared_pool(
     *,
     max_reward: float = 1.0,
     memory_gib: float = MEMORY_GIB,
+    markers: Sequence[str] = (),
 ) -> GraderPool:
     """Returns the pool of such settings that all who ask for them share; it is closed at exit."""
-    return _shared_pool(workers, timeout_seconds, policy, max_reward, memory_gib)
+    return _shared_pool(workers, timeout_seconds, policy, max_reward, memory_gib, tuple(markers))
 
 
 @cache
-def _shared_pool(workers: int, timeout_seconds: float, policy: str, max_reward: float, memory_gib: float) -> GraderPool:
-    pool = GraderPool(workers, timeout_seconds, policy, max_reward=max_reward, memory_gib=memory_gib)
+def _shared_pool(
+    workers: int, timeout_seconds: float, policy: str, max_reward: float, memory_gib: float, markers: tuple[str, ...]
+) -> GraderPool:
+    pool = GraderPool(workers, timeout_seconds, policy, max_reward=max_reward, memory_gib=memory_gib, markers=markers)
     atexit.register(pool.close)
     return pool
 
 
-def grade(completion: str, reference: str, *, policy: str = "strict") -> Grade:
+def grade(completion: str, reference: str, *, policy: str = "strict", markers: Sequence[str] = ()) -> Grade:
     r"""Returns the grade of one completion; for many, `GraderPool.grade_many` is the same and faster.
 
     Args:
-        completion: what the model wrote; its last ``\boxed{...}`` is the answer, else what a marker announces.
-        reference: the answer to reach, with or without math delimiters.
+        completion: what the model wrote; its last ``\boxed{...}`` is the answer, else its last declaration.
+        reference: the answer to reach: bare, boxed, after `####`, or a worked solution that declares it.
         policy: `strict`, `math-verify` (that library's verdict), `reference` (the NGRPO reference grader's), `exact`,
             `choice`, or a verifier; see `GraderPool`.
+        markers: plain texts such as "My answer:" that announce an answer, beside the built-in ones.
 
     Returns:
         `correct`, `wrong`, `no_answer` (no box or marker), or `ungraded` (timeout, crash, limit: the grade's reason).
@@ -281,5 +312,20 @@ def grade(completion: str, reference: str, *, policy: str = "strict") -> Grade:
 
     >>> grade(r"So it is $\boxed{336}$.", r"336^\circ")
     Grade(status='correct', reward=1.0, answer='336', reason='number')
+    >>> grade("The answer is 18.", "6 + 12 = 18\n#### 18").status
+    'correct'
     """
-    return shared_pool(policy=policy).grade_many([(completion, reference)])[0]
+    return shared_pool(policy=policy, markers=markers).grade_many([(completion, reference)])[0]
+
+
+def compare_answers(answer: str, reference: str, *, policy: str = "strict") -> Grade:
+    r"""Returns the grade of one bare answer; nothing is extracted from it but the content of a box.
+
+    Raises:
+        GradingError: when no grading process can be started.
+        ConfigError (a ValueError): for an unknown policy, or a verifier, which judges whole completions.
+
+    >>> compare_answers("0.5", r"\frac12").status, compare_answers("5 or 6", "5").status
+    ('correct', 'wrong')
+    """
+    return shared_pool(policy=policy).compare_many([(answer, reference)])[0]
