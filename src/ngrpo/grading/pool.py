@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import operator
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +13,10 @@ from typing import Any, Self
 
 from ngrpo.errors import ConfigError
 from ngrpo.grading.crew import Crew
+from ngrpo.grading.extract import last_boxed
 from ngrpo.grading.policies import POLICIES, Policy, checked_policy
 from ngrpo.grading.quick import quick_number_verdict
+from ngrpo.grading.references import NO_ANSWER
 from ngrpo.grading.requests import Pair, plain_metadata, read_metadata, read_pairs
 from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS
 from ngrpo.grading.verifiers import Judgement
@@ -50,6 +52,7 @@ class GraderPool:
         *,
         max_reward: float = 1.0,
         memory_gib: float = MEMORY_GIB,
+        markers: Sequence[str] = (),
     ) -> None:
         """Makes a pool; no process is started yet.
 
@@ -59,6 +62,7 @@ class GraderPool:
             policy: a name in `POLICIES`, `reasoning-gym`, or a verifier of one's own as `module:function`.
             max_reward: reward of a correct completion, above 0.
             memory_gib: address space of each process, in GiB.
+            markers: plain texts that announce an answer where there is no box, beside the built-in ones.
 
         Raises:
             ConfigError (a ValueError): for an unknown policy, a number of workers that is not an integer of at least 1,
@@ -70,6 +74,7 @@ class GraderPool:
         self._max_reward = _positive("max_reward", max_reward)
         memory_bytes = _positive("memory_gib", memory_gib) * 2**30
         self._policy = POLICIES.get(checked_policy(policy))
+        self._markers = tuple(markers)
         self._decides_numbers = policy == "strict"
         self._crew = Crew(
             {
@@ -100,7 +105,21 @@ class GraderPool:
         """
         items = read_pairs(pairs, empty_references=self._policy is None)
         tables = read_metadata(metadata, len(items))
-        return self._by_verifier(items, tables) if self._policy is None else self._by_policy(items, self._policy)
+        if self._policy is None:
+            return self._by_verifier(items, tables)
+        extract = self._policy.extract
+        return self._by_policy(items, self._policy, lambda completion: extract(completion, self._markers))
+
+    def compare_many(self, pairs: Iterable[tuple[Any, Any]]) -> list[Grade]:
+        """Returns the grade of each (answer, reference) pair of bare or boxed answers; no marker is searched.
+
+        Raises:
+            ConfigError (a ValueError): for a verifier, which judges whole completions.
+            GradingError: when no grading process can be started.
+        """
+        if self._policy is None:
+            raise ConfigError("a verifier judges whole completions: use grade_many")
+        return self._by_policy(read_pairs(pairs), self._policy, _bare_answer)
 
     def start(self) -> None:
         """Starts one process, so that what is wrong with a verifier shows now.
@@ -140,10 +159,13 @@ class GraderPool:
         grades |= {number: self._grade(None, outcome) for number, outcome in zip(requests, outcomes, strict=True)}
         return [grades[number] for number in range(len(items))]
 
-    def _by_policy(self, items: Sequence[Pair | Grade], policy: Policy) -> list[Grade]:
+    def _by_policy(
+        self, items: Sequence[Pair | Grade], policy: Policy, answer_in: Callable[[str], str | None]
+    ) -> list[Grade]:
         """Returns the grade of each item by its answer; pairs of the same answer and reference are compared once."""
         grades: list[Grade] = []
         waiting: dict[Pair, list[int]] = {}
+        answers_of: dict[str, str | None] = {}
         for number, item in enumerate(items):
             if isinstance(item, Grade):
                 grades.append(item)
@@ -153,10 +175,12 @@ class GraderPool:
             if text == reference.strip():
                 grades.append(self._grade(text, Judgement("correct", "text", self._max_reward)))
                 continue
-            grades.append(_NO_ANSWER)
-            answer = policy.extract(completion)
-            if answer is not None:
-                waiting.setdefault((answer, reference), []).append(number)
+            if reference not in answers_of:
+                answers_of[reference] = policy.answer_of(reference)
+            wanted, answer = answers_of[reference], answer_in(completion)
+            grades.append(Grade("ungraded", 0.0, answer, NO_ANSWER) if wanted is None else _NO_ANSWER)
+            if answer is not None and wanted is not None:
+                waiting.setdefault((answer, wanted), []).append(number)
         for pair, outcome in self._outcomes(waiting, policy).items():
             grade = self._grade(pair[0], outcome)
             for number in waiting[pair]:
@@ -202,6 +226,10 @@ class GraderPool:
         )
 
 
+def _bare_answer(text: str) -> str | None:
+    return (last_boxed(text) or text).strip() or None
+
+
 def _positive(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise ConfigError(f"{name} must be a finite number above 0, got {value!r}")
@@ -215,26 +243,30 @@ def shared_pool(
     *,
     max_reward: float = 1.0,
     memory_gib: float = MEMORY_GIB,
+    markers: Sequence[str] = (),
 ) -> GraderPool:
     """Returns the pool of such settings that all who ask for them share; it is closed at exit."""
-    return _shared_pool(workers, timeout_seconds, policy, max_reward, memory_gib)
+    return _shared_pool(workers, timeout_seconds, policy, max_reward, memory_gib, tuple(markers))
 
 
 @cache
-def _shared_pool(workers: int, timeout_seconds: float, policy: str, max_reward: float, memory_gib: float) -> GraderPool:
-    pool = GraderPool(workers, timeout_seconds, policy, max_reward=max_reward, memory_gib=memory_gib)
+def _shared_pool(
+    workers: int, timeout_seconds: float, policy: str, max_reward: float, memory_gib: float, markers: tuple[str, ...]
+) -> GraderPool:
+    pool = GraderPool(workers, timeout_seconds, policy, max_reward=max_reward, memory_gib=memory_gib, markers=markers)
     atexit.register(pool.close)
     return pool
 
 
-def grade(completion: str, reference: str, *, policy: str = "strict") -> Grade:
+def grade(completion: str, reference: str, *, policy: str = "strict", markers: Sequence[str] = ()) -> Grade:
     r"""Returns the grade of one completion; for many, `GraderPool.grade_many` is the same and faster.
 
     Args:
-        completion: what the model wrote; its last ``\boxed{...}`` is the answer, else what a marker announces.
-        reference: the answer to reach, with or without math delimiters.
+        completion: what the model wrote; its last ``\boxed{...}`` is the answer, else its last declaration.
+        reference: the answer to reach: bare, boxed, after `####`, or a worked solution that declares it.
         policy: `strict`, `math-verify` (that library's verdict), `reference` (the NGRPO reference grader's), `exact`,
             `choice`, or a verifier; see `GraderPool`.
+        markers: plain texts such as "My answer:" that announce an answer, beside the built-in ones.
 
     Returns:
         `correct`, `wrong`, `no_answer` (no box or marker), or `ungraded` (timeout, crash, limit: the grade's reason).
@@ -245,5 +277,20 @@ def grade(completion: str, reference: str, *, policy: str = "strict") -> Grade:
 
     >>> grade(r"So it is $\boxed{336}$.", r"336^\circ")
     Grade(status='correct', reward=1.0, answer='336', reason='number')
+    >>> grade("The answer is 18.", "6 + 12 = 18\n#### 18").status
+    'correct'
     """
-    return shared_pool(policy=policy).grade_many([(completion, reference)])[0]
+    return shared_pool(policy=policy, markers=markers).grade_many([(completion, reference)])[0]
+
+
+def compare_answers(answer: str, reference: str, *, policy: str = "strict") -> Grade:
+    r"""Returns the grade of one bare answer; nothing is extracted from it but the content of a box.
+
+    Raises:
+        GradingError: when no grading process can be started.
+        ConfigError (a ValueError): for an unknown policy, or a verifier, which judges whole completions.
+
+    >>> compare_answers("0.5", r"\frac12").status, compare_answers("5 or 6", "5").status
+    ('correct', 'wrong')
+    """
+    return shared_pool(policy=policy).compare_many([(answer, reference)])[0]
