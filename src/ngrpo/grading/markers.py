@@ -49,6 +49,7 @@ _AFTER_ANSWER = re.compile(
 MARKERS: tuple[Marker, ...] = (
     Marker("answer", _ANNOUNCES, _AFTER_ANSWER, "The final answer is 42. **Answer**: 42"),
     Marker("answer", _LINE_BEGINS, re.compile(r"s?[ \t:：*_]*\r?\n", re.I), "## Final Answer\n42"),
+    Marker("answer", _LINE_BEGINS, re.compile(r"s?[ \t]+(?=\$|\\[(\[])", re.I), r"Answer \( 42 \)"),
     Marker("correct option is", _ANNOUNCES, _NOTHING, "The correct option is B."),
     Marker("correct choice is", _ANNOUNCES, _NOTHING, "The correct choice is B."),
     Marker("####", re.compile(r"(?<!#)\Z"), re.compile("(?!#)"), "#### 42"),

@@ -115,6 +115,9 @@ def _subject(part: str) -> str:
 
 def labelled_lists(comparer: Comparer, answer: str, reference: str) -> Finding | None:
     """Names before a colon and words between the elements of a list mean nothing: "Paolo: 18 and Qing: 14"."""
+    forms = [part.strip(", ") for part in _OR.split(answer)]
+    if len(forms) > 1 and not _OR.search(reference) and all(comparer.equal(form, reference) for form in forms if form):
+        return Finding(True, "list")  # "3/4 or 75%" is one number in two forms
     ours, theirs = _unlabelled(answer), _unlabelled(reference)
     return None if (ours, theirs) == (answer, reference) else comparer.compare(ours, theirs)
 
