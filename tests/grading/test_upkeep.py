@@ -11,7 +11,7 @@ import pytest
 from ngrpo.grading import GraderPool, upkeep
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-INTEGRALS = 60
+FIRST, FURTHER = 30, 20
 
 
 def serving(pool: GraderPool) -> int:
@@ -25,19 +25,20 @@ def mebibytes(pid: int) -> float:
 
 def integral(n: int) -> tuple[str, str]:
     """Returns a definite integral whose quadrature nodes serve no other, and its value or, for every 7th, another."""
-    return rf"\boxed{{e^{{\frac{{{n}}}{{7}}}}-{1 + (n % 7 == 0)}}}", rf"\int_0^{{\frac{{{n}}}{{7}}}} e^x\,dx"
+    return rf"\boxed{{e^{{\frac{{{n}}}{{97}}}}-{1 + (n % 7 == 0)}}}", rf"\int_0^{{\frac{{{n}}}{{97}}}} e^x\,dx"
 
 
 @needs_proc
 def test_definite_integrals_leave_no_memory_behind() -> None:
-    """1.7 MB each before; see `upkeep.reset_libraries`."""
+    """Each left about 0.9 MB before; see `upkeep.reset_libraries`."""
     with GraderPool(timeout_seconds=20.0) as pool:
-        pool.grade_many([integral(n) for n in range(1, 11)])
+        pool.grade_many([integral(n) for n in range(1, FIRST + 1)])  # the nodes that all integrals share are there
         fork, before = serving(pool), mebibytes(serving(pool))
-        grades = pool.grade_many([integral(n) for n in range(11, 11 + INTEGRALS)])
+        grades = pool.grade_many([integral(n) for n in range(FIRST + 1, FIRST + FURTHER + 1)])
         assert serving(pool) == fork
-        assert mebibytes(fork) - before < 0.3 * INTEGRALS
-    assert [g.status for g in grades] == ["wrong" if n % 7 == 0 else "correct" for n in range(11, 11 + INTEGRALS)]
+        assert mebibytes(fork) - before < 0.4 * FURTHER
+    expected = ["wrong" if n % 7 == 0 else "correct" for n in range(FIRST + 1, FIRST + FURTHER + 1)]
+    assert [grade.status for grade in grades] == expected
     assert {grade.reason for grade in grades} == {"sympy"}
 
 

@@ -14,8 +14,8 @@ MOST_GROWTH_BYTES = 256 << 20
 """Growth since its start after which a fork is renewed in any case."""
 LEAST_GROWTH_BYTES = 32 << 20
 """Growth below which a renewal would gain nothing."""
-MOST_NODES = 512
-"""Sets of quadrature nodes that mpmath may keep from one pair to the next."""
+MOST_NODES = 60_000
+"""Quadrature nodes for [-1, 1] that mpmath may keep from one pair to the next, about 0.7 kB each."""
 
 _STATM = Path("/proc/self/statm")
 
@@ -58,7 +58,7 @@ def reset_libraries() -> None:
 
 def _drop_nodes(rule: Any) -> None:
     """Drops the nodes for particular intervals; those for [-1, 1], which all share, only where they are many."""
-    for name, most in (("transformed_cache", 0), ("standard_cache", MOST_NODES)):
-        nodes = getattr(rule, name, None)
-        if isinstance(nodes, dict) and len(nodes) > most:
-            nodes.clear()
+    getattr(rule, "transformed_cache", {}).clear()
+    shared = getattr(rule, "standard_cache", {})
+    if sum(map(len, shared.values())) > MOST_NODES:
+        shared.clear()
