@@ -41,7 +41,7 @@ def test_trl_what_is_ungraded_has_no_reward() -> None:
 
 
 def test_trl_without_a_column_of_references_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="needs a column solution or reference .*, found: prompts, completion_ids"):
+    with pytest.raises(ConfigError, match=r"needs a column solution or reference .*, found: prompts, completion_ids"):
         trl_reward(COMPLETIONS, **ROWS)
 
 
