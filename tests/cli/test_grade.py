@@ -128,9 +128,11 @@ def test_ctrl_c_ends_with_130_and_leaves_no_process(tmp_path: Path, workers: int
     path = written(tmp_path / "hard.jsonl", hard)
     command = [sys.executable, "-m", "ngrpo", "grade", str(path), "--policy", "math-verify", "--workers", str(workers)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(5.0)  # sympy is loaded and the first pairs are running
-    children = descendants(process.pid)
+    deadline = time.monotonic() + 60
+    while len(children := descendants(process.pid)) < 2 * workers and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert len(children) >= 2 * workers
+    time.sleep(2.0)  # the first pairs are running
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (130, "ngrpo: interrupted\n")
