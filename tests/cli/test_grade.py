@@ -90,7 +90,7 @@ def test_a_verifier_and_a_reference_that_nobody_reaches(
     found = json.loads(run("grade", path, "--policy", "graders:half", "--json").out)
     assert (found["wrong"], found["mean_reward"]) == (2, 0.5)
     done = run("grade", path)
-    assert "row 1: no completion can reach the reference 2+*3: no rule can read it" in done.err
+    assert "row 1: no completion can reach the reference 2+*3: its operators or brackets do not match" in done.err
     assert "\x1b" not in done.err
     assert r"\x1b[31m((" in done.err
 
