@@ -10,6 +10,18 @@ from ngrpo.grading import GraderPool, extract_answer
 from ngrpo.grading.markers import MARKERS
 
 DECLARED: list[tuple[str, str | None]] = [
+    ("Answer:\n- 42", "42"),
+    ("Answer:\n\n- **42**\n", "42"),
+    ("Answer: -42", "-42"),
+    ("Answer:\n-42", "-42"),
+    ("The answer is $5$/$6$.", "5 / 6"),
+    ("The answer is $2$ - a prime.", "2"),
+    ("#### 5 (five)", "5"),
+    ("####5", "5"),
+    ("The answer is $\\frac{3}{4}$ and not $\\frac{1}{4}$.", "\\frac{3}{4}"),
+    ("The answer is $3.50 per kg, i.e. $7 for two.", "\\$3.50 per kg"),
+    ("答案：$x=1$，$x=2$", "x=1 ， x=2"),
+    ("<think>The answer is 41.</think>\n<answer>42</answer>", "42"),
     ("The answer is 5.", "5"),
     ("the answer is $x+1$, which was to be shown", "x+1"),
     ("**Final Answer:** 12", "12"),
@@ -271,6 +283,10 @@ def test_what_is_declared_after_much_else(text: str, answer: str) -> None:
 
 
 HEDGES = [
+    "The answer is $5$/$6$.",
+    "The answer is $5$ to $6$.",
+    "The answer is $5$-$6$.",
+    "Answer:\n- 5\n- 6",
     "The answer is $5$ or $6$",
     "The answer is $5$, or maybe $6$.",
     "The answer is 5 or 6.",

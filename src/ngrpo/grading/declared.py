@@ -52,6 +52,7 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _EQUIVALENTLY = "(?:equivalently|simply|just|about|approximately|roughly|in other words)"
+_BULLET = re.compile(r"\n[ \t]*[-•+][ \t]+")
 _CUT_OFF = re.compile(r"\\[(\[]|\$\$|\$(?![-+ ]*[0-9])[^$]*\Z")
 _ASKED = re.compile(r"[\s*_`\"”)]*[?？]")
 _TAKEN_BACK = re.compile(
@@ -70,8 +71,8 @@ _HEDGE = re.compile(
 _SAME = re.compile(rf"[\s,;(]*or[\s,]+{_EQUIVALENTLY}(?![a-z])", re.IGNORECASE)
 _UNIT = re.compile(rf"\s*({UNITS})")
 _JOINT = re.compile(
-    r"[\s*_]*[,;，、]?\s*\(?(?P<word>or|and|或者?|和|及|与)(?![A-Za-z])"
-    r"(?:\s*,?\s*(?:maybe|perhaps|possibly|else|even)(?![A-Za-z])\s*,?)?\s*|\s*(?P<mark>[,;，、]|[=≈<>≤≥])\s*",
+    r"[\s*_]*[,;，、]?\s*\(?(?P<word>or|and|to|through|或者?|和|及|与|至|到)(?![A-Za-z])"
+    r"(?:\s*,?\s*(?:maybe|perhaps|possibly|else|even)(?![A-Za-z])\s*,?)?\s*|\s*(?P<mark>[,;，、]|[-=≈<>≤≥/+–^×·±])\s*",
     re.IGNORECASE,
 )
 _LETTER = r"[A-Za-z](?=\s*(?:[=,;)!?<>^_+*/-]|[.。](?:\s|\Z)|\Z|\n)|\s+(?:and|or)\b|\()"
@@ -133,6 +134,8 @@ def read_declared(text: str, at: int, *, after_verb: bool = False, heading: bool
     begin = _lead(text, 0)
     if (after_verb and _NO_ANSWER.match(text, begin)) or (heading and _HEADING.match(text, begin)):
         return None
+    bullet = _BULLET.match(text, begin - 1) if begin else None
+    begin = _lead(text, bullet.end()) if bullet else begin
     denied = _NOT.match(text, begin)
     if denied:
         begin = _lead(text, denied.end())
@@ -142,7 +145,7 @@ def read_declared(text: str, at: int, *, after_verb: bool = False, heading: bool
     answer, end = _listed(text, *formula) if formula else _plain(text, begin)
     if "'" in text[:begin]:
         answer = answer.removesuffix("'")
-    if not _MEANS_SOMETHING.search(answer) or r"\boxed" in answer:
+    if not _MEANS_SOMETHING.search(answer) or r"\boxed" in answer or (bullet and _BULLET.match(text, end)):
         return None
     return Declared(answer, not (denied or _ASKED.match(text, end) or _TAKEN_BACK.match(text, end)))
 
