@@ -145,7 +145,7 @@ class RunSettings(Settings):
     """Name of the run, and of its folder under runs/ unless --out is given."""
     steps: int = Field(140, ge=1)
     """Steps: rounds of sampling and updates."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Decides the order of the problems and every random draw."""
     save_every: int = Field(0, ge=0)
     """Save a checkpoint every so many steps; the last step is always saved."""

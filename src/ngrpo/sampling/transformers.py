@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel
 from ngrpo.sampling.draw import draw_tokens
-from ngrpo.sampling.reader import CachedReader, check_cache
+from ngrpo.sampling.reader import FIRST_WIDTH, CachedReader, check_cache, widened
 from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.types import Completion
@@ -83,8 +83,8 @@ class TransformersSampler(Sampler):
             dtype=np.uint64,
         )
         # Written as they are drawn, on the device, so that a token costs no transfer.
-        all_tokens = torch.zeros(len(keys), limit, dtype=torch.int64, device=device)
-        all_logprobs = torch.zeros(len(keys), limit, dtype=torch.float32, device=device)
+        all_tokens = torch.zeros(len(keys), min(limit, FIRST_WIDTH), dtype=torch.int64, device=device)
+        all_logprobs = torch.zeros_like(all_tokens, dtype=torch.float32)
         stops = torch.tensor(sorted(self._lm.stop_tokens), dtype=torch.int64, device=device)
         rows = torch.arange(len(keys), device=device)
         running = torch.ones_like(rows, dtype=torch.bool)
@@ -93,6 +93,8 @@ class TransformersSampler(Sampler):
         runs = [(prompt, len(list(run))) for prompt, run in itertools.groupby(requests, key=lambda r: r.prompt)]
         logits = reader.read_prompts([prompt.tokens for prompt, _ in runs], [copies for _, copies in runs], limit)
         for position in range(limit):
+            if position == all_tokens.shape[1]:
+                all_tokens, all_logprobs = widened(all_tokens, limit), widened(all_logprobs, limit)
             numbers = torch.from_numpy(uniforms(keys, position)).to(device)
             tokens, logprobs = draw_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
             all_tokens[rows, position], all_logprobs[rows, position] = tokens, logprobs
@@ -107,7 +109,8 @@ class TransformersSampler(Sampler):
                 rows, running, tokens, keys = rows[kept], running[kept], tokens[kept], keys[kept.cpu().numpy()]
                 reader.keep(kept)
             logits = reader.read(tokens)
-        return self._completions(all_tokens.cpu().numpy(), all_logprobs.cpu().numpy())
+        width = position + 1
+        return self._completions(all_tokens[:, :width].cpu().numpy(), all_logprobs[:, :width].cpu().numpy())
 
     def _completions(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32]) -> list[Completion]:
         """Returns the completions of rows [B, T], each up to its first stop token."""
