@@ -127,19 +127,28 @@ def test_ctrl_c_ends_with_130_and_leaves_no_process(tmp_path: Path, workers: int
     hard = [{"completion": rf"\boxed{{(10^{{10}})!+{n}}}", "reference": "x^2+1"} for n in range(200)]
     path = written(tmp_path / "hard.jsonl", hard)
     command = [sys.executable, "-m", "ngrpo", "grade", str(path), "--policy", "math-verify", "--workers", str(workers)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while len(children := descendants(process.pid)) < 2 * workers and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert len(children) >= 2 * workers
-    time.sleep(2.0)  # the first pairs are running
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while len(children := descendants(process.pid)) < 2 * workers:  # each process and the fork in its place
+                assert process.poll() is None
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert (process.returncode, err) == (130, "ngrpo: interrupted\n")
-    deadline = time.monotonic() + 5
-    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 120
+    while not all(map(is_gone, children)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert all(map(is_gone, children))
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, though it may wait to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def descendants(pid: int) -> list[int]:
