@@ -30,13 +30,13 @@ def integral(n: int) -> tuple[str, str]:
 
 @needs_proc
 def test_definite_integrals_leave_no_memory_behind() -> None:
-    """Each left about 0.9 MB before; see `upkeep.reset_libraries`."""
+    """Each left about 0.5 MB before; see `upkeep.reset_libraries`."""
     with GraderPool(timeout_seconds=20.0) as pool:
         pool.grade_many([integral(n) for n in range(1, FIRST + 1)])  # the nodes that all integrals share are there
         fork, before = serving(pool), mebibytes(serving(pool))
         grades = pool.grade_many([integral(n) for n in range(FIRST + 1, FIRST + FURTHER + 1)])
         assert serving(pool) == fork
-        assert mebibytes(fork) - before < 0.4 * FURTHER
+        assert mebibytes(fork) - before < 0.3 * FURTHER
     expected = ["wrong" if n % 7 == 0 else "correct" for n in range(FIRST + 1, FIRST + FURTHER + 1)]
     assert [grade.status for grade in grades] == expected
     assert {grade.reason for grade in grades} == {"sympy"}
