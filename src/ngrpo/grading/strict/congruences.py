@@ -65,7 +65,7 @@ def congruences(comparer: Comparer, answer: str, reference: str) -> Finding | No
         return Finding(same, "congruence")
     stated, other = (ours, reference) if ours else (theirs, answer)
     assert stated is not None  # noqa: S101  (told to mypy)
-    found = progression(other)
+    found = progression(other) if domain_of(without_condition(other)[1]) in ("", "integers") else None
     if found is not None and len(stated.residues) == 1:
         start, step = parse(stated.residues[0]), parse(stated.modulus)
         if start is not None and step is not None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+MOST_COMMANDS = 300
+"""A text with more fractions and roots is not respelled: no parser here reads so many."""
+
 _UNIT_POWERS = re.compile(r"[A-Za-z\s/]+(?:\^\{?-?[0-9]\}?[A-Za-z\s/]*)+")
 _FRAMES = re.compile(
     r"\\(?:underline|boxed|fbox|mathbf|mathrm|mathit|ensuremath|underbar|textcolor\s*\{[^{}]*\}|colorbox\s*\{[^{}]*\})\s*\{"
@@ -53,7 +56,10 @@ def _group_around(text: str, position: int) -> tuple[int, int]:
 
 def braced_arguments(text: str) -> str:
     r"""`\frac12` is `\frac{1}{2}`, `\sqrt2` is `\sqrt{2}`."""
-    for found in reversed(list(_WITH_ARGUMENTS.finditer(text))):
+    commands = list(_WITH_ARGUMENTS.finditer(text))
+    if len(commands) > MOST_COMMANDS:
+        return text
+    for found in reversed(commands):
         position = found.end()
         if found[1] == "sqrt" and text[position : position + 1] == "[":
             position = text.find("]", position) + 1 or position

@@ -103,9 +103,10 @@ def _single(
 
 
 def _same_kind(ours: Sequence, theirs: Sequence) -> bool:
-    """A bare list may stand for a set, or for a tuple in its order; other brackets must be the same."""
+    """A bare list may stand for a set, or for a tuple in its order, not for an interval; other brackets must agree."""
     if not ours.opening or not theirs.opening:
-        return True
+        opening, closing = ours.opening + theirs.opening, ours.closing + theirs.closing
+        return (opening, closing) not in (("(", "]"), ("[", ")")) and not (opening == "[" and len(ours.parts) == 2)
     angles = {r"\langle", "("}
     if {ours.opening, theirs.opening} == angles or (
         len(ours.parts) > 2 and {ours.opening, theirs.opening} <= {"(", "["}
