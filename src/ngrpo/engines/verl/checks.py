@@ -59,6 +59,8 @@ def _of_sampling(config: Config) -> Iterator[str]:
     sampling = config.sampling
     if sampling.engine == "endpoint":
         yield "[sampling] engine 'endpoint' only evaluates; verl starts its own vLLM"
+    if sampling.keep_special_tokens:
+        yield "[sampling] keep_special_tokens is not supported: verl decodes completions without special tokens"
     if sampling.old_logprobs == "sampler":
         yield "[sampling] old_logprobs 'sampler' is not translated: verl recomputes them; use 'auto' or 'recompute'"
 
