@@ -9,8 +9,13 @@ from types import ModuleType
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client, which reads it then
 
+import hypothesis
 import pytest
 import torch
+
+# A deadline in wall-clock time fails on a busy machine.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 

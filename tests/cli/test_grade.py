@@ -119,7 +119,7 @@ def test_what_is_refused(
 
 def test_a_row_without_text_names_itself(run: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", [*ROWS, {"completion": None, "reference": "1"}])
-    assert run("grade", path).err == f"ngrpo: {path}, row 5: 'completion' must be text, got nothing\n"
+    assert run("grade", path).err == f"ngrpo: {path}, row 5: 'completion' is missing or empty\n"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -10,10 +10,10 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ngrpo.errors import DataError
-from ngrpo.grading import GraderPool, fault_of, shared_pool
+from ngrpo.grading import POLICIES, GraderPool, fault_of, shared_pool
 from ngrpo.grading.policies import REASONING_GYM, is_verifier
 from ngrpo.grading.pool import MEMORY_GIB
-from ngrpo.tasks.columns import Columns, References, final_answer, problems_of
+from ngrpo.tasks.columns import Columns, References, problems_of
 from ngrpo.tasks.rows import read_hub_rows, read_rows
 from ngrpo.tasks.task import Split, Task
 from ngrpo.types import Grade, Problem
@@ -53,6 +53,8 @@ class MathTask(Task):
     """How mathematics is compared: `strict`, `math-verify` (that library) or `reference` (the NGRPO grader)."""
     verifier: str = "math"
     """What grades: `math` (see `policy`), `exact` (text), `choice` (a letter), `reasoning-gym`, or MODULE:FUNCTION."""
+    markers: tuple[str, ...] = ()
+    """Texts such as "My answer:" that announce an answer where there is no box, beside the built-in ones."""
     unreadable_references: Literal["error", "leave_out"] = "error"
     """A reference that no completion can reach is an error, or its row is listed and left out."""
 
@@ -92,6 +94,7 @@ class MathTask(Task):
             self._grading_policy,
             max_reward=self.max_reward,
             memory_gib=self.grader_memory_gib,
+            markers=self.markers,
         )
 
     @property
@@ -101,7 +104,7 @@ class MathTask(Task):
     def _references(self) -> References:
         policy = self._grading_policy
         return References(
-            answer_of=final_answer if self.verifier == "math" else str.strip,
+            answer_of=POLICIES[policy].answer_of if policy in POLICIES else str.strip,
             fault_of=lambda reference: fault_of(reference, policy),
             leave_out=self.unreadable_references == "leave_out",
         )

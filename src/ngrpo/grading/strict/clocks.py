@@ -10,7 +10,8 @@ from ngrpo.grading.strict.words import unmarked
 
 _CLOCK = re.compile(
     r"(?P<hour>[0-9]{1,2})(?:(?P<mark>[:.])(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?)?\s*(?:o'?clock)?,?\s*"
-    r"(?:(?P<half>[ap])\.?\s?m\.?|in the (?P<part>morning|afternoon|evening)|(?P<night>at night)|(?P<named>noon|midnight))?",
+    r"(?:(?P<half>[ap])\.?\s?m\.?|in the (?P<part>morning|afternoon|evening)|(?P<night>at night)"
+    r"|(?P<named>noon|midnight))?",
     re.IGNORECASE,
 )
 _NAMED = {"noon": (12, "p"), "midnight": (12, "a"), "12 noon": (12, "p"), "12 midnight": (12, "a")}

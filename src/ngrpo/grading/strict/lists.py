@@ -48,12 +48,10 @@ def _values(element: str, independent: bool) -> list[str]:
         return [element]
     if len(signs) > MAX_SIGNS:
         return [element] * (MAX_EXPANDED + 1)
-    choices = product("+-", repeat=len(signs)) if independent else (sign * len(signs) for sign in "+-")
-    if not independent:
-        choices = (
-            tuple(_opposite(s) if name == "mp" else s for s, name in zip(c, signs, strict=True)) for c in choices
-        )
-    return [_with_signs(element, choice) for choice in choices]
+    if independent:
+        return [_with_signs(element, choice) for choice in product("+-", repeat=len(signs))]
+    tied = ([_opposite(sign) if name == "mp" else sign for name in signs] for sign in "+-")
+    return [_with_signs(element, tuple(choice)) for choice in tied]
 
 
 def _opposite(sign: str) -> str:
