@@ -78,6 +78,13 @@ class LanguageModel:
         """The config of the text decoder: a part of the config in models that also see or hear."""
         return self.plain.config.get_text_config(decoder=True)
 
+    @property
+    def facts(self) -> list[str]:
+        """What a run should say about the model before its first step."""
+        if not hasattr(self._text_config, "output_router_logits"):
+            return []
+        return ["mixture of experts: the router's auxiliary loss (load balancing) is not trained"]
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns the context that forward passes run in."""
         if self.dtype == torch.float32:
