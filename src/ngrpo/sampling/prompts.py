@@ -16,9 +16,9 @@ from ngrpo.types import Problem
 def encode_prompt(task: Task, problem: Problem, tokenizer: Any | None) -> Prompt:
     """Returns the prompt of a problem; without a tokenizer, for a server that has its own, it has no tokens.
 
-    Where the tokenizer has a chat template, the task's messages go through it, ready for the assistant's message or, with
-    [task] continue_final_message, inside it. Elsewhere their texts are joined by blank lines and encoded as the tokenizer
-    encodes the beginning of a text.
+    Where the tokenizer has a chat template, the task's messages go through it, ready for the assistant's message, or
+    inside it with [task] continue_final_message. Elsewhere their texts are joined by blank lines and encoded as the
+    tokenizer encodes the beginning of a text.
 
     Args:
         task: gives the messages.
