@@ -32,8 +32,8 @@ class Message:
 class Problem:
     """A question with its reference answer.
 
-    `messages` is set where the data carries a ready chat prompt (verl's schema); the prompt template is then not
-    applied. `metadata` holds what a task needs for grading or what a report groups by (level, type, source).
+    `messages` is set where the data carries a conversation of several messages. `metadata` holds what a task needs for
+    grading or what a report groups by (level, type, source).
     """
 
     id: str
@@ -90,8 +90,9 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """The G rollouts of one problem, in the order of `sample`, with the prompt tokens [L] that they share."""
+    """The G rollouts of one problem, in the order of `sample`, with the prompt that they share: tokens [L] and text."""
 
     problem: Problem
     prompt_tokens: NDArray[np.int64]
     rollouts: tuple[Rollout, ...]
+    prompt: str = ""

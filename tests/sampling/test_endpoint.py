@@ -19,6 +19,7 @@ import ngrpo.sampling.endpoint_drawing as drawing
 from ngrpo.errors import ConfigError, DataError, EngineError
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.sampling.endpoint import EndpointSampler
+from ngrpo.sampling.endpoint_protocol import Form, request_body
 from ngrpo.sampling.endpoint_settings import EndpointSettings
 from ngrpo.sampling.sampler import Request
 from ngrpo.sampling.streams import stream_key
@@ -127,6 +128,15 @@ def test_chat_sends_the_messages(server: FakeServer) -> None:
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert body["logprobs"] is True
     assert "prompt" not in body
+
+
+def test_a_final_assistant_message_is_continued_by_the_server() -> None:
+    turns = (Message("user", "1+1?"), Message("assistant", "<think>"))
+    for messages, continued in ((turns, True), (turns[:1], False)):
+        prompt = Prompt(Problem("p", "", ""), np.empty(0, dtype=np.int64), messages)
+        _, body = request_body(Request(prompt, 0), Decoding(), Form("chat", logprobs=False), "vllm")
+        assert body.get("continue_final_message", False) == continued
+        assert body.get("add_generation_prompt", True) != continued
 
 
 @pytest.mark.parametrize(

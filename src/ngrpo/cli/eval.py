@@ -177,6 +177,8 @@ def _record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:
     else:
         engine |= {"dtype": config.model.dtype, "device": config.model.device}
         digest = model_digest(resolve_model_path(config.model.path))
+        if config.sampling.keep_special_tokens:
+            engine["keep_special_tokens"] = list(config.sampling.keep_special_tokens)
     if engine["name"] == "transformers":
         engine["max_sequences"] = config.sampling.max_sequences  # the last bits of a logit depend on its batch
     return {

@@ -92,6 +92,8 @@ def request_body(request: Request, decoding: Decoding, form: Form, server: str) 
     }
     if api == "chat":
         body["messages"] = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        if prompt.messages[-1].role == "assistant":  # [task] continue_final_message; vLLM and SGLang know both fields
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
     elif len(prompt.tokens):
         body["prompt"] = prompt.tokens.tolist()
     elif prompt.messages:

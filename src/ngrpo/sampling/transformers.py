@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel
+from ngrpo.sampling.detokenizer import Detokenizer
 from ngrpo.sampling.draw import draw_tokens
 from ngrpo.sampling.reader import FIRST_WIDTH, CachedReader, check_cache, widened
 from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
@@ -27,13 +28,18 @@ class TransformersSampler(Sampler):
     Args:
         language_model: model, tokenizer and precision; the weights are used as they are at each call.
         max_sequences: completions drawn at the same time, at least 1.
+        keep_special_tokens: special tokens that stay in a completion's text.
 
     Raises:
-        ConfigError: when the model's family cannot be sampled from with a cache.
+        ConfigError: when the tokenizer has no such special token, or the model's family cannot be sampled from with a
+            cache.
     """
 
-    def __init__(self, language_model: LanguageModel, *, max_sequences: int = 512) -> None:
+    def __init__(
+        self, language_model: LanguageModel, *, max_sequences: int = 512, keep_special_tokens: Sequence[str] = ()
+    ) -> None:
         self._lm = language_model
+        self._detokenizer = Detokenizer(language_model.tokenizer, keep_special_tokens)
         self._max_sequences = max_sequences
         check_cache(language_model)
 
@@ -117,9 +123,8 @@ class TransformersSampler(Sampler):
         is_stop = np.isin(tokens, sorted(self._lm.stop_tokens))
         stopped = np.any(is_stop, axis=1)
         lengths = np.where(stopped, is_stop.argmax(axis=1) + 1, tokens.shape[1])
-        texts = self._lm.tokenizer.batch_decode(
-            [row[: n - stop] for row, n, stop in zip(tokens.tolist(), lengths, stopped, strict=True)],
-            skip_special_tokens=True,
+        texts = self._detokenizer.texts(
+            [row[: n - stop] for row, n, stop in zip(tokens.tolist(), lengths, stopped, strict=True)]
         )
         return [
             Completion(text, row[:n].copy(), values[:n].copy(), "stop" if stop else "length")

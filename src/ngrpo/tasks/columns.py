@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ngrpo.errors import DataError
-from ngrpo.tasks.cells import NoAnswerError, cell, is_empty, is_numeric, reference_text, table_in, tables_in, text_of
+from ngrpo.tasks.cells import NoAnswerError, cell, is_empty, is_numeric, reference_text, table_in, text_of
+from ngrpo.tasks.conversations import ANY_SYSTEM, Conversations
 from ngrpo.tasks.rows import Row
-from ngrpo.types import Message, Problem
+from ngrpo.types import Problem
 
 QUESTIONS = ("question", "problem", "prompt", "query", "instruction", "input")
 COMPLETIONS = ("completion", "response", "output", "generation", "model_output", "solution_str", "prediction", "text")
@@ -46,32 +47,45 @@ class Columns:
     id: str = ""
 
 
+RECOGNISED = Columns()
+"""No column is named."""
+
+
 @dataclass(frozen=True, slots=True)
 class References:
     """How references are read and checked.
 
     `answer_of` gives the answer inside the text of the reference column, or None where that text has none; `fault_of`
-    says why no completion could be correct for an answer, or None. With `leave_out` such rows are listed and left out.
+    says why no completion could be correct for an answer, or None. With `leave_out` such rows are listed and left out;
+    otherwise `advice` says which setting would read them.
     """
 
     answer_of: Callable[[str], str | None]
     fault_of: Callable[[str], str | None]
     leave_out: bool = False
+    advice: str = ""
 
 
-def problems_of(rows: Sequence[Row], where: str, columns: Columns, references: References) -> list[Problem]:
+def problems_of(
+    rows: Sequence[Row],
+    where: str,
+    columns: Columns,
+    references: References,
+    conversations: Conversations = ANY_SYSTEM,
+) -> list[Problem]:
     """Returns the problem of each row, in order.
 
-    A question that is a chat of one user message is that message, so that the task's template applies; a
-    longer chat becomes the problem's `messages`. Ids that a named column holds must be unique; where a column
-    that was only recognised repeats one, all problems are numbered from 0 by row instead. A row without an
-    answer is an error; in a large file a few of them (`UNANSWERED_SHARE`) are left out and logged instead.
+    A question that is a chat of one user message is that message; a longer chat becomes the problem's `messages`. Ids
+    that a named column holds must be unique; where a column that was only recognised repeats one, all problems are
+    numbered from 0 by row instead. A row without an answer is an error; in a large file a few of them
+    (`UNANSWERED_SHARE`) are left out and logged instead.
 
     Args:
         rows: at least one.
         where: the file or dataset, for messages.
         columns: names given by the user.
         references: how the reference column is read and checked.
+        conversations: what questions that are a chat must agree with.
 
     Raises:
         DataError: for a missing or empty cell or a reference that no completion could reach, naming the row; for
@@ -85,7 +99,8 @@ def problems_of(rows: Sequence[Row], where: str, columns: Columns, references: R
     for number, (name, row) in enumerate(zip(ids, rows, strict=True), start=1):
         place = f"{where}, row {number}"
         column = f"{place}: '{chosen.reference}'"
-        question, messages = _question(cell(row, chosen.question), f"{place}: '{chosen.question}'")
+        asked = f"{place}: '{chosen.question}'"
+        question, messages = conversations.question_of(cell(row, chosen.question), asked)
         try:
             text = reference_text(cell(row, chosen.reference), column, numeric=numeric)
             reference = references.answer_of(text)
@@ -107,7 +122,7 @@ def problems_of(rows: Sequence[Row], where: str, columns: Columns, references: R
 
 def _refuse(message: str, references: References) -> None:
     if not references.leave_out:
-        raise DataError(f"{message} (unreadable_references = 'leave_out' leaves such rows out)")
+        raise DataError(f"{message} ({references.advice}unreadable_references = 'leave_out' leaves such rows out)")
     _log.warning("left out: %s", message)
 
 
@@ -152,19 +167,6 @@ def _chosen(rows: Sequence[Row], where: str, role: str, wanted: str, candidates:
         f"{where}: no column for the {role}, found: {found}; "
         f'name it with {role} = "COLUMN" or call it one of: {", ".join(candidates)}'
     )
-
-
-def _question(value: Any, where: str) -> tuple[str, tuple[Message, ...]]:
-    value = tables_in(value)
-    if not isinstance(value, list):
-        return text_of(value, where), ()
-    if not value or not all(isinstance(turn, dict) and isinstance(turn.get("role"), str) for turn in value):
-        raise DataError(f"{where} must be text or a list of messages with 'role' and 'content'")
-    messages = tuple(Message(turn["role"], text_of(turn.get("content"), where)) for turn in value)
-    asked = [message.content for message in messages if message.role == "user"]
-    if not asked:
-        raise DataError(f"{where} holds no message of the role 'user'")
-    return asked[-1], () if len(messages) == 1 else messages
 
 
 def _ids(rows: Sequence[Row], where: str, named: str, column: str) -> list[str]:
