@@ -30,11 +30,11 @@ def test_the_verdict_is_that_of_the_rules(answer: str, reference: str) -> None:
 
 
 def test_decimals_and_fractions_start_no_process() -> None:
-    pool = GraderPool()
-    pairs = [("0.5", r"\frac{1}{2}"), ("0.49", "1/2"), ("21.934", "21.93"), ("$1,000$", "1000.0"), (r"\frac34", "0.75")]
-    grades = pool.grade_many([(rf"\boxed{{{answer}}}", reference) for answer, reference in pairs])
+    pairs = [("0.5", r"\frac{1}{2}"), ("0.49", "1/2"), ("21.934", "21.93"), ("$1000$", "1000.0"), (r"\frac34", "0.75")]
+    with GraderPool() as pool:
+        grades = pool.grade_many([(rf"\boxed{{{answer}}}", reference) for answer, reference in pairs])
+        assert pool._workers[0]._process is None
     assert [grade.status for grade in grades] == ["correct", "wrong", "correct", "correct", "correct"]
-    assert pool._workers[0]._process is None
 
 
 @pytest.mark.parametrize(
