@@ -23,7 +23,11 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "prose without any": lambda size: ("All is said. " * (size // 13 + 1))[:size],
     **{
         f"flood of {piece!r}": lambda size, piece=piece: (piece * (size // len(piece) + 1))[:size]
-        for piece in ("$", r"\[", r"\boxed{", r"\boxed{1}", r"\boxed ", "{", "}", "\\", "7", "the answer is ", "####")
+        for piece in (
+            *("$", r"\[", r"\boxed{", r"\boxed{1}", r"\boxed ", "{", "}", "\\", "7", "the answer is ", "####", "#"),
+            *("answer ", "answer is correct. ", "the answer is 5? ", "answer: (", "answer: $5$ or ", "####, "),
+            *("<answer>", "</answer>", "<answer>answer: ?", "Final Answer\n", "答案", "答：？", "故选"),
+        )
     },
 }
 

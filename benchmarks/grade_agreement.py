@@ -1,9 +1,11 @@
 """How often each policy of `ngrpo.grading` agrees with independent labels: the table of docs/grading.md.
 
     OMP_NUM_THREADS=1 python benchmarks/grade_agreement.py SHARED [--policies strict reference] [--pairs 10000] [--show]
+    OMP_NUM_THREADS=1 python benchmarks/grade_agreement.py SHARED --kinds
 
-SHARED is a folder with `data/graded/` (HardVerify-Math, tricky pairs, Qwen's graded completions) and MATH as
-`data/math_test.parquet`. Prints the table and writes grade_agreement.json.
+SHARED is a folder with `data/graded/` (HardVerify-Math, tricky pairs, pairs from public bug reports, Qwen's graded
+completions) and MATH as `data/math_test.parquet`. `--kinds` shares out the pairs from bug reports by their kind.
+Prints the table and writes grade_agreement.json.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ngrpo.grading import POLICIES, GraderPool, last_boxed
@@ -36,6 +39,24 @@ def hard_verify(graded: Path, column: str) -> Pairs:
 def tricky(graded: Path, label: str) -> Pairs:
     pairs = json.loads((graded / "tricky.json").read_text("utf-8"))
     return [(boxed(p["answer"]), p["reference"], label == "accept") for p in pairs if p["expected"] == label]
+
+
+def reported(graded: Path, label: str, kind: str = "") -> Pairs:
+    """Pairs from public bug reports and test files; of one kind, or all."""
+    pairs = json.loads((graded / "pairs.json").read_text("utf-8"))
+    chosen = [pair for pair in pairs if pair["expected"] == label and kind in ("", pair["kind"])]
+    return [(pair["completion"], pair["reference"], label == "accept") for pair in chosen]
+
+
+def reported_kinds(shared: Path) -> dict[str, Callable[[], Pairs]]:
+    graded = shared / "data" / "graded"
+    kinds = sorted({pair["kind"] for pair in json.loads((graded / "pairs.json").read_text("utf-8"))})
+    return {
+        f"{kind}, to {label}": partial(reported, graded, label, kind)
+        for kind in kinds
+        for label in ("accept", "reject")
+        if reported(graded, label, kind)
+    }
 
 
 def qwen(graded: Path) -> Pairs:
@@ -74,6 +95,8 @@ def data_sets(shared: Path, count: int, seed: int) -> dict[str, Callable[[], Pai
         "HardVerify-Math, to reject": lambda: hard_verify(graded, "reject"),
         "tricky, to accept": lambda: tricky(graded, "accept"),
         "tricky, to reject": lambda: tricky(graded, "reject"),
+        "bug reports, to accept": lambda: reported(graded, "accept"),
+        "bug reports, to reject": lambda: reported(graded, "reject"),
         "Qwen's graded completions": lambda: qwen(graded),
         "MATH references against themselves": lambda: [(boxed(answer), answer, True) for answer in references],
         "random pairs of different MATH references": lambda: different_pairs(references, count, seed),
@@ -102,11 +125,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10_000, help="random pairs of different MATH references")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="list every disagreement")
+    parser.add_argument("--kinds", action="store_true", help="the pairs from bug reports, by kind")
     parser.add_argument("--out", type=Path, default=Path("grade_agreement.json"))
     arguments = parser.parse_args()
     table = {}
     print(f"| set | {' | '.join(arguments.policies)} |\n|---|{'---|' * len(arguments.policies)}")
-    for name, load in data_sets(arguments.shared, arguments.pairs, arguments.seed).items():
+    everything = data_sets(arguments.shared, arguments.pairs, arguments.seed)
+    for name, load in (reported_kinds(arguments.shared) if arguments.kinds else everything).items():
         pairs = load()
         row = {policy: measured(policy, pairs, arguments.show) for policy in arguments.policies}
         cells = [f"{cell['agree']:,} of {cell['of']:,} ({cell['ms']:.2f} ms)" for cell in row.values()]

@@ -37,7 +37,7 @@ class LoraSettings(Settings):
     alpha: float = Field(32.0, gt=0.0)
     """Scale: the adapter's output is multiplied by alpha / rank."""
     target_modules: tuple[str, ...] = ()
-    """Names of the linear layers that get an adapter; empty for every linear layer but the output head."""
+    """Names of the layers that get an adapter; empty for all linear layers of attention and MLP (docs/models.md)."""
 
 
 class ModelSettings(Settings):
@@ -75,6 +75,8 @@ class SamplingSettings(Settings):
     """Completions are cut at this many tokens."""
     max_sequences: int = Field(512, ge=1)
     """Completions that are drawn at the same time; bounds the memory of the key-value cache."""
+    keep_special_tokens: tuple[str, ...] = ()
+    """Special tokens that stay in a completion's text, such as "<answer>"; a verifier sees no other special token."""
     old_logprobs: Literal["auto", "sampler", "recompute"] = "auto"
     """Where old_logprobs come from: the sampler's own, or a pass of the trainer before the updates; auto takes the
     sampler's where they are exact (engine transformers, float32, top_p 1)."""
@@ -145,7 +147,7 @@ class RunSettings(Settings):
     """Name of the run, and of its folder under runs/ unless --out is given."""
     steps: int = Field(140, ge=1)
     """Steps: rounds of sampling and updates."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Decides the order of the problems and every random draw."""
     save_every: int = Field(0, ge=0)
     """Save a checkpoint every so many steps; the last step is always saved."""

@@ -15,6 +15,16 @@ A message is one line: what is wrong, what was given, what is allowed. The comma
 from __future__ import annotations
 
 
+def short_line(text: str, limit: int = 300) -> str:
+    r"""Returns a text as one printable line of bounded length.
+
+    >>> short_line("a\n b", 5), short_line("a" * 9, 5)
+    ('a b', 'aa...')
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 3] + "..."
+
+
 class NgrpoError(Exception):
     """Parent of every error raised on purpose; its message is one line fit for a user."""
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 Status = Literal["correct", "wrong", "no_answer", "ungraded"]
 """`no_answer` is graded (reward 0); `ungraded` is not: its completion says nothing about the problem."""
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "refused"]
+"""`refused`: a server gave no completion for this request after several tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Message:
 class Problem:
     """A question with its reference answer.
 
-    `messages` is set where the data carries a ready chat prompt (verl's schema); the prompt template is then not
-    applied. `metadata` holds what a task needs for grading or what a report groups by (level, type, source).
+    `messages` is set where the data carries a conversation of several messages. `metadata` holds what a task needs for
+    grading or what a report groups by (level, type, source).
     """
 
     id: str
@@ -47,13 +48,15 @@ class Completion:
     """What the model wrote after one prompt.
 
     `tokens` [T] int64 includes the end-of-sequence token when the model wrote one (`finish_reason == "stop"`);
-    `text` does not. `logprobs` [T] float32 are those the tokens were drawn with, in nats.
+    `text` does not. `logprobs` [T] float32 are those the tokens were drawn with, in nats. Where `finish_reason` is
+    "refused", text and tokens are empty and `refusal` is the server's reason.
     """
 
     text: str
     tokens: NDArray[np.int64]
     logprobs: NDArray[np.float32]
     finish_reason: FinishReason
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,9 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """The G rollouts of one problem, in the order of `sample`, with the prompt tokens [L] that they share."""
+    """The G rollouts of one problem, in the order of `sample`, with the prompt that they share: tokens [L] and text."""
 
     problem: Problem
     prompt_tokens: NDArray[np.int64]
     rollouts: tuple[Rollout, ...]
+    prompt: str = ""

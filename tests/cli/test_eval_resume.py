@@ -117,7 +117,7 @@ def test_an_unfinished_evaluation_is_not_overwritten(run: Run, tmp_path: Path) -
     outcome = run(*MODEL, *SHORT, "--out", tmp_path / "e")
     assert (outcome.status, journal.read_bytes()) == (2, before)
     assert outcome.err == (
-        f"ngrpo: {tmp_path}/e holds an unfinished evaluation: --resume goes on with it, or choose another --out\n"
+        f"ngrpo: {tmp_path}/e holds an unfinished evaluation: continue with --resume, or choose another --out\n"
     )
 
 

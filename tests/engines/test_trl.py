@@ -23,6 +23,7 @@ from ngrpo.adapters.trl import NGRPOConfig, NGRPOTrainer
 from ngrpo.advantages import grpo_advantages
 from ngrpo.assets import resolve_model_path
 from ngrpo.filters import kept_groups
+from ngrpo.grading.rewards import trl_reward
 from ngrpo.methods import NGRPO, load_method
 from ngrpo.tasks import load_task
 
@@ -345,6 +346,34 @@ def test_five_steps_in_two_processes_have_our_advantages(tmp_path: Path, batch: 
     assert any(not in_loss for *_, in_loss in rows)
     # The loss is divided by the tokens of both processes.
     assert sum(tokens for rank in found for tokens, _ in rank["tokens"][:updates]) == found[0]["tokens"][0][1]
+
+
+def test_our_reward_function_trains_trl_s_own_trainer(tmp_path: Path) -> None:
+    """`reward_funcs=trl_reward` by name: every completion is graded against the column `solution`."""
+    seen: list[tuple[list[str], list[str], list[float | None]]] = []
+
+    def traced(completions: Any, solution: Any, **columns: Any) -> list[float | None]:
+        rewards = trl_reward(completions, solution=solution, **columns)
+        seen.append((list(completions), list(solution), rewards))
+        return rewards
+
+    data = Dataset.from_list(
+        [{"prompt": prompt, "solution": rf"so $\boxed{{{n}}}$"} for n, prompt in enumerate(PROMPTS)]
+    )
+    for reward, name in ((trl_reward, "trl_reward"), (traced, "traced")):
+        run = GRPOTrainer(
+            MODEL,
+            reward,
+            GRPOConfig(**settings(tmp_path / name, max_steps=1)),
+            train_dataset=data,
+            processing_class=AutoTokenizer.from_pretrained(MODEL),
+        )
+        run.train()
+        assert run.state.global_step == 1
+        assert any(f"rewards/{name}/mean" in line for line in run.state.log_history)
+    completions, solutions, rewards = seen[0]
+    assert len(completions) == len(solutions) == len(rewards) >= 32
+    assert set(rewards) <= {0.0, 1.0, None}
 
 
 VLLM = """

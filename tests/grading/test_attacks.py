@@ -11,7 +11,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +18,11 @@ import pytest
 
 from ngrpo.grading import GraderPool, worker
 from ngrpo.grading.pool import MEMORY_GIB
+from tests.grading.stopwatch import Stopwatch
 
 TIMEOUT = 0.4
 SOON = 3.0
-"""Seconds until an answer is there: TIMEOUT + 1 on an idle machine, and what the tests beside this one take away."""
+"""Processor seconds until an answer is there: two tries and the start of a process."""
 TRACE = "trace_of_an_attack"
 NUMBERS = [
     r"9^{9^{9^9}}", r"(10^{10})!", r"\Gamma(10^9)", r"\binom{10^6}{5\cdot10^5}", "3^{10^8}", r"(3^{20})!",
@@ -70,7 +70,49 @@ COMPLETIONS = [
     r"\boxed{" * 150_000, "$" * 1_000_000, r"\[" * 500_000, "7" * 1_000_000, r"\boxed{" + "{" * 999_000,
     "The answer is " * 70_000, r"\boxed{1}" * 110_000, "\x00" * 1_000_000,
 ]  # fmt: skip
-ANSWERS = [*NUMBERS, *SUMS, *ALGEBRA, *NESTING, *TEXTS, *CODE]
+# Kinds that the lists above do not hold: floods of what extraction and the rules of structure look for.
+STRUCTURES = [
+    r"x_{a^{b_{" * 150 + "1" + "}}}" * 150, "x^{1}_{2}" * 190, "_^" * 900 + "1", r"5\pmod{" + "9" * 1_800 + "}",
+    r"x\equiv3\pmod{10^{10^{10}}}", ",".join(rf"{i}\pmod{{{i + 7}}}" for i in range(130)),
+    r"\{" + ",".join(f"[{i},{i + 1}]" for i in range(180)) + r"\}", r"\{(1,2)," * 150 + r"\}" * 150,
+    r"\begin{cases}x&x>0\\" * 45 + "0" + r"\end{cases}" * 45,
+    r"\begin{cases}" + r"\\".join(f"{i}&x>{i}" for i in range(150)) + r"\end{cases}",
+    r"\pm".join("12345678901234567890123456789012")[:64] + "x", r"1\pm\sqrt{2\pm" * 30 + "3" + "}" * 30,
+    r"\{" + ",".join(rf"{i}\pm\sqrt{{{i}}}" for i in range(90)) + r"\}", r"\mp" * 600 + "1", "([" * 400 + "])" * 400,
+    "([{" * 16 + "1" + "}])" * 16, ")(" * 900, "][" * 900,
+    r"99\begin{pmatrix}" + r"\\".join("&".join("12" * 9) for _ in range(45)) + r"\end{pmatrix}",
+    r"\frac{1}{7}\begin{bmatrix}" + "&".join(f"x^{{{i}}}" for i in range(160)) + r"\end{bmatrix}",
+    r"\begin{pmatrix}" * 40 + "1" + r"\end{pmatrix}" * 40, "x_1=" * 450 + "1",
+    ";".join(f"x={i},y={i}" for i in range(170)),
+    "<".join("x" * 600), r"\le".join(["x"] * 450), r"(-\infty," + r"1)\cup(1," * 180 + r"\infty)",
+]  # fmt: skip
+FLOODS = [
+    r"\$" + r"1{,}000\$" * 190, "€" * 1_900 + "5", "5 " + "cm " * 600, r"5\text{ km}" * 170, r"5\ \mathrm{m/s^2}" * 100,
+    "12:" * 600 + "30", "12:30 p.m. " * 170, "1010_2" * 300, "F" * 1_800 + "_{16}",
+    r"1_{2_{3_{4_{" * 90 + "5" + "}}}}" * 90,
+    r"0.\overline{1}" * 130, r"0.\overline{" * 140 + "3" + "}" * 140, "0.(3)" * 380, r"0.3\ldots" * 200,
+    "1," * 900, "1,000" * 380, " and " * 380, "1 and " * 300 + "2", "x<" * 500 + "1", "a" * 1_990, "ab " * 650,
+    "supercalifragilistic" * 95, r"\text{" * 330, r"\text{a}" * 280, r"\text{" + "a " * 950 + "}", "数" * 1_900,
+    "答案是五" * 480, "5" + "\u0301" * 1_900, "\u200b" * 1_900 + "5", "\u202e5\u202d" * 600, "𝟓" * 900, "ﬁ" * 900,
+    "²" * 1_900, "√" * 1_900 + "2", "\u2212" * 1_900 + "5", "K" * 1_900, "İ" * 1_900, "%" + r"\%" * 900, "°" * 1_900,
+    "'" * 1_900, '"' * 1_900, "“" * 950 + "”" * 950, "**" * 950, r"\sqrt[" * 300 + "2" + "]" * 300, "1 1/2 " * 310,
+    "the answer is the answer is " * 70, "so it is " * 200 + "5", "for all x " * 190, r"x\in\mathbb{R}," * 110,
+    r"f(" * 700 + "x" + ")" * 700, "f(x)=" * 370 + "1", "e" * 900 + "1", "1e5e5e5" * 250, "0x" + "f" * 1_900,
+    r"\operatorname{" * 140 + "a" + "}" * 140, r"\phantom{-}" * 170 + "1", r"\color{red}" * 170 + "1", "1/" * 900 + "1",
+    r"\left." * 370 + "1", r"\\" * 950, r"1\\" * 600, "|x|" * 600, r"\lfloor" * 270 + "1" + r"\rfloor" * 1,
+    r"\binom{" * 150 + "5" + "}{2}" * 150, r"\log_" * 370 + "2", "2^{-" * 300 + "1" + "}" * 300, r"5\cdot" * 370 + "1",
+]  # fmt: skip
+MARKED = [
+    "The answer is " + "(" * 400 + "5" + ")" * 400, "Answer: " + "[" * 900 + "5", "<answer>" * 100_000,
+    "<answer>5</answer>" * 50_000, "#### " * 200_000, "#### 5\n" * 100_000, "answer is" * 100_000, "**" * 500_000,
+    "**Final answer:** " * 50_000 + "5", '"' * 1_000_000, "'" * 1_000_000, "“" * 300_000, "final answer is $" * 60_000,
+    r"answer: \(" * 100_000, "Answer: " + "1," * 200_000, "#### " + "1" * 900_000, "\n" * 1_000_000 + "#### 5",
+    "答案：" * 300_000, r"\boxed{\text{" * 70_000, r"\boxed" * 150_000, r"\boxed " * 140_000, r"\fbox{\boxed{" * 70_000,
+    r"\boxed{}" * 120_000, r"\boxed{\{" * 100_000, "answer is İ" * 90_000, "</think>" * 120_000,
+    r"\boxed{5" * 130_000 + "}",
+]  # fmt: skip
+COMPLETIONS += MARKED
+ANSWERS = [*NUMBERS, *SUMS, *ALGEBRA, *NESTING, *TEXTS, *CODE, *STRUCTURES, *FLOODS]
 PLAIN = {"MPMATH_NOGMPY": "1", "SYMPY_GROUND_TYPES": "python"}
 
 
@@ -138,28 +180,27 @@ print("done")
 def test_no_text_is_evaluated_whatever_it_is() -> None:
     texts = [*CODE, *TEXTS, *NUMBERS, "2x+2", r"\frac{1}{2}", "(1,2)", r"\sin x"]
     command = [sys.executable, "-c", NOTHING_EVALUATES]
-    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, timeout=600, check=False)
     assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
 
 
 def test_there_are_enough() -> None:
-    assert len(set(ANSWERS + COMPLETIONS)) == len(ANSWERS + COMPLETIONS) >= 100
+    assert len(set(ANSWERS + COMPLETIONS)) == len(ANSWERS + COMPLETIONS) >= 230
 
 
 @pytest.mark.usefixtures("_arithmetic")
 @pytest.mark.parametrize("policy", ["strict", "math-verify", "reference"])
 def test_every_attack_is_answered_soon_and_does_nothing(pool: GraderPool, policy: str, tmp_path: Path) -> None:
     completions = [*map(boxed, ANSWERS), *COMPLETIONS]
-    slow, accepted = [], []
+    accepted = []
     for completion in completions:
-        started = time.monotonic()
+        watch = Stopwatch(pool)
         (grade,) = pool.grade_many([(completion, "x^2+42")])
-        if (seconds := time.monotonic() - started) > SOON:
-            slow.append((completion[:60], seconds))
+        watch.check(SOON, TIMEOUT, completion[:60])
         if grade.status == "correct":
             accepted.append(completion[:60])
         assert len(grade.answer or "") <= 2_000
-    assert (slow, accepted) == ([], [])
+    assert accepted == []
     assert pool.grade_many([(boxed("42+xx"), "x^2+42")])[0].status == "correct"
     assert list(tmp_path.iterdir()) == []
     # The largest of all processes that this one has waited for, in KiB.
@@ -170,7 +211,7 @@ def test_every_attack_is_answered_soon_and_does_nothing(pool: GraderPool, policy
 @pytest.mark.parametrize("policy", ["strict"])
 def test_an_attack_as_the_reference_leaves_the_answer_ungraded_or_wrong(pool: GraderPool, policy: str) -> None:
     for attack in ANSWERS:
-        started = time.monotonic()
+        watch = Stopwatch(pool)
         (grade,) = pool.grade_many([(boxed("x^2+43"), attack)])
         assert grade.status in ("wrong", "ungraded"), attack
-        assert time.monotonic() - started < SOON, attack
+        watch.check(SOON, TIMEOUT, attack)

@@ -95,7 +95,8 @@ def test_what_was_boxed_last_comes_back_whatever_stands_around(before: str, cont
         ("Thus the final answer is 2.5 metres. Done.", "2.5 metres"),
         ("İİİ the answer is 7", "7"),
         ("The answer is", None),
-        ("The answer is $5", None),
+        ("The answer is $5", r"\$5"),
+        ("The answer is $x + 5", None),
         ("I think that it is 5", None),
     ],
 )
@@ -106,6 +107,28 @@ def test_without_a_box_the_last_marker_counts(text: str, answer: str | None) -> 
 @pytest.mark.parametrize(
     "flood",
     [
+        *(
+            "####",
+            "#",
+            "answer ",
+            "answer is correct. ",
+            "the answer is 5? ",
+            "answer: (",
+            "answer: $5$ or ",
+            "</answer>",
+        ),
+        *(
+            "<answer>",
+            "<answer>a",
+            "答案",
+            "答：？",
+            "故选",
+            "####, ",
+            "answer:" + "*" * 99,
+            "answer: " + "." * 400,
+            "answer 'a",
+        ),
+        *("the answer is wait, ", "the answer is " + "(" * 100 + "a, ", "if the answer is 7 ", "Final Answer\n"),
         *(r"\boxed{", r"\boxed{1}", r"\boxed ", r"\boxed (", r"\boxed{}", "\\boxed" + " " * 1000, "$", r"\[", "7"),
         *("{", "\\", "}", "x ", "The answer is ", "é", r"\boxed{" + "{" * 4000, r"\boxed{a" + "{}" * 4000, r"\fbox{"),
     ],

@@ -41,6 +41,19 @@ def test_tricky_pairs() -> None:
     assert accepted == {pair["name"] for pair in pairs if pair["expected"] == "accept"}
 
 
+def test_pairs_from_bug_reports() -> None:
+    pairs = [pair for pair in json.loads((GRADED / "pairs.json").read_text("utf-8")) if pair["expected"] != "policy"]
+    with GraderPool(timeout_seconds=10.0) as pool:
+        grades = pool.grade_many([(pair["completion"], pair["reference"]) for pair in pairs])
+    for label, least in (("accept", 0.93), ("reject", 0.98)):
+        agreed = [
+            (grade.status == "correct") == (label == "accept")
+            for pair, grade in zip(pairs, grades, strict=True)
+            if pair["expected"] == label
+        ]
+        assert sum(agreed) >= least * len(agreed), label
+
+
 def test_hard_pairs() -> None:
     rows = json.loads((GRADED / "hardverify_even.json").read_text("utf-8"))
     with GraderPool(timeout_seconds=10.0) as pool:

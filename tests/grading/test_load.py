@@ -67,3 +67,14 @@ def test_asyncio_and_threads_share_a_pool() -> None:
     with GraderPool(2, 5.0) as pool:
         first, second, third = asyncio.run(graded(pool))
     assert (first[:30], first[:12]) == (second, third)
+
+
+def test_verdicts_are_the_same_one_by_one_in_any_order_and_with_two_workers() -> None:
+    wanted = pairs(1_200)
+    with GraderPool(1, 20.0) as alone:
+        expected = [alone.grade_many([pair])[0] for pair in wanted]
+    order = random.Random(1).sample(range(len(wanted)), len(wanted))
+    for workers in (1, 2):
+        with GraderPool(workers, 20.0) as pool:
+            shuffled = pool.grade_many(wanted[number] for number in order)
+        assert shuffled == [expected[number] for number in order]

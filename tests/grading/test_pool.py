@@ -16,6 +16,7 @@ import pytest
 from ngrpo.errors import GradingError
 from ngrpo.grading import GraderPool, grade, worker
 from ngrpo.grading.pool import MEMORY_GIB, shared_pool
+from tests.grading.stopwatch import Stopwatch, slowdown
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 
@@ -56,8 +57,8 @@ def exists(group: int) -> bool:
     return True
 
 
-def wait_until_gone(group: int, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until_gone(group: int) -> None:
+    deadline = time.monotonic() + 60
     while exists(group) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not exists(group)
@@ -153,9 +154,9 @@ def test_an_answer_that_would_hang_is_ungraded_in_bounded_time() -> None:
         before = process_of(pool)
         for number, attack in enumerate(ATTACKS):
             pool.grade_many([(boxed(f"x+{number}"), f"{number}+x")])  # nor a new start, should one be due
-            started = time.monotonic()
+            spent = Stopwatch(pool)
             (grade,) = pool.grade_many([(boxed(attack), "x+42")])
-            assert time.monotonic() - started < 0.3 + 1
+            spent.check(2 * 0.3 + 1, 0.3, attack)  # two tries on a busy machine
             assert (grade.status, grade.reward, grade.reason) in [
                 ("ungraded", 0.0, "timeout"),
                 ("wrong", 0.0, "math-verify"),
@@ -165,7 +166,7 @@ def test_an_answer_that_would_hang_is_ungraded_in_bounded_time() -> None:
         assert process_of(pool) == before or not exists(before)
         assert statuses(pool, [(boxed("x+2"), "2+x")]) == ["correct"]
         last = process_of(pool)
-    wait_until_gone(last, 2)
+    wait_until_gone(last)
 
 
 def test_hostile_text_has_a_plain_verdict_and_no_effect(pool: GraderPool, tmp_path: Path) -> None:
@@ -240,9 +241,9 @@ def test_a_worker_that_neither_computes_nor_answers_is_killed() -> None:
     with GraderPool(timeout_seconds=0.2, policy="math-verify") as pool:
         statuses(pool, [(boxed("x+1"), "1+x")])
         os.kill(fork_of(pool), signal.SIGSTOP)
-        started = time.monotonic()
+        started, slow = time.monotonic(), slowdown()
         assert statuses(pool, [(boxed("x+2"), "2+x")]) == ["correct"]  # tried again: it had not begun
-        assert time.monotonic() - started < 0.2 + worker.START_SECONDS / 20
+        assert time.monotonic() - started < (0.2 + worker.START_SECONDS / 20) * max(slow, slowdown())
         assert statuses(pool, [(boxed("x+3"), "3+x")]) == ["correct"]
 
 
@@ -295,7 +296,7 @@ def test_interrupting_stops_the_process_and_the_pool_goes_on(pool: GraderPool) -
 
     with pytest.raises(KeyboardInterrupt):
         grade_until_interrupted()
-    wait_until_gone(before, 2)
+    wait_until_gone(before)
     assert statuses(pool, [(boxed("x+72"), "72+x")]) == ["correct"]
 
 
@@ -337,9 +338,9 @@ def test_attacks_on_strict_are_answered_at_once() -> None:
     with GraderPool(timeout_seconds=0.5) as pool:
         pool.start()
         for attack in ATTACKS:
-            started = time.monotonic()
+            spent = Stopwatch(pool)
             (grade,) = pool.grade_many([(boxed(attack), "x+42")])
-            assert time.monotonic() - started < 0.3
+            spent.check(0.3, 0.5, attack)
             assert grade.status == "wrong"
 
 
@@ -347,14 +348,14 @@ def test_attacks_on_strict_are_answered_at_once() -> None:
 def test_want_of_memory_is_ungraded(monkeypatch: pytest.MonkeyPatch) -> None:
     started = ["-P", "-c"]
     code = (
-        "from ngrpo.grading import server, symbolic\n"
+        "from ngrpo.grading import server, sympy_grader\n"
         "def greedy(*_):\n    return bytearray(64 << 30)\n"
-        "prepare = symbolic.prepare_math_verify\n"
+        "prepare = sympy_grader.prepare_math_verify\n"
         "def prepared():\n"
         "    prepare()\n"
         "    import math_verify.grader as grader\n"
         "    grader.sympy_expr_eq = greedy\n"
-        "symbolic.prepare_math_verify = prepared\n"
+        "sympy_grader.prepare_math_verify = prepared\n"
         "server.serve()"
     )
     real = subprocess.Popen
@@ -367,12 +368,6 @@ def test_want_of_memory_is_ungraded(monkeypatch: pytest.MonkeyPatch) -> None:
     with GraderPool(policy="math-verify") as pool:
         (grade,) = pool.grade_many([(boxed("x+1"), "y+2")])
     assert (grade.status, grade.reason) == ("ungraded", "memory")
-
-
-@pytest.mark.parametrize(("workers", "seconds"), [(0, 2.0), (1, 0.0), (1, float("nan"))])
-def test_a_pool_needs_workers_and_time(workers: int, seconds: float) -> None:
-    with pytest.raises(ValueError, match="workers must be at least 1"):
-        GraderPool(workers, seconds)
 
 
 def test_the_shared_pool_is_one() -> None:
@@ -405,15 +400,15 @@ assert not loaded, loaded
 def test_no_process_is_left_however_the_program_ends(how: str, status: int, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    done = subprocess.run([sys.executable, script, how], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, script, how], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == status, done.stderr
-    wait_until_gone(int(done.stdout), 5)
+    wait_until_gone(int(done.stdout))
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'transformers', 'sympy', 'math_verify', 'datasets', 'pyarrow'}"
     code = f"import sys, ngrpo.grading; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     assert done.stdout == "[]\n"
 
 

@@ -3,14 +3,11 @@ from __future__ import annotations
 import json
 import math
 import re
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -22,10 +19,12 @@ import ngrpo.sampling.endpoint_drawing as drawing
 from ngrpo.errors import ConfigError, DataError, EngineError
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.sampling.endpoint import EndpointSampler
+from ngrpo.sampling.endpoint_protocol import Form, request_body
 from ngrpo.sampling.endpoint_settings import EndpointSettings
 from ngrpo.sampling.sampler import Request
 from ngrpo.sampling.streams import stream_key
 from ngrpo.types import Completion, Message, Problem
+from tests.sampling.fake_endpoint import FakeServer, Fault, running
 
 PLAIN = Decoding(1.0, 1.0, 8)
 KEY = "sk-not-to-be-seen"
@@ -33,148 +32,6 @@ NO_TEMPLATE = (
     "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat template if the "
     "tokenizer does not define one."
 )
-
-Fault = tuple[str, Any]
-"""What a server does instead of answering: ("status", (code, headers, text)), ("finish", reason), ..."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    fake: FakeServer
-
-    def setup(self) -> None:
-        super().setup()
-        self.fake.connections.append(self.connection)
-
-    def log_message(self, *_arguments: Any) -> None: ...
-
-    def do_GET(self) -> None:
-        fault = self.fake.on_models()
-        if fault:
-            self.reply(*fault[1])
-            return
-        about = {"owned_by": self.fake.kind, "max_model_len": self.fake.max_model_len}
-        self.reply(200, {}, json.dumps({"data": [{"id": name, **about} for name in self.fake.models]}))
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.fake.lock:
-            self.fake.seen.append((self.path, dict(self.headers), body))
-            self.fake.under_way += 1
-            self.fake.most_under_way = max(self.fake.most_under_way, self.fake.under_way)
-            number = len(self.fake.seen)
-        try:
-            self.answer(body, self.fake.fault(number, self.path, body) or ("none", None))
-        finally:
-            with self.fake.lock:
-                self.fake.under_way -= 1
-
-    def answer(self, body: dict[str, Any], fault: Fault) -> None:
-        kind, detail = fault
-        if kind == "slow":
-            time.sleep(detail)
-        answer = self.fake.answer_of(self.path, body)
-        if kind == "status":
-            self.reply(*detail)
-        elif kind == "drop":  # in the middle of the body, or before anything
-            if detail:
-                self.send_response(200)
-                self.send_header("Content-Length", "1000")
-                self.end_headers()
-                self.wfile.write(json.dumps(answer).encode()[:detail])
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
-        elif kind == "torn":
-            self.reply(200, {}, json.dumps(answer)[:detail])
-        elif kind == "finish":
-            answer["choices"][0]["finish_reason"] = detail
-            self.reply(200, {}, json.dumps(answer))
-        elif kind == "instead":
-            self.reply(200, {}, json.dumps(detail))
-        else:
-            self.reply(200, {}, json.dumps(answer))
-
-    def reply(self, status: int, headers: dict[str, str], text: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(text.encode())))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-
-class QuietServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_arguments: Any) -> None: ...
-
-
-class FakeServer:
-    """A small OpenAI-compatible server whose answers follow from the seed, and which misbehaves as it is told."""
-
-    def __init__(self, kind: str = "vllm") -> None:
-        self.kind, self.models, self.max_model_len = kind, ["m"], 100
-        self.fault: Callable[[int, str, dict[str, Any]], Fault | None] = lambda *_request: None
-        self.on_models: Callable[[], Fault | None] = lambda: None
-        self.answer_of: Callable[[str, dict[str, Any]], dict[str, Any]] = answer_of
-        self.seen: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.under_way = self.most_under_way = 0
-        self.lock = threading.Lock()
-        self.connections: list[socket.socket] = []
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        handler = type("BoundHandler", (Handler,), {"fake": self})
-        self.server = QuietServer(("127.0.0.1", self.port), handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def stop(self) -> None:
-        """As a kill: connections end in the middle of whatever they carry."""
-        self.server.shutdown()
-        self.server.server_close()
-        for connection in self.connections:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self.connections.clear()
-
-    def sampler(self, model: str = "m", **table: Any) -> EndpointSampler:
-        callbacks = {name: table.pop(name) for name in ("on_message", "on_retry", "start_seconds") if name in table}
-        parsed = EndpointSettings.parse({"url": f"http://127.0.0.1:{self.port}", **table})
-        return EndpointSampler(parsed, model, **callbacks)
-
-    def bodies(self) -> list[dict[str, Any]]:
-        return [body for _, _, body in self.seen]
-
-
-def answer_of(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """One to eight tokens, decided by the seed."""
-    seed = body["seed"]
-    count = seed % 8 + 1
-    logprobs = [-(seed % 97 + i) / 100 for i in range(count)]
-    choice: dict[str, Any] = {"index": 0, "finish_reason": "length" if count == 8 else "stop", "logprobs": None}
-    if path.endswith("/chat/completions"):
-        choice["message"] = {"role": "assistant", "content": f"text {seed}"}
-        if body.get("logprobs"):
-            choice["logprobs"] = {"content": [{"token": "t", "logprob": value} for value in logprobs]}
-    else:
-        choice["text"] = f"text {seed}"
-        if body.get("logprobs") is not None:
-            choice["logprobs"] = {"tokens": ["t"] * count, "token_logprobs": logprobs}
-    if body.get("return_token_ids"):
-        choice["token_ids"] = [seed % 1000 + i for i in range(count)]
-    return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": count}}
-
-
-@contextmanager
-def running(kind: str = "vllm") -> Iterator[FakeServer]:
-    fake = FakeServer(kind)
-    try:
-        yield fake
-    finally:
-        fake.stop()
 
 
 @pytest.fixture
@@ -271,6 +128,15 @@ def test_chat_sends_the_messages(server: FakeServer) -> None:
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert body["logprobs"] is True
     assert "prompt" not in body
+
+
+def test_a_final_assistant_message_is_continued_by_the_server() -> None:
+    turns = (Message("user", "1+1?"), Message("assistant", "<think>"))
+    for messages, continued in ((turns, True), (turns[:1], False)):
+        prompt = Prompt(Problem("p", "", ""), np.empty(0, dtype=np.int64), messages)
+        _, body = request_body(Request(prompt, 0), Decoding(), Form("chat", logprobs=False), "vllm")
+        assert body.get("continue_final_message", False) == continued
+        assert body.get("add_generation_prompt", True) != continued
 
 
 @pytest.mark.parametrize(
@@ -403,15 +269,16 @@ def test_without_a_chat_template_completions_are_used(server: FakeServer) -> Non
 
 def test_chat_that_was_asked_for_is_not_left(server: FakeServer) -> None:
     server.fault = lambda *_request: ("status", (400, {}, json.dumps({"error": {"message": NO_TEMPLATE}})))
-    with pytest.raises(ConfigError, match=r"refuses the request for problem 'p0' \(400\): As of transformers"):
-        drawn(server.sampler(api="chat", concurrency=1), wanted(2, 2))
+    out = drawn(server.sampler(api="chat", concurrency=1), wanted(2, 2))
+    assert all(completion.refusal.startswith("400: As of transformers") for completion in out.values())
 
 
 def test_chat_that_has_worked_is_not_left(server: FakeServer) -> None:
     refused = ("status", (400, {}, json.dumps({"error": {"message": NO_TEMPLATE}})))
     server.fault = lambda number, _path, _body: refused if number > 1 else None
-    with pytest.raises(ConfigError, match=r"\(400\)"):
-        drawn(server.sampler(concurrency=1), wanted(2, 2))
+    out = drawn(server.sampler(concurrency=1), wanted(2, 2))
+    assert [out[i].finish_reason == "refused" for i in range(4)] == [False, True, True, True]
+    assert {path for path, _, _ in server.seen} == {"/v1/chat/completions"}
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -424,7 +291,7 @@ def test_without_logprobs_it_goes_on_without(server: FakeServer, status: int) ->
     assert all(np.isnan(completion.logprobs).all() for completion in out.values())
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 301])
+@pytest.mark.parametrize("status", [401, 403, 404, 301])
 def test_a_refusal_ends_it_at_once_with_the_servers_words(server: FakeServer, status: int) -> None:
     text = json.dumps({"error": {"message": "no,\nnever"}})
     server.fault = lambda *_request: ("status", (status, {"Location": "http://elsewhere/"}, text))
@@ -439,23 +306,83 @@ def test_a_refusal_ends_it_at_once_with_the_servers_words(server: FakeServer, st
     assert len(server.seen) == 1
 
 
-def test_what_came_before_a_refusal_is_delivered(server: FakeServer) -> None:
-    refused = ("status", (400, {}, "too long"))
-    server.fault = lambda number, _path, _body: refused if number == 6 else None
-    indices = []
-    with pytest.raises(ConfigError, match=r"\(400\): too long$"):  # noqa: PT012
-        for index, _ in server.sampler(concurrency=1).stream(wanted(1, 9), PLAIN, seed=3, round_name="evaluation"):
-            indices.append(index)
-    assert indices == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("status", [400, 413, 422, 451])
+def test_a_request_that_is_refused_three_times_is_given_up_and_the_others_go_on(
+    server: FakeServer, status: int
+) -> None:
+    requests = wanted(3, 4)
+    poison = seed_of(requests[5])
+    refused = ("status", (status, {}, json.dumps({"error": {"message": "context length\nexceeded"}})))
+    server.fault = lambda _number, _path, body: refused if body["seed"] == poison else None
+    out = drawn(server.sampler(concurrency=2), requests)
+    lost = out.pop(5)
+    assert (lost.text, lost.tokens.tolist(), lost.finish_reason) == ("", [], "refused")
+    assert lost.refusal == f"{status}: context length exceeded"
+    assert [out[i].text for i in out] == [f"text {seed_of(requests[i])}" for i in out]
+    assert Counter(body["seed"] for body in server.bodies())[poison] == 3
+    assert len(server.seen) == 14
+
+
+def test_a_completion_that_a_filter_withholds_is_given_up_after_three_tries(server: FakeServer) -> None:
+    server.fault = lambda _number, _path, body: ("finish", "content_filter") if body["seed"] % 2 else None
+    requests = wanted(2, 8)
+    out = drawn(server.sampler(), requests)
+    odd = [i for i, request in enumerate(requests) if seed_of(request) % 2]
+    assert [i for i in range(16) if out[i].finish_reason == "refused"] == odd
+    assert {out[i].refusal for i in odd} == {"content_filter"}
+    assert len(server.seen) == 16 + 2 * len(odd)
+
+
+def test_a_refusal_that_passes_is_no_loss(server: FakeServer) -> None:
+    tried: Counter[int] = Counter()
+
+    def first_two_tries(_number: int, _path: str, body: dict[str, Any]) -> Fault | None:
+        tried[body["seed"]] += 1
+        return ("status", (400, {}, "hiccup")) if tried[body["seed"]] <= 2 else None
+
+    server.fault = first_two_tries
+    requests = wanted(2, 3)
+    check(drawn(server.sampler(), requests), requests)
+
+
+@pytest.mark.parametrize(
+    "fault", [("status", (500, {}, "cannot tokenize")), ("drop", 20), ("finish", "error"), ("instead", {})], ids=str
+)
+def test_a_request_that_always_fails_while_others_are_answered_is_given_up(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr(drawing, "FAILURES", 6)
+    requests = wanted(1, 150)
+    poison = seed_of(requests[0])
+    server.fault = lambda _number, _path, body: fault if body["seed"] == poison else ("slow", 0.02)
+    out = drawn(server.sampler(concurrency=4, patience_seconds=30.0), requests)
+    lost = out.pop(0)
+    assert lost.finish_reason == "refused"
+    assert re.search(r" \(\d+ tries\)$", lost.refusal)
+    assert not [completion for completion in out.values() if completion.finish_reason == "refused"]
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_busy_server_never_costs_a_completion(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(drawing, "FAILURES", 2)
+    requests = wanted(1, 60)
+    poor, tries = seed_of(requests[0]), iter(range(8))
+    busy = ("status", (status, {}, "busy"))
+    server.fault = lambda _number, _path, body: (
+        busy if body["seed"] == poor and next(tries, None) is not None else ("slow", 0.02)
+    )
+    check(drawn(server.sampler(concurrency=4), requests), requests)
 
 
 @pytest.mark.parametrize("text", ['{"detail": [{"msg": "bad"}]}', '{"object": "error", "message": "bad"}', "bad", ""])
 def test_refusals_of_any_form_are_one_line(server: FakeServer, text: str) -> None:
     server.fault = lambda *_request: ("status", (400, {}, text))
-    with pytest.raises(ConfigError, match=r"\(400\): .+$") as caught:
-        drawn(server.sampler(), wanted(1, 1))
-    assert ("bad" if text else "no reason given") in str(caught.value)
-    assert "\n" not in str(caught.value)
+    said = drawn(server.sampler(), wanted(1, 1))[0].refusal
+    assert said.startswith("400: ")
+    assert ("bad" if text else "no reason given") in said
+    assert "\n" not in said
 
 
 # What goes wrong on the way.
@@ -562,8 +489,7 @@ def test_patience_ends_when_nothing_succeeds(server: FakeServer) -> None:
         drawn(sampler, wanted(1, 4))
     assert 0.4 < time.monotonic() - start < 5.0
     assert re.fullmatch(
-        rf"no answer from http://127.0.0.1:{server.port}/v1 for [01] s: 503: loading; what was drawn is kept, "
-        "--resume goes on",
+        rf"no answer from http://127.0.0.1:{server.port}/v1 for [01] s: 503: loading",
         str(caught.value),
     )
     assert caught.value.exit_status == 1
@@ -576,7 +502,8 @@ def test_patience_ends_with_a_server_that_went_away(server: FakeServer) -> None:
         drawn(sampler, wanted(1, 4))
 
 
-def test_patience_lasts_as_long_as_something_succeeds(server: FakeServer) -> None:
+def test_patience_lasts_as_long_as_something_succeeds(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "FAILURES", 1000)
     start = time.monotonic()
     poor = seed_of(Request(prompt_of("p0"), 0))
 
@@ -666,8 +593,8 @@ def test_a_server_that_starts_late_is_waited_for(server: FakeServer) -> None:
     ("status", "text", "said"),
     [
         (401, '{"error": "who are you"}', r"refuses the key \(401\): who are you; \[endpoint\] api_key_env"),
-        (404, "", r"is no OpenAI-compatible server: /models is refused \(404\): no reason given"),
-        (200, "hello", r"is no OpenAI-compatible server: /models gives no list of models"),
+        (404, "", r"is not an OpenAI-compatible server: /models is refused \(404\): no reason given"),
+        (200, "hello", r"is not an OpenAI-compatible server: /models gives no list of models"),
         (200, '{"data": 3}', r"/models gives no list of models"),
         (200, '{"data": ["m"]}', r"/models gives no list of models"),
     ],

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from ngrpo.errors import ConfigError
+from ngrpo.errors import ConfigError, DataError
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import load_task
 from ngrpo.tasks.countdown import Countdown
@@ -31,7 +31,7 @@ def word_tokenizer(*, template: str | None = None, closing: str = "") -> PreTrai
     return fast
 
 
-def words(tokenizer: Any, problem: Problem = PROBLEM, **settings: str) -> list[str]:
+def words(tokenizer: Any, problem: Problem = PROBLEM, **settings: Any) -> list[str]:
     task = Countdown(**{"prompt": "{question}", **settings})
     prompt = encode_prompt(task, problem, tokenizer)
     assert prompt.problem is problem
@@ -61,12 +61,37 @@ def test_a_chat_template_writes_the_roles_and_the_only_bos() -> None:
     assert with_system == ["<s>", "system", ":", "be", "brief", "user", ":", "how", "many", "?", "assistant", ":"]
 
 
-def test_messages_of_the_data_take_the_place_of_the_tasks() -> None:
-    problem = Problem(
-        "p", "", "", messages=(Message("user", "many"), Message("assistant", "3"), Message("user", "how"))
-    )
+def test_template_and_system_apply_to_conversations_too() -> None:
+    turns = (Message("user", "many"), Message("assistant", "3"), Message("user", "how"))
     expected = ["<s>", "user", ":", "many", "assistant", ":", "3", "user", ":", "how", "assistant", ":"]
-    assert words(word_tokenizer(template=TEMPLATE), problem, system="be brief") == expected
+    assert words(word_tokenizer(template=TEMPLATE), Problem("p", "", "", messages=turns)) == expected
+    asked = words(
+        word_tokenizer(template=TEMPLATE),
+        Problem("p", "", "", messages=turns),
+        system="be brief",
+        prompt="{question} ?",
+    )
+    assert asked == ["<s>", "system", ":", "be", "brief", *expected[1:9], "how", "?", "assistant", ":"]
+
+
+def test_a_final_assistant_message_is_continued_where_asked_for() -> None:
+    problem = Problem("p", "how", "", messages=(Message("user", "how"), Message("assistant", "be")))
+    tokenizer = word_tokenizer(template=TEMPLATE)
+    with pytest.raises(DataError, match=r"^problem 'p' ends with an assistant message"):
+        words(tokenizer, problem)
+    continued = words(tokenizer, problem, continue_final_message=True)
+    assert continued == ["<s>", "user", ":", "how", "assistant", ":", "be"]
+    assert words(tokenizer, continue_final_message=True)[-2:] == ["assistant", ":"]
+    assert words(word_tokenizer(), problem, continue_final_message=True) == ["<s>", "how", "be"]
+
+
+def test_a_think_prefill_stays_open(tiny_model_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
+    turns = (Message("user", "1+1?"), Message("assistant", "<think>\nFirst"))
+    task = load_task({"name": "countdown", "prompt": "{question}", "continue_final_message": True})
+    prompt = encode_prompt(task, Problem("p", "1+1?", "", messages=turns), tokenizer)
+    assert prompt.text == "<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n<think>\nFirst"
+    assert tokenizer.decode(prompt.tokens.tolist()) == prompt.text
 
 
 def test_a_template_that_refuses_the_messages_is_one_line() -> None:

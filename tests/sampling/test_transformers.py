@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -235,6 +236,24 @@ def test_a_model_without_stop_tokens_writes_to_the_limit() -> None:
     lm = random_lm("gpt2", {**GPT2_SHAPE, "eos_token_id": None, "bos_token_id": None})
     lm.tokenizer.eos_token_id = None
     assert {len(c.tokens) for row in draw(lm, PROMPTS, range(4), SHORT) for c in row} == {8}
+
+
+def test_buffers_that_grow_change_nothing(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding = Decoding(max_completion_tokens=23)
+    whole = draw(lm, PROMPTS, range(8), decoding)
+    for module in ("reader", "transformers"):
+        monkeypatch.setattr(f"ngrpo.sampling.{module}.FIRST_WIDTH", 2)
+    grown = draw(lm, PROMPTS, range(8), decoding)
+    for before, after in zip(itertools.chain(*whole), itertools.chain(*grown), strict=True):
+        assert before.tokens.tolist() == after.tokens.tolist()
+        assert before.logprobs.tobytes() == after.logprobs.tobytes()
+        assert (before.text, before.finish_reason) == (after.text, after.finish_reason)
+
+
+def test_a_high_limit_allocates_nothing(lm: LanguageModel) -> None:
+    limit = Decoding(max_completion_tokens=10**13)  # 80 TB a row
+    drawn = draw(lm, PROMPTS, range(4), limit)
+    assert {completion.finish_reason for row in drawn for completion in row} == {"stop"}
 
 
 @contextmanager

@@ -120,15 +120,69 @@ def test_columns_can_be_named_and_reach_into_tables(tmp_path: Path) -> None:
     assert (found.id, found.question, found.reference) == ("a7", "this", "2")
 
 
-def test_a_longer_chat_is_kept_and_the_template_not_applied(tmp_path: Path) -> None:
+def test_template_and_system_apply_to_all_rows_alike(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes?"}]
+    asked = {"role": "user", "content": "1+1?"}
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"prompt": p, "answer": "2"} for p in ([*chat, asked], [asked], "1+1?")])
+    task = load_task({"name": f"file:{path}", "prompt": "Q: {question} {}", "system": "S"})
+    longer, single, text = task.load_problems("train")
+    assert longer.question == single.question == text.question == "1+1?"
+    assert task.messages(single) == task.messages(text) == (Message("system", "S"), Message("user", "Q: 1+1? {}"))
+    first, *turns = task.messages(longer)
+    assert first == Message("system", "S")
+    assert [turn.content for turn in turns] == ["hi", "yes?", "Q: 1+1? {}"]
+
+
+def test_two_system_messages_are_refused(tmp_path: Path) -> None:
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}]
     path = tmp_path / "rows.jsonl"
-    write_jsonl(path, [{"prompt": chat, "answer": "2"}, {"prompt": chat[1:], "answer": "2"}])
-    task = load_task({"name": f"file:{path}", "prompt": "Q: {question} {}", "system": "S"})
+    write_jsonl(path, [{"prompt": chat[1:], "answer": "2"}, {"prompt": chat, "answer": "2"}])
+    task = load_task({"name": f"file:{path}", "prompt": "{question}"})
+    assert task.messages(task.load_problems("train")[1]) == (Message("system", "Be brief."), Message("user", "1+1?"))
+    with pytest.raises(DataError, match=r"row 2: 'prompt' has a system message, and \[task\] system is set") as error:
+        load_task({"name": f"file:{path}", "system": "S"}).load_problems("train")
+    assert "\n" not in str(error.value)
+
+
+def test_a_final_assistant_message_is_refused_or_continued(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "<think>"}]
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"prompt": chat[:1], "answer": "2"}, {"prompt": chat, "answer": "2"}])
+    with pytest.raises(DataError, match=r"row 2: 'prompt' ends with an assistant message.*continue_final_message"):
+        load_task({"name": f"file:{path}"}).load_problems("train")
+    task = load_task({"name": f"file:{path}", "prompt": "{question}", "continue_final_message": True})
     first, second = task.load_problems("train")
-    assert first.question == second.question == "1+1?"
-    assert task.messages(first) == (Message("system", "Be brief."), Message("user", "1+1?"))
-    assert task.messages(second) == (Message("system", "S"), Message("user", "Q: 1+1? {}"))
+    assert task.messages(second) == (*task.messages(first), Message("assistant", "<think>"))
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "Solve it.", "{Question}", "{ question }", "{problem}", "{}", "%s", "Q: {{question}}"]
+)
+@pytest.mark.parametrize("name", ["file:x.jsonl", "countdown", "math500", "gym:gcd"])
+def test_a_prompt_without_the_question_is_one_line(name: str, prompt: str) -> None:
+    with pytest.raises(ConfigError, match=r"^'prompt': must contain \{question\}") as error:
+        load_task({"name": name, "prompt": prompt})
+    assert "\n" not in str(error.value)
+
+
+def test_a_system_message_with_the_question_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^'system': must not contain \{question\}"):
+        load_task({"name": "countdown", "system": "Answer {question}"})
+
+
+@pytest.mark.parametrize("name", ["data/x.jsonl", "x.parquet", "./x.csv", "x.JSON", "/data/rows"])
+def test_a_path_without_file_is_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown task '{name}'; for problems from a file write 'file:{name}'"):
+        load_task({"name": name})
+
+
+def test_a_reference_that_is_text_gets_both_pieces_of_advice(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"question": "Who?", "answer": "\\frac{1}{"}])
+    with pytest.raises(DataError, match=r"\(verifier = 'exact' compares text; unreadable_references = 'leave_out'"):
+        load_task({"name": f"file:{path}"}).load_problems("train")
+    assert load_task({"name": f"file:{path}", "verifier": "exact"}).load_problems("train")[0].reference == "\\frac{1}{"
 
 
 def test_a_second_file_for_the_test_split(tmp_path: Path) -> None:

@@ -415,3 +415,18 @@ def test_saving_and_the_log_of_rollouts_follow_the_config(tmp_path: Path, small_
     run = train(tmp_path / "run", small_config("run.save_every=2", "run.keep_rollouts=false"))
     assert [step for step, _ in run.checkpoints()] == [2, 3]
     assert not run.rollouts_path.exists()
+
+
+def test_the_prompt_is_on_the_first_line_of_each_group(tmp_path: Path, train: Any, small_config: Any) -> None:
+    run = train(tmp_path / "run", small_config("run.steps=1", "task.prompt=Q {question} :"))
+    lines = list(run.read_rollouts())
+    assert {line["sample"] for line in lines if "prompt" in line} == {0}
+    firsts = [line for line in lines if line["sample"] == 0]
+    assert len(firsts) == 8
+    problems = {problem.id: problem for problem in run_problems(small_config)}
+    for line in firsts:
+        assert line["prompt"] == f"Q {problems[line['problem_id']].question} :"
+
+
+def run_problems(small_config: Any) -> Any:
+    return small_config().task.problems("train")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ngrpo.errors import ConfigError, GradingError
+from ngrpo.errors import ConfigError, GradingError, short_line
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
     from ngrpo.evaluation.evaluate import Evaluation, EvaluationPlan
+
+Resume = bool | Literal["retry-refused"]
 
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"samples": 256, "temperature": 0.6, "top_p": 0.95, "max_completion_tokens": 4096},
@@ -61,7 +63,11 @@ def eval_(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of samples and summary.", show_default="evals/MODEL/TASK")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an evaluation that was cut off.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished evaluation.")] = False,
+    retry_ungraded: Annotated[
+        bool,
+        typer.Option("--retry-ungraded", help="With --resume: ask again for completions that the server refused."),
+    ] = False,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="A setting of [task], [model], [sampling], [vllm] ..."),
@@ -88,26 +94,31 @@ def eval_(
     }
     apply_overrides(tables, overrides or ())
     config = config_of(tables)
+    if url is not None and config.sampling.engine != "endpoint":
+        raise ConfigError(f"--url needs --engine endpoint: engine '{config.sampling.engine}' uses no server")
+    if retry_ungraded and not resume:
+        raise ConfigError("--retry-ungraded continues an evaluation: add --resume")
     folder = out or Path("evals") / _file_name(model) / config.task.slug
-    summary = {**_evaluate(config, folder, resume=resume, quiet=json_output), "model": model, "task": task}
+    resumed: Resume = "retry-refused" if retry_ungraded else resume
+    summary = {**_evaluate(config, folder, resume=resumed, quiet=json_output), "model": model, "task": task}
     if json_output:
         typer.echo(json.dumps(summary))
 
 
-def _evaluate(config: Config, folder: Path, *, resume: bool, quiet: bool) -> dict[str, Any]:
-    """Returns what summary.json says, which is written beside the samples."""
+def _evaluate(config: Config, folder: Path, *, resume: Resume, quiet: bool) -> dict[str, Any]:
+    """Returns the content of summary.json, which is written beside the samples."""
     from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of
     from ngrpo.evaluation.record import SAMPLES, check_record, write_record
+    from ngrpo.evaluation.refusals import refusal_lines
     from ngrpo.files import write_json
 
     # All that can be known to be wrong is found before torch is imported.
     plan = EvaluationPlan.of(config)
     record = _record(config, plan)
     config.task.check_grader()
-    check_record(folder, record, resume=resume)
-    if (folder / SAMPLES).exists():
-        result = evaluation_of(folder / SAMPLES)
-    else:
+    check_record(folder, record, resume=bool(resume))
+    result = evaluation_of(folder / SAMPLES) if (folder / SAMPLES).exists() else None
+    if result is None or (resume == "retry-refused" and result.refused):
         result = _draw(config, plan, folder, lambda: write_record(folder, record), resume=resume, quiet=quiet)
     summary = {**result.to_json(), **record}
     write_json(folder / "summary.json", summary)
@@ -120,12 +131,18 @@ def _evaluate(config: Config, folder: Path, *, resume: bool, quiet: bool) -> dic
 
         Console().print(passk_table({config.task.slug: result.summary}))
         typer.echo(f"samples: {folder / SAMPLES}")
+    for line in refusal_lines(result.refused, result.summary.samples):
+        typer.echo(f"ngrpo: {line}", err=True)
     return summary
 
 
-def _draw(config: Config, plan: EvaluationPlan, folder: Path, begin: Any, *, resume: bool, quiet: bool) -> Evaluation:
+def _draw(
+    config: Config, plan: EvaluationPlan, folder: Path, begin: Callable[[], None], *, resume: Resume, quiet: bool
+) -> Evaluation:
     from ngrpo.cli.progress import EvaluationProgress
+    from ngrpo.cli.termination import exits_when_terminated
     from ngrpo.evaluation.evaluate import evaluate
+    from ngrpo.evaluation.journal import journal_path
     from ngrpo.evaluation.record import SAMPLES
     from ngrpo.sampling.engines import evaluation_engine
 
@@ -134,11 +151,14 @@ def _draw(config: Config, plan: EvaluationPlan, folder: Path, begin: Any, *, res
         _make_folder(folder)
         begin()
         try:
-            return evaluate(
-                sampler, tokenizer, config.task, plan, folder / SAMPLES, resume=resume, on_progress=progress.update
-            )
-        except KeyboardInterrupt:
-            progress.message(f"what was drawn is kept in {folder}; --resume goes on with it")
+            with exits_when_terminated():
+                return evaluate(
+                    sampler, tokenizer, config.task, plan, folder / SAMPLES, resume=resume, on_progress=progress.update
+                )
+        except BaseException:
+            journal = journal_path(folder / SAMPLES)
+            if journal.exists() and journal.stat().st_size:
+                progress.message(f"partial results are kept in {folder}; continue with --resume")
             raise
 
 
@@ -157,6 +177,8 @@ def _record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:
     else:
         engine |= {"dtype": config.model.dtype, "device": config.model.device}
         digest = model_digest(resolve_model_path(config.model.path))
+        if config.sampling.keep_special_tokens:
+            engine["keep_special_tokens"] = list(config.sampling.keep_special_tokens)
     if engine["name"] == "transformers":
         engine["max_sequences"] = config.sampling.max_sequences  # the last bits of a logit depend on its batch
     return {
@@ -188,7 +210,11 @@ def _checkpoint_of(model: str) -> str:
     from ngrpo.reports.run_dir import RunDir
 
     run = RunDir(Path(model))
-    if not run.checkpoints_path.is_dir():
+    try:
+        is_run = run.checkpoints_path.is_dir()
+    except OSError as error:  # a name too long for any file
+        raise ConfigError(f"model '{short_line(model, 60)}' cannot be looked up: {error.strerror}") from None
+    if not is_run:
         return model
     newest = run.latest_checkpoint()
     if newest is None:

@@ -1,4 +1,4 @@
-"""`ngrpo grade`: grades of (completion, reference) rows of a file, and where two policies part."""
+"""`ngrpo grade`: grades of (completion, reference) rows of a file, and where two policies disagree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,12 +15,6 @@ from ngrpo.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from ngrpo.types import Grade
 
-COMPLETIONS = ("completion", "response", "output", "generation", "model_output", "solution_str", "prediction", "text")
-REFERENCES = (
-    *("reference", "ground_truth", "gold", "gts", "target", "expected_answer", "reference_answer", "final_answer"),
-    *("answer", "gold_answer", "reward_model.ground_truth", "solution"),
-)
-LABELS = ("correct", "label", "is_correct", "acc")
 MOST_WARNINGS = 10
 SHOWN = 60
 """Characters of an answer in the list of disagreements."""
@@ -33,12 +27,18 @@ def grade(
         typer.Option("--policy", help="strict, math-verify, reference, exact, choice, reasoning-gym, MODULE:FUNCTION."),
     ] = "strict",
     compare: Annotated[
-        str | None, typer.Option("--compare", metavar="POLICY", help="List every row that this policy sees otherwise.")
+        str | None, typer.Option("--compare", metavar="POLICY", help="List every row on which this policy disagrees.")
     ] = None,
     completion: Annotated[str | None, typer.Option("--completion", help="Column of the completions.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="Column of the reference answers.")] = None,
     label: Annotated[
         str | None, typer.Option("--label", help="Column of true or false labels to compare with.")
+    ] = None,
+    marker: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--marker", metavar="TEXT", help='Text that announces an answer, such as "My answer:"; repeatable.'
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write a JSON line per row here.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Grading processes.")] = 1,
@@ -46,28 +46,26 @@ def grade(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Grade the completions of a file."""
+    from ngrpo.cli.harness_logs import harness_rows
     from ngrpo.grading.policies import checked_policy
     from ngrpo.tasks.rows import read_rows
 
     for name in (policy, compare):
         if name is not None:
             checked_policy(name)
-    if policy == compare:
-        raise ConfigError(f"--compare must be another policy than --policy, got {policy} twice")
-    if not timeout > 0:
-        raise ConfigError(f"--timeout must be above 0, got {timeout}")
-    if out is not None and out.exists():
-        raise ConfigError(f"{out} exists already: choose another --out, or remove it")
+    _check_options(policy, compare, timeout, out)
     rows = read_rows(file)
     if completion is None:
-        rows = _harness_rows(rows, str(file)) or rows
+        rows = harness_rows(rows, str(file)) or rows
     table = _Table(rows, str(file), completion, reference, label)
     _warn_of_references(table, policy)
-    grades = _graded(table, policy, workers, timeout)
-    others = _graded(table, compare, workers, timeout) if compare is not None else None
+    settings = _Settings(workers, timeout, tuple(marker or ()))
+    grades = _graded(table, policy, settings)
+    others = _graded(table, compare, settings) if compare is not None else None
+    typer.echo("columns: " + ", ".join(f"{role} '{name}'" for role, name in table.columns.items()), err=True)
     if out is not None:
         _write(out, table, grades)
-    summary = {"file": str(file), "policy": policy, **_counted(table, grades)}
+    summary = {"file": str(file), "columns": table.columns, "policy": policy, **_counted(table, grades)}
     if compare is not None and others is not None:
         summary |= {"compared": {"policy": compare, **_counted(table, others)}}
         summary["disagreements"] = _disagreements(table, grades, others)
@@ -77,6 +75,23 @@ def grade(
         _print(summary)
 
 
+class _Settings(NamedTuple):
+    """How the rows are graded, by either policy."""
+
+    workers: int
+    timeout: float
+    markers: tuple[str, ...]
+
+
+def _check_options(policy: str, compare: str | None, timeout: float, out: Path | None) -> None:
+    if policy == compare:
+        raise ConfigError(f"--compare must be another policy than --policy, got {policy} twice")
+    if not timeout > 0:
+        raise ConfigError(f"--timeout must be above 0, got {timeout}")
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} exists already: choose another --out, or remove it")
+
+
 class _Table:
     """The columns that are graded, checked row by row."""
 
@@ -84,76 +99,45 @@ class _Table:
         self, rows: Sequence[Mapping[str, Any]], where: str, completion: str | None, reference: str | None,
         label: str | None,
     ) -> None:  # fmt: skip
-        from ngrpo.tasks.columns import metadata_of
+        from ngrpo.tasks.cells import cell, is_numeric, reference_text
+        from ngrpo.tasks.columns import COMPLETIONS, LABELS, REFERENCES, metadata_of
 
-        columns = (
-            _column(rows[0], where, "completion", completion, COMPLETIONS),
-            _column(rows[0], where, "reference", reference, REFERENCES),
-        )
-        self.completions = [_text(row, columns[0], f"{where}, row {n}") for n, row in enumerate(rows, 1)]
-        self.references = [_text(row, columns[1], f"{where}, row {n}") for n, row in enumerate(rows, 1)]
-        self.metadata = [metadata_of(dict(row)) for row in rows]
+        self.columns = {
+            "completion": _column(rows, where, "completion", completion, COMPLETIONS),
+            "reference": _column(rows, where, "reference", reference, REFERENCES),
+        }
         name = label or next((name for name in LABELS if isinstance(rows[0].get(name), bool)), None)
-        self.labels = (
-            None if name is None else [_label(row, name, f"{where}, row {n}") for n, row in enumerate(rows, 1)]
-        )
+        if name is not None:
+            self.columns["label"] = name
+        numbered = [(f"{where}, row {number}", dict(row)) for number, row in enumerate(rows, start=1)]
+        column = self.columns["reference"]
+        numeric = is_numeric([row for _, row in numbered], column)
+        self.completions = [_completion(row, self.columns["completion"], place) for place, row in numbered]
+        self.references = [
+            reference_text(cell(row, column), f"{place}: '{column}'", numeric=numeric) for place, row in numbered
+        ]
+        self.metadata = [metadata_of(row) for _, row in numbered]
+        self.labels = None if name is None else [_label(row, name, place) for place, row in numbered]
 
 
-def _harness_rows(rows: Sequence[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
-    """Returns a row per response of a sample log of lm-evaluation-harness, none for any other file.
+def _column(rows: Sequence[Mapping[str, Any]], where: str, role: str, wanted: str | None, known: Sequence[str]) -> str:
+    from ngrpo.tasks.columns import recognised
 
-    Its lines hold the responses to a document as [[first, second, ...]], once for each filter: the lines of the first
-    filter are taken. A metric with a value per response is spread as well.
-    """
-    if "doc_id" not in rows[0] or "resps" not in rows[0]:
-        return []
-    spread = []
-    for number, row in enumerate(rows, start=1):
-        if row.get("filter") != rows[0].get("filter"):
-            continue
-        requests = row.get("resps")
-        responses = requests[0] if isinstance(requests, list) and len(requests) == 1 else None
-        if not isinstance(responses, list) or not all(isinstance(text, str) for text in responses):
-            raise DataError(
-                f"{where}, row {number}: 'resps' must hold the texts that answer one request, [[TEXT, ...]]: "
-                "log probabilities of choices cannot be graded"
-            )
-        for place, text in enumerate(responses):
-            own = {
-                key: value[place] if _is_per_response(key, value, row, len(responses)) else value
-                for key, value in row.items()
-            }
-            spread.append({**own, "completion": text})
-    if not spread:
-        raise DataError(f"{where}: 'resps' holds no responses")
-    return spread
-
-
-def _is_per_response(key: str, value: object, row: Mapping[str, Any], responses: int) -> bool:
-    return key in (row.get("metrics") or ()) and isinstance(value, list) and len(value) == responses
-
-
-def _column(row: Mapping[str, Any], where: str, role: str, wanted: str | None, known: Sequence[str]) -> str:
-    from ngrpo.tasks.columns import cell
-
-    found = next((name for name in ([wanted] if wanted else known) if cell(dict(row), name) is not None), None)
-    if found is None:
+    found = recognised([dict(row) for row in rows], [wanted] if wanted else known)
+    if not found:
         what = f"no column '{wanted}'" if wanted else "no column that is known"
-        raise DataError(f"{where}: {what} for the {role}, found: {', '.join(row)}; name it with --{role} COLUMN")
+        names = ", ".join(dict.fromkeys(key for row in rows[:100] for key in row))
+        raise DataError(f"{where}: {what} for the {role}, found: {names}; name it with --{role} COLUMN")
     return found
 
 
-def _text(row: Mapping[str, Any], column: str, where: str) -> str:
-    from ngrpo.tasks.columns import cell
+def _completion(row: dict[str, Any], column: str, where: str) -> str:
+    from ngrpo.tasks.cells import cell, text_of
 
-    value = cell(dict(row), column)
+    value = cell(row, column)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise DataError(f"{where}: '{column}' must be text, got {'nothing' if value is None else type(value).__name__}")
-    return value
+    return value if isinstance(value, str) else text_of(value, f"{where}: '{column}'")
 
 
 def _label(row: Mapping[str, Any], column: str, where: str) -> bool:
@@ -165,28 +149,27 @@ def _label(row: Mapping[str, Any], column: str, where: str) -> bool:
     return found
 
 
-def _graded(table: _Table, policy: str, workers: int, timeout: float) -> list[Grade]:
+def _graded(table: _Table, policy: str, settings: _Settings) -> list[Grade]:
     from ngrpo.grading import GraderPool
 
-    references = _references(table, policy)
-    with GraderPool(workers, timeout, policy) as pool:
-        return pool.grade_many(list(zip(table.completions, references, strict=True)), table.metadata)
-
-
-def _references(table: _Table, policy: str) -> list[str]:
-    """Returns the references as a task would read them: of a worked solution, the answer."""
-    from ngrpo.grading.policies import MATHEMATICAL
-    from ngrpo.tasks.columns import final_answer
-
-    return [(policy in MATHEMATICAL and final_answer(text)) or text for text in table.references]
+    pairs = list(zip(table.completions, table.references, strict=True))
+    with GraderPool(settings.workers, settings.timeout, policy, markers=settings.markers) as pool:
+        return pool.grade_many(pairs, table.metadata)
 
 
 def _warn_of_references(table: _Table, policy: str) -> None:
     from ngrpo.cli.terminal import shown
-    from ngrpo.grading import fault_of
+    from ngrpo.grading import POLICIES, fault_of
+    from ngrpo.grading.references import NO_ANSWER
 
-    first_rows = {text: row for row, text in reversed(list(enumerate(_references(table, policy), start=1)))}
-    faults = [(row, text, fault) for text, row in first_rows.items() if (fault := fault_of(text, policy))]
+    answer_of = POLICIES[policy].answer_of if policy in POLICIES else str.strip
+    first_rows = {text: row for row, text in reversed(list(enumerate(table.references, start=1)))}
+    answers = [(row, text, answer_of(text)) for text, row in first_rows.items()]
+    faults = [
+        (row, answer or text, fault)
+        for row, text, answer in answers
+        if (fault := NO_ANSWER if answer is None else fault_of(answer, policy))
+    ]
     for row, text, fault in sorted(faults)[:MOST_WARNINGS]:
         typer.echo(f"row {row}: no completion can reach the reference {shown(text, SHOWN)}: {fault}", err=True)
     if len(faults) > MOST_WARNINGS:
@@ -284,4 +267,4 @@ def _print_disagreements(summary: Mapping[str, Any]) -> None:
             f"{one['status']} ({shown(one['reason'], SHOWN)}), {summary['compared']['policy']} says "
             f"{one['compared_status']}"
         )
-    typer.echo(f"{len(found)} of {summary['rows']} rows are seen otherwise by {summary['compared']['policy']}")
+    typer.echo(f"{summary['compared']['policy']} disagrees on {len(found)} of {summary['rows']} rows")

@@ -25,6 +25,8 @@ from ngrpo.errors import NgrpoError
 UsageError: Any = typer.BadParameter.__base__
 
 INTERRUPTED = 130
+LONGEST_MESSAGE = 800
+"""Characters of an error line; paths, names and what a server says can be any length."""
 
 app = typer.Typer(
     name="ngrpo",
@@ -64,5 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _fail(message: str, status: int) -> int:
     line = " ".join(message.split())
+    if len(line) > LONGEST_MESSAGE:  # the cause comes first, the remedy last
+        line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
     sys.stderr.write(f"ngrpo: {line}\n")
     return status

@@ -1,34 +1,36 @@
-"""Evaluating a model on a task: n completions per problem, graded, written as they come, then summarised.
+"""Evaluating a model on a task: n completions per problem, written as they arrive, graded, then summarised.
 
-Samples go into a journal as they come (`ngrpo.evaluation.journal`), from which a killed evaluation resumes.
+Completions are written to a journal as they arrive (`ngrpo.evaluation.journal`), from which a killed one resumes.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ngrpo.errors import DataError
+from ngrpo.evaluation.background_grader import BackgroundGrader
 from ngrpo.evaluation.counts import Counts, read_counts
 from ngrpo.evaluation.journal import Journal
+from ngrpo.evaluation.refusals import RefusalWatch, Refused, refused_in
 from ngrpo.evaluation.samples import sample_of
 from ngrpo.evaluation.summary import Summary, summarize
 from ngrpo.files import read_json_lines
 from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import Split, Task
-from ngrpo.types import Completion, Problem, Rollout
+from ngrpo.types import Completion, Grade, Problem, Rollout
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
 
-_COMPLETIONS_AT_ONCE = 512
-"""Completions that are graded and written together, unless the seconds below pass first."""
-_SECONDS_AT_ONCE = 5.0
+_PROGRESS_SECONDS = 0.2
+"""Between two calls of `on_progress`."""
+_PENDING = Grade("ungraded", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +62,21 @@ class Evaluation:
     """The summary of the samples file, and what its completions are like.
 
     `entropy` is the mean negative logprob of the sampled tokens in nats, None where the engine did not say them;
-    `mean_tokens` their mean number; `truncated` the share of completions that were cut at the limit. When no completion
-    could be graded there is no Pass@k: the summary's `pass_at_k` is empty and its `auc` None.
+    `mean_tokens` their mean number; `truncated` the share of completions that were cut at the limit; all three are of
+    the completions that were not refused. `refused` lists those that a server refused, which are ungraded. When no
+    completion could be graded there is no Pass@k: the summary's `pass_at_k` is empty and its `auc` None.
     """
 
     summary: Summary
     entropy: float | None
     mean_tokens: float
     truncated: float
+    refused: tuple[Refused, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns the content of summary.json."""
         about = {"entropy": self.entropy, "mean_tokens": self.mean_tokens, "truncated": self.truncated}
-        return {**self.summary.to_json(), **about}
+        return {**self.summary.to_json(), **about, "refused": [asdict(one) for one in self.refused]}
 
 
 def problems_of(task: Task, plan: EvaluationPlan) -> Sequence[Problem]:
@@ -94,7 +98,7 @@ def evaluate(
     plan: EvaluationPlan,
     samples_path: Path,
     *,
-    resume: bool = False,
+    resume: bool | Literal["retry-refused"] = False,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Evaluation:
     """Returns the evaluation of whatever model the sampler draws from.
@@ -106,36 +110,94 @@ def evaluate(
         tokenizer: encodes the prompts.
         task: problems and grader.
         plan: how many, and from which distribution.
-        samples_path: the samples file; what stands there is replaced when all samples are drawn.
-        resume: keep the samples that an evaluation of the same record (`ngrpo.evaluation.record`) has already drawn.
-        on_progress: called with completions done and their total.
+        samples_path: the samples file; an existing one is replaced when all samples are there.
+        resume: keep the samples that an evaluation of the same record (`ngrpo.evaluation.record`) has already drawn;
+            "retry-refused" asks again for the completions that the server has refused.
+        on_progress: called with the number of completions that have arrived, and their total.
 
     Raises:
         DataError: when the task has no such problems.
+        ConfigError: when the server refuses every request.
     """
     prompts = [encode_prompt(task, problem, tokenizer) for problem in problems_of(task, plan)]
     requests = [Request(prompt, sample) for prompt in prompts for sample in range(plan.samples)]
     keys = [(request.prompt.problem.id, request.sample) for request in requests]
-    journal = Journal(samples_path, resume=resume)
-    # Whole blocks, so that what is drawn again comes out the same to the bit (see `Sampler.blocks`).
-    blocks = [block for block in sampler.blocks(requests) if not all(keys[i] in journal.done for i in block)]
-    missing = [requests[i] for block in blocks for i in block]
-    done = len(requests) - len(missing)
-    on_progress(done, len(requests))
-    drawn = sampler.stream(missing, plan.decoding, seed=plan.seed, round_name=plan.round_name) if missing else iter(())
-    for batch in _batches(drawn):
-        rollouts = _graded(task, [(missing[i], completion) for i, completion in batch])
-        journal.append([sample_of(rollout, seed=plan.seed) for rollout in rollouts])
-        done += len(batch)
-        on_progress(done, len(requests))
-    journal.finish(keys)
+    with Journal(samples_path, resume=bool(resume), retry_refused=resume == "retry-refused") as journal:
+        # Whole blocks, so that what is drawn again comes out the same to the bit (see `Sampler.blocks`).
+        blocks = [block for block in sampler.blocks(requests) if not all(keys[i] in journal.done for i in block)]
+        missing = [requests[i] for block in blocks for i in block]
+        progress = _Progress(on_progress, len(requests) - len(missing), len(requests))
+        with BackgroundGrader(task, journal, {prompt.problem.id: prompt.problem for prompt in prompts}) as grader:
+            redrawn = {(request.prompt.problem.id, request.sample) for request in missing}
+            for key in journal.ungraded():
+                if key not in redrawn:
+                    grader.submit(key)
+            _draw(sampler, missing, plan, (journal, grader), progress)
+        journal.finish(keys)
     return evaluation_of(samples_path)
 
 
+def _draw(
+    sampler: Sampler,
+    missing: Sequence[Request],
+    plan: EvaluationPlan,
+    into: tuple[Journal, BackgroundGrader],
+    progress: _Progress,
+) -> None:
+    """Writes the missing completions to the journal as they arrive, and has them graded."""
+    journal, grader = into
+    watch = RefusalWatch(answered=journal.answered)
+
+    def write(arrived: Sequence[tuple[int, Completion]]) -> None:
+        for index, completion in arrived:
+            problem, sample = missing[index].prompt.problem, missing[index].sample
+            refused = completion.finish_reason == "refused"
+            grade = Grade("ungraded", 0.0, None, completion.refusal) if refused else _PENDING
+            line = sample_of(Rollout(problem, sample, completion, grade), seed=plan.seed)
+            journal.arrived(line, graded=refused)
+            if not refused:
+                grader.submit((problem.id, sample))
+        progress.add(len(arrived))
+
+    if not missing:
+        return
+    stream = sampler.stream(missing, plan.decoding, seed=plan.seed, round_name=plan.round_name)
+    try:
+        for index, completion in stream:
+            write(watch.released(index, missing[index].prompt.problem.id, completion))
+    finally:
+        if isinstance(stream, Generator):  # at once, not when the traceback of an error is gone
+            stream.close()
+    write(watch.rest())
+
+
+class _Progress:
+    """Counts completions, and tells the number now and then, and at the end."""
+
+    def __init__(self, on_progress: Callable[[int, int], None], done: int, total: int) -> None:
+        self._on_progress, self._done, self._total = on_progress, done, total
+        self._last = time.monotonic()
+        on_progress(done, total)
+
+    def add(self, number: int) -> None:
+        """Adds completions."""
+        self._done += number
+        now = time.monotonic()
+        if number and (self._done == self._total or now - self._last >= _PROGRESS_SECONDS):
+            self._last = now
+            self._on_progress(self._done, self._total)
+
+
 def evaluation_of(samples_path: Path) -> Evaluation:
-    """Returns the evaluation that a whole samples file of ours tells."""
+    """Returns the evaluation of a complete samples file of ours."""
     tokens, completions, truncated, logprobs = 0, 0, 0, []
+    refused = []
     for row in read_json_lines(samples_path):
+        if row["finish_reason"] == "refused":
+            refused.append(
+                {key: row[key] for key in ("problem_id", "finish_reason")} | {"reason": row.get("reason", "")}
+            )
+            continue
         tokens, completions = tokens + row["num_tokens"], completions + 1
         truncated += row["finish_reason"] == "length"
         logprobs.append(row["logprob"])
@@ -143,29 +205,10 @@ def evaluation_of(samples_path: Path) -> Evaluation:
     return Evaluation(
         summary=_summary(read_counts(samples_path)),
         entropy=-math.fsum(logprobs) / max(1, tokens) + 0.0 if known else None,  # 0, not -0, at temperature 0
-        mean_tokens=tokens / completions,
-        truncated=truncated / completions,
+        mean_tokens=tokens / max(1, completions),
+        truncated=truncated / max(1, completions),
+        refused=refused_in(refused),
     )
-
-
-def _batches(drawn: Iterator[tuple[int, Completion]]) -> Iterator[list[tuple[int, Completion]]]:
-    batch: list[tuple[int, Completion]] = []
-    started = time.monotonic()
-    for one in drawn:
-        batch.append(one)
-        if len(batch) >= _COMPLETIONS_AT_ONCE or time.monotonic() - started > _SECONDS_AT_ONCE:
-            yield batch
-            batch, started = [], time.monotonic()
-    if batch:
-        yield batch
-
-
-def _graded(task: Task, drawn: Sequence[tuple[Request, Completion]]) -> list[Rollout]:
-    grades = task.grade_many([(request.prompt.problem, completion.text) for request, completion in drawn])
-    return [
-        Rollout(request.prompt.problem, request.sample, completion, grade)
-        for (request, completion), grade in zip(drawn, grades, strict=True)
-    ]
 
 
 def _summary(counts: Counts) -> Summary:

@@ -48,7 +48,7 @@ def check_record(folder: Path, record: Mapping[str, Any], *, resume: bool) -> No
     if not (begun or samples.exists()):
         return
     if not resume and begun:
-        raise ConfigError(f"{folder} holds an unfinished evaluation: --resume goes on with it, or choose another --out")
+        raise ConfigError(f"{folder} holds an unfinished evaluation: continue with --resume, or choose another --out")
     if not resume:
         raise ConfigError(f"{folder} already holds samples: choose another --out, or remove it")
     path = folder / RECORD

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from ngrpo.types import FinishReason, Rollout, Status
 class Sample:
     """One line of a samples file; `sample` is the 0-based index among the completions of its problem and seed.
 
-    `logprob` is the sum over the completion's tokens, in nats; None where the engine did not say it.
+    `logprob` is the sum over the completion's tokens, in nats; None where the engine did not say it. `reason` is why a
+    completion is ungraded; a line of a graded one has no such key.
     """
 
     problem_id: str
@@ -31,6 +33,14 @@ class Sample:
     seed: int = 0
     finish_reason: FinishReason = "stop"
     logprob: float | None = None
+    reason: str = ""
+
+    def to_line(self) -> dict[str, Any]:
+        """Returns the JSON object of the line."""
+        line = asdict(self)
+        if not self.reason:
+            del line["reason"]
+        return line
 
 
 def sample_of(rollout: Rollout, *, seed: int = 0) -> Sample:
@@ -48,10 +58,11 @@ def sample_of(rollout: Rollout, *, seed: int = 0) -> Sample:
         num_tokens=len(completion.tokens),
         seed=seed,
         finish_reason=completion.finish_reason,
-        logprob=logprob if math.isfinite(logprob) else None,
+        logprob=logprob if math.isfinite(logprob) and completion.finish_reason != "refused" else None,
+        reason=rollout.grade.reason if rollout.grade.status == "ungraded" else "",
     )
 
 
 def append_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Adds lines to a samples file in one write; makes the file if need be."""
-    append_json_lines(path, map(asdict, samples))
+    append_json_lines(path, (sample.to_line() for sample in samples))

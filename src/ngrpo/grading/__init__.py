@@ -1,14 +1,17 @@
-r"""Grading: is what a completion answers the reference?
+r"""Is what a completion answers the reference?
 
-`extract` finds the answer, `normalize` gives answers one spelling and plain numbers their exact value, `equivalence`
-compares, `policies` names the ways of doing so, and `pool` does it for many completions: `worker` holds a process that
-can be killed, and `server` is what runs in it. `references` tells beforehand which references nobody could reach.
+`extract` finds the answer in a box and `markers` a declared one, which `declared` reads; `references` finds the answer
+of a reference text; `strict` compares, `policies` names the ways of doing so, and `pool` does it for many completions:
+`worker` holds a process that can be killed, and `server` is what runs in it. `unreachable` tells beforehand which
+references no completion can reach; `rewards` has reward functions for TRL and verl.
 """
 
 from ngrpo.grading.extract import extract_answer, last_boxed
 from ngrpo.grading.policies import POLICIES, fault_of
-from ngrpo.grading.pool import GraderPool, grade, shared_pool
+from ngrpo.grading.pool import GraderPool, compare_answers, grade, shared_pool
+from ngrpo.grading.references import answer_of_reference
 
 __all__ = [
-    "POLICIES", "GraderPool", "extract_answer", "fault_of", "grade", "last_boxed", "shared_pool",
+    "POLICIES", "GraderPool", "answer_of_reference", "compare_answers", "extract_answer", "fault_of", "grade",
+    "last_boxed", "shared_pool",
 ]  # fmt: skip

@@ -3,13 +3,20 @@ r"""Two matchers for answers that are no mathematics: exact text, and the letter
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ngrpo.grading.extract import extract_answer, last_boxed
 from ngrpo.grading.strict.equivalence import Verdict
 
-# A letter alone, in parentheses or marked; after the mark the text of the choice may follow.
-_LETTER = re.compile(r"\(?([A-Za-z])\)?|\(([A-Za-z])\)\s*\S.*|([A-Za-z])[).:]\s*\S.*|([A-Za-z])[).:]", re.DOTALL)
-_WRAPPED = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf)\{(.*)\}|\$(.*)\$)", re.DOTALL)
+# A letter alone or in parentheses; after a mark, or after parentheses, the text of the choice may follow.
+_LETTER = re.compile(
+    r"\(?([A-Za-z])\)?|[(\[]([A-Za-z])[)\]]\s*\S.*|([A-Za-z])(?:[).:]|\s+[-–—])\s*\S.*|([A-Za-z])[).:]", re.S
+)
+_WRAPPED = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|it|sf|tt)|mbox|boxed|fbox)\s*\{([^{}]*)\}")
+_SPACING = re.compile(r"\\[ ,;:!]|\\q?quad(?![A-Za-z])|~|\\[()\[\]]|[$*_`\"“”]")
+_NAMED = re.compile(
+    r"(?:the\s+)?(?:(?:correct|final|right|best)\s+)?(?:option|choice|answer|letter|选项?)(?:\s+is)?\s*[:：]?\s*", re.I
+)
 
 
 def exact_answer(completion: str) -> str | None:
@@ -30,13 +37,13 @@ def exact_verdict(answer: str, reference: str) -> Verdict:
     return Verdict("correct" if answer.strip() == reference.strip() else "wrong", "exact")
 
 
-def choice_answer(completion: str) -> str | None:
-    r"""Returns the letter that a completion chooses in its last box or after its last marker, or is; else None.
+def choice_answer(completion: str, markers: Sequence[str] = ()) -> str | None:
+    r"""Returns the letter that a completion chooses in its last box or declaration, or is; else None.
 
     >>> choice_answer(r"\boxed{\text{(B)}}"), choice_answer("The answer is C) 12."), choice_answer("no")
     ('B', 'C', None)
     """
-    answer = extract_answer(completion)
+    answer = extract_answer(completion, markers)
     return letter_of(completion.strip() if answer is None else answer)
 
 
@@ -58,16 +65,17 @@ def choice_fault(reference: str) -> str | None:
 
 
 def letter_of(text: str) -> str | None:
-    """Returns the upper-case letter that a short answer names, or None.
+    r"""Returns the upper-case letter that a short answer names, or None.
 
     >>> letter_of("(b)"), letter_of("B: 12"), letter_of("Because"), letter_of("12")
     ('B', 'B', None, None)
+    >>> letter_of(r"\textbf{(B)}\ 12"), letter_of(r"\text{(D) Alina}"), letter_of("Option B"), letter_of("A cat")
+    ('B', 'D', 'B', None)
     """
-    text = text[:500].strip()
+    text = text[:500]
     for _ in range(3):
-        wrapped = _WRAPPED.fullmatch(text)
-        if wrapped is None:
-            break
-        text = (wrapped[1] if wrapped[1] is not None else wrapped[2]).strip()
-    found = _LETTER.fullmatch(text)
+        text = _WRAPPED.sub(r"\1", text)
+    text = _SPACING.sub(" ", text).strip().rstrip(".。,;")
+    named = _NAMED.match(text)
+    found = _LETTER.fullmatch(text[named.end() :] if named else text)
     return next((letter.upper() for letter in found.groups() if letter), None) if found else None

@@ -1,4 +1,4 @@
-r"""From a completion to the answer inside it: its last ``\boxed{...}``, else what follows a declared marker.
+r"""Extract the answer of a completion: its last ``\boxed{...}``, else its last declaration (`ngrpo.grading.markers`).
 
 Both are searched from the end, so that only the end of a long completion is read; the effort is bounded by the
 constants below and grows linearly with the length.
@@ -7,6 +7,9 @@ constants below and grows linearly with the length.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from ngrpo.grading.markers import marked_answer
 
 BARE_CHARACTERS = 200
 r"""Most characters that an answer after a brace-less ``\boxed`` may have."""
@@ -16,12 +19,6 @@ MAX_BOXES = 2_000
 """Boxes that are looked at, from the end, until one is complete and not empty."""
 MAX_BRACES = 50_000
 """Braces that are looked at in all boxes together."""
-MARKER_WINDOW = 50_000
-"""Characters at the end of a completion in which markers are looked for."""
-MARKED_CHARACTERS = 500
-"""Most characters of an answer after a marker."""
-MARKERS = ("final answer is", "final answer:", "answer is", "answer:", "####")
-"""What announces an answer where there is no box, in any case; the last one in the text counts."""
 
 # Everything that can open or close a brace; an escaped brace is text, so the escape is consumed as one token.
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -29,8 +26,6 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE = re.compile(r"(?!\\(?:boxed|fbox))(?:[-+.(\[\\]?[0-9\\(]|[A-Za-z](?=\$|\s*\Z))[^\s$]*")
 _OPENS = re.compile(r"(?:\\boxed|\\fbox)(?![A-Za-z])\s*(\{)?")
 _BLANK = re.compile(r"\s*")
-_MATHEMATICS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
-_END_OF_SENTENCE = re.compile(r"\n|[.!?](?=\s|\Z)|(?<![0-9]),\s|;\s|\*\*")
 
 
 def last_boxed(text: str) -> str | None:
@@ -110,40 +105,15 @@ def _closing(text: str, begin: int, skipped: tuple[int, int], budget: list[int])
     return -1
 
 
-def marked_answer(text: str) -> str | None:
-    r"""Returns what follows the last marker, up to the end of its sentence or formula; None where there is none.
-
-    >>> marked_answer("6 + 6 = 12\n#### 12"), marked_answer("**Final answer:** $x = 5$, as above.")
-    ('12', 'x = 5')
-    """
-    text = text[-MARKER_WINDOW:]
-    lower = text.lower() if text.isascii() else text.translate(_LOWER)
-    ends = [(lower.rfind(marker), len(marker)) for marker in MARKERS]
-    begin = max((at + length for at, length in ends if at >= 0), default=-1)
-    if begin < 0:
-        return None
-    answer = text[begin : begin + MARKED_CHARACTERS].lstrip(" \t\r\n:*_")
-    for opening, closing in _MATHEMATICS:
-        if answer.startswith(opening):
-            inside, closed, _ = answer[len(opening) :].partition(closing)
-            return (inside.strip() or None) if closed else None
-    end = _END_OF_SENTENCE.search(answer)
-    answer = (answer[: end.start()] if end else answer).strip().rstrip(".,;:*")
-    return answer or None
-
-
-# Only ASCII letters: the lower case of some others has another length, and positions must stay what they are.
-_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-
-
-def extract_answer(text: str) -> str | None:
-    r"""Returns the final answer of a completion: its last box, else what its last marker announces, else None.
+def extract_answer(text: str, markers: Sequence[str] = ()) -> str | None:
+    r"""Returns the final answer of a completion: its last box, else its last declaration, else None.
 
     Args:
         text: the completion.
+        markers: plain texts that announce an answer too, in any case, such as "My answer:"; see `MARKERS`.
 
     >>> extract_answer(r"Hence $x = \boxed{ 42 }$."), extract_answer("The answer is 42."), extract_answer("It is 42.")
     ('42', '42', None)
     """
     boxed = last_boxed(text)
-    return boxed if boxed is not None else marked_answer(text)
+    return boxed if boxed is not None else marked_answer(text, markers)

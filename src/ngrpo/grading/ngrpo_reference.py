@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, Verdict
 from ngrpo.grading.strict.expression import parse
-from ngrpo.grading.strict.normalize import braced_arguments
+from ngrpo.grading.strict.groups import braced_arguments
 from ngrpo.grading.strict.zero_test import real_value, trees_equal
 
 RELATIVE_TOLERANCE = 1e-4

@@ -1,4 +1,4 @@
-r"""The policies of grading: where the answer stands in a completion, what decides about it, and which references do.
+r"""The policies of grading: how each finds the answer of a completion, compares it, and reads a reference.
 
 A policy is a name in `POLICIES`, or a verifier: a function of the user's (`module:function`) or `reasoning-gym`, which
 judge whole completions; see `ngrpo.grading.verifiers`.
@@ -7,38 +7,52 @@ judge whole completions; see `ngrpo.grading.verifiers`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from ngrpo.errors import ConfigError
 from ngrpo.grading.exact_and_choice import choice_answer, choice_fault, choice_verdict, exact_answer, exact_verdict
 from ngrpo.grading.extract import extract_answer
 from ngrpo.grading.ngrpo_reference import reference_answer, reference_verdict
+from ngrpo.grading.references import answer_of_reference
 from ngrpo.grading.strict.equivalence import Verdict, over_limits, quick_verdict, settled
 from ngrpo.grading.unreachable import reference_fault
 
 REASONING_GYM = "reasoning-gym"
 MATHEMATICAL = ("strict", "math-verify", "reference")
-"""The policies that compare mathematics, whose references may be worked solutions."""
+"""The policies that compare mathematics."""
 
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_.]*")
+
+
+class Extract(Protocol):
+    """Finds the answer of a completion, None where it declares none."""
+
+    def __call__(self, completion: str, markers: Sequence[str] = (), /) -> str | None:
+        """Returns the answer; `markers` are texts of the user's that announce one."""
 
 
 class Policy(NamedTuple):
     """How an answer is found and judged.
 
     `quick` decides in microseconds, in the caller's process; `settle` with bounded effort, in one that can be killed.
-    Each returns None for a pair that it leaves to the next: the last is sympy, whose effort has no bound.
+    Each returns None for a pair that it leaves to the next: the last is sympy, whose effort has no bound. `answer_of`
+    finds the answer in a reference text.
     """
 
-    extract: Callable[[str], str | None]
+    extract: Extract
     quick: Callable[[str, str], Verdict | None]
     settle: Callable[[str, str], Verdict | None]
     fault: Callable[[str], str | None]
+    answer_of: Callable[[str], str | None]
 
 
 def _undecided(_answer: str, _reference: str) -> None:
     return None
+
+
+def _without_markers(extract: Callable[[str], str | None]) -> Extract:
+    return lambda completion, _markers=(), /: extract(completion)
 
 
 def _empty(reference: str) -> str | None:
@@ -46,11 +60,13 @@ def _empty(reference: str) -> str | None:
 
 
 POLICIES: Mapping[str, Policy] = {
-    "strict": Policy(extract_answer, quick_verdict, settled, reference_fault),
-    "math-verify": Policy(extract_answer, over_limits, _undecided, reference_fault),
-    "reference": Policy(reference_answer, _undecided, reference_verdict, reference_fault),
-    "exact": Policy(exact_answer, exact_verdict, exact_verdict, _empty),
-    "choice": Policy(choice_answer, choice_verdict, choice_verdict, choice_fault),
+    "strict": Policy(extract_answer, quick_verdict, settled, reference_fault, answer_of_reference),
+    "math-verify": Policy(extract_answer, over_limits, _undecided, reference_fault, answer_of_reference),
+    "reference": Policy(
+        _without_markers(reference_answer), _undecided, reference_verdict, reference_fault, answer_of_reference
+    ),
+    "exact": Policy(_without_markers(exact_answer), exact_verdict, exact_verdict, _empty, str.strip),
+    "choice": Policy(choice_answer, choice_verdict, choice_verdict, choice_fault, answer_of_reference),
 }
 """`strict` is this project's; `math-verify` and `reference` reproduce that library's verdict and that of the NGRPO
 reference grader; `exact` compares text, `choice` the letters of multiple-choice answers."""

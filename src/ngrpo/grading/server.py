@@ -2,7 +2,8 @@
 
 A first process loads what judging needs and forks; the fork judges. After a fork that died comes a new one, which takes
 milliseconds where importing sympy takes a second. sympy itself is loaded when the first pair needs it: the fork then
-ends with `NEEDS_SYMPY`, and the next one has it.
+ends with `NEEDS_SYMPY`, and the next one has it. A fork that has grown ends with `RENEWED` before its next pair, and so
+does one that lacks memory for a pair, unless that is its first.
 
 Both ends exchange JSON lines. To the process: first a table of settings, then batches, `[NUMBER, REQUESTS]`. From it:
 `{"ready": true}`, `{"serving": PID}` from each fork, `{"batch": NUMBER, "judged": JUDGEMENTS}` with the next few of a
@@ -11,12 +12,10 @@ batch, and, when a fork ended, `{"batch": NUMBER, "at": INDEX, "ended": STATUS}`
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import mmap
 import os
-import signal
 import struct
 import sys
 import time
@@ -24,9 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from ngrpo.grading.policies import POLICIES, is_verifier
+from ngrpo.grading.sandbox import give_up_rights, limit_cpu, private_output
+from ngrpo.grading.upkeep import Memory, reset_libraries
 from ngrpo.grading.verifiers import Judgement, judgement, load_verifier
 
-INPUT_ENDED, NEEDS_SYMPY = 86, 87
+INPUT_ENDED, NEEDS_SYMPY, RENEWED = 86, 87, 88
+"""Exit statuses of a fork; any other, or a signal, is a crash or a timeout."""
 FLUSH_SECONDS = 0.005
 """Judgements are sent together when this much time has passed: each sending wakes the parent."""
 
@@ -34,41 +36,16 @@ Request = Sequence[Any]
 Judge = Callable[[Request], Judgement]
 
 _PROGRESS = struct.Struct("qq")
-# What a fork refuses to do for the text of a model, should anything ever try; see Python's table of audit events.
-_REFUSED = (
-    *("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "subprocess.Popen", "os.system"),
-    *(
-        "os.exec",
-        "os.posix_spawn",
-        "os.spawn",
-        "os.fork",
-        "os.forkpty",
-        "os.remove",
-        "os.rename",
-        "os.mkdir",
-        "os.rmdir",
-    ),
-    *(
-        "os.link",
-        "os.symlink",
-        "os.truncate",
-        "os.chmod",
-        "os.chown",
-        "os.kill",
-        "shutil.",
-        "ctypes.dlopen",
-        "webbrowser.",
-    ),
-)
+_NO_MEMORY = Judgement("ungraded", "memory")
 
 
-class _NeedsSympyError(Exception):
-    """The pair cannot be judged before sympy is loaded."""
+class _SuccessorError(Exception):
+    """The next fork must judge the pair; the argument is this one's exit status."""
 
 
 def serve() -> None:
     """The process's main function: judges until standard input ends."""
-    with _private_output() as replies:
+    with private_output() as replies:
         settings = json.loads(sys.stdin.buffer.readline())
         with mmap.mmap(settings["progress"], _PROGRESS.size) as progress:
             sys.path.extend(settings["path"])
@@ -107,28 +84,30 @@ def _verified(verifier: Callable[..., Any], request: Request, max_reward: float)
     try:
         return judgement(verifier(completion, reference, metadata), max_reward)
     except MemoryError:
-        return Judgement("ungraded", "memory")
+        return _NO_MEMORY
     except BaseException as error:  # noqa: BLE001  (SystemExit, KeyboardInterrupt: whatever it is, it is the verifier's)
         return Judgement("ungraded", f"verifier raised {type(error).__name__}: {error}"[:200])
 
 
 def _compared(request: Request, policy: str, max_reward: float) -> Judgement:
     answer, reference = request
-    verdict = POLICIES[policy].settle(answer, reference)
-    if verdict is not None:
-        return Judgement(*verdict, max_reward if verdict.status == "correct" else 0.0)
-    if "sympy" not in sys.modules:
-        raise _NeedsSympyError
-    return _by_sympy(answer, reference, policy, max_reward)
+    try:
+        verdict = POLICIES[policy].settle(answer, reference)
+        if verdict is not None:
+            return Judgement(*verdict, max_reward if verdict.status == "correct" else 0.0)
+        if "sympy" not in sys.modules:
+            raise _SuccessorError(NEEDS_SYMPY)
+        return _by_sympy(answer, reference, policy, max_reward)
+    except MemoryError:
+        return _NO_MEMORY
 
 
 def _by_sympy(answer: str, reference: str, policy: str, max_reward: float) -> Judgement:
     from ngrpo.grading.sympy_grader import symbolically_equal
 
+    reset_libraries()
     try:
         equal = symbolically_equal(answer, reference, policy)
-    except MemoryError:
-        return Judgement("ungraded", "memory")
     except RecursionError:
         if _is_too_deep(reference, policy):
             return Judgement("ungraded", "nested too deep")
@@ -166,17 +145,18 @@ def _status_of_fork(settings: Mapping[str, Any], judge: Judge, replies: BinaryIO
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 1
     try:
-        _give_up_rights(settings["memory_bytes"], trusted=is_verifier(settings["policy"]))
+        give_up_rights(settings["memory_bytes"], trusted=is_verifier(settings["policy"]))
         _reply(replies, {"serving": os.getpid()})
-        _judge_batches(judge, settings["seconds"], replies, progress)
+        _judge_batches(judge, settings, replies, progress)
         status = INPUT_ENDED
-    except _NeedsSympyError:
-        status = NEEDS_SYMPY
+    except _SuccessorError as successor:
+        (status,) = successor.args
     finally:
         os._exit(status)
 
 
-def _judge_batches(judge: Judge, seconds: float, replies: BinaryIO, progress: mmap.mmap) -> None:
+def _judge_batches(judge: Judge, settings: Mapping[str, Any], replies: BinaryIO, progress: mmap.mmap) -> None:
+    serving = _Serving(settings)
     for line in sys.stdin.buffer:
         waiting: list[Judgement] = []
         sent = time.monotonic()
@@ -184,60 +164,46 @@ def _judge_batches(judge: Judge, seconds: float, replies: BinaryIO, progress: mm
         try:
             for at, request in enumerate(requests):
                 _PROGRESS.pack_into(progress, 0, batch, at)
-                _limit_cpu(seconds)
-                waiting.append(judge(request))
+                serving.before_a_pair()
+                limit_cpu(settings["seconds"])
+                waiting.append(serving.kept(judge(request)))
                 if time.monotonic() - sent > FLUSH_SECONDS:
-                    _limit_cpu(0)
+                    limit_cpu(0)
                     _reply(replies, {"batch": batch, "judged": waiting})
                     waiting, sent = [], time.monotonic()
         finally:
-            _limit_cpu(0)
+            limit_cpu(0)
             if waiting:
                 _reply(replies, {"batch": batch, "judged": waiting})
+
+
+class _Serving:
+    """Decides when a fork leaves the next pair to a new one; never before it has judged one itself."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._memory = Memory(settings["memory_bytes"])
+        self._judged = 0
+        self._checked = time.monotonic()
+
+    def before_a_pair(self) -> None:
+        """Ends the fork if it has grown; a look at the memory costs as much as a cheap pair, so not before each."""
+        if self._judged and time.monotonic() - self._checked > FLUSH_SECONDS:
+            self._checked = time.monotonic()
+            if self._memory.is_worn():
+                raise _SuccessorError(RENEWED)
+
+    def kept(self, found: Judgement) -> Judgement:
+        """Returns a judgement that is final; ends the fork where a new one may have the memory that this one lacks."""
+        if self._judged and found == _NO_MEMORY:
+            raise _SuccessorError(RENEWED)
+        if not self._judged and is_verifier(self._settings["policy"]):
+            self._memory = Memory(self._settings["memory_bytes"])  # what a verifier loads at its first call stays
+        self._judged += 1
+        return found
 
 
 def _reply(replies: BinaryIO, value: object) -> None:
     data = memoryview(json.dumps(value).encode() + b"\n")
     while data:  # a raw pipe takes a part at a time
         data = data[replies.write(data) :]
-
-
-def _private_output() -> BinaryIO:
-    """Returns the pipe to the parent, and turns standard output away from it: libraries may print."""
-    private = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    return open(private, "wb", buffering=0)  # noqa: PTH123  (a descriptor has no path)
-
-
-def _give_up_rights(memory_bytes: int, *, trusted: bool) -> None:
-    """From here on the process says nothing and its memory is bounded; unless trusted, it can write no file either."""
-    import resource
-
-    os.dup2(1, 2)
-    sys.dont_write_bytecode = True
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_AS: memory_bytes}
-    if not trusted:
-        limits[resource.RLIMIT_FSIZE] = 0
-        sys.addaudithook(_refuse)
-    for kind, limit in limits.items():
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses some
-            resource.setrlimit(kind, (limit, limit))
-
-
-def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "open":
-        flags = arguments[2]
-        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            raise PermissionError("the grading process writes no file")
-    elif event.startswith(_REFUSED):
-        raise PermissionError(f"the grading process does not {event}")
-
-
-def _limit_cpu(seconds: float) -> None:
-    """The kernel ends this process when it has used so much more processor time; 0 lifts the limit.
-
-    SIGPROF keeps its default action: no Python handler runs, which one long step inside sympy would hold up.
-    """
-    signal.setitimer(signal.ITIMER_PROF, seconds)

@@ -46,7 +46,7 @@ def reference_fault(reference: str) -> str | None:
         return "nothing is left of it without its spelling"
     if _is_damaged(text):
         return "its operators or brackets do not match"
-    if any(is_too_large(part) for part in re.split("[,=]", text)):
+    if any(is_too_large(part) for part in (text, *re.split("[,=]", text))):
         return "a number in it is too large"
     tree = parse(readings(text)[0])
     if tree is not None and not re.search(r"\\infty|:", text) and is_undefined(tree):

@@ -18,14 +18,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ngrpo.errors import GradingError
-from ngrpo.grading.server import NEEDS_SYMPY, Request, progress_of
+from ngrpo.grading.server import Request, progress_of
 from ngrpo.grading.verifiers import Judgement
+from ngrpo.grading.watch import CHECK_SECONDS, WALL_FACTOR, Failure, Outcome, Watch
 
 START_SECONDS = 120.0
 """Until a new process has loaded sympy or a verifier; about a second on an idle machine, more on a cold disk."""
@@ -33,24 +32,9 @@ STARTS = 5
 """How often a process is started that is killed from outside before it is ready."""
 STOP_SECONDS = 0.2
 """Until a process that was told to end is killed."""
-WALL_FACTOR = 10.0
-"""Wall-clock limit over the limit of processor time, for a process that waits for a processor."""
-CHECK_SECONDS = 0.1
-"""Between two looks at how a silent process is doing."""
 
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "LANG", "LC_ALL")
-_PIPE_BYTES = 1 << 16
-
-
-class Failure(Enum):
-    """Why a pair has no judgement. A disturbed one had to share its processor, and deserves another try."""
-
-    TIMEOUT = "timeout"
-    DISTURBED_TIMEOUT = "timeout on a busy machine"
-    CRASH = "crash"
-
-
-Outcome = Judgement | Failure
+_PIPE_BYTES, _LONGEST_POLL = 1 << 16, 2**31 - 1
 
 
 class _End(NamedTuple):
@@ -61,7 +45,7 @@ class _End(NamedTuple):
 
 
 class Worker:
-    """One grading process: started when first needed, anew after it was killed.
+    """One grading process: started when first needed, and again after it was killed.
 
     Not safe for two threads at once; `GraderPool` lends a worker to one at a time.
 
@@ -93,13 +77,18 @@ class Worker:
                 outcomes[left[max(end.at, len(judgements))]] = end.failure
         return [outcomes[n] for n in sorted(outcomes)]
 
+    @property
+    def is_running(self) -> bool:
+        """True while there is a process of this program's."""
+        return self._process is not None and self._owner == os.getpid() and self._process.poll() is None
+
     def start(self) -> None:
         """Starts the process if none runs.
 
         Raises:
             GradingError: when it cannot be started, or cannot load the verifier.
         """
-        if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
+        if self.is_running:
             return
         for _ in range(STARTS):
             complaint = self._started()
@@ -158,7 +147,7 @@ class Worker:
         self.start()
         self._batch += 1
         judgements: list[Judgement] = []
-        watch = _Watch(self._settings["seconds"])
+        watch = Watch(self._settings["seconds"])
         try:
             self._write(json.dumps([self._batch, requests]).encode() + b"\n")
             while len(judgements) < len(requests):
@@ -200,7 +189,7 @@ class Worker:
         poll, view = select.poll(), memoryview(data)
         poll.register(pipe, select.POLLOUT)
         with contextlib.suppress(OSError):
-            while view and poll.poll(1e3 * WALL_FACTOR * self._settings["seconds"]):
+            while view and poll.poll(min(1e3 * WALL_FACTOR * self._settings["seconds"], _LONGEST_POLL)):
                 view = view[os.write(pipe, view[:_PIPE_BYTES]) :]
 
     def _message(self, due: float) -> Any:
@@ -227,56 +216,6 @@ class Worker:
 
 
 _SILENT = object()
-
-
-@dataclass(slots=True)
-class _Watch:
-    """How long the process has been at one request, looked at while it is silent."""
-
-    seconds: float
-    at: int = -1
-    since: float = 0.0
-    waited: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.since = time.monotonic()
-
-    def failure(self, at: int, pid: int) -> Failure | None:
-        """Returns why the process must be killed, or None while it may go on."""
-        if at != self.at:
-            self.at, self.since, self.waited = at, time.monotonic(), _waited_seconds(pid)
-            return None
-        elapsed = time.monotonic() - self.since
-        if elapsed < self.seconds:
-            return None
-        if _is_asleep(pid) and elapsed - (_waited_seconds(pid) - self.waited) > self.seconds + 2 * CHECK_SECONDS:
-            return Failure.TIMEOUT if at >= 0 else Failure.CRASH  # one that has not begun was stopped from outside
-        return Failure.DISTURBED_TIMEOUT if elapsed > WALL_FACTOR * self.seconds else None
-
-    def meaning_of(self, status: int, at: int) -> Failure | None:
-        """Returns what a fork's exit status says; of one out of time, wall-clock time tells whether it was alone."""
-        if status == NEEDS_SYMPY:
-            return None
-        if status != -signal.SIGPROF:
-            return Failure.CRASH
-        alone = at != self.at or time.monotonic() - self.since < 1.25 * self.seconds + 2 * CHECK_SECONDS
-        return Failure.TIMEOUT if alone else Failure.DISTURBED_TIMEOUT
-
-
-def _is_asleep(pid: int) -> bool:
-    """Returns whether a process neither runs nor wants to; False where that cannot be told."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "SDTt"
-    except (OSError, IndexError):
-        return False
-
-
-def _waited_seconds(pid: int) -> float:
-    """Returns how long a process has waited for a processor so far; 0 where that cannot be told."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
 
 
 def _new_process(progress: int) -> subprocess.Popen[bytes]:

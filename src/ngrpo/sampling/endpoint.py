@@ -6,6 +6,7 @@ an evaluation runs: what it owes is asked for again, until it has not answered f
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -14,9 +15,11 @@ from typing import Any
 
 import httpx
 
-from ngrpo.errors import ConfigError, DataError, EngineError
-from ngrpo.sampling.endpoint_drawing import Drawing, FailedTryError, Refusal, Server, check_status, deliver, failure_of
+from ngrpo.errors import ConfigError, DataError, EngineError, short_line
+from ngrpo.sampling.endpoint_delivery import deliver
+from ngrpo.sampling.endpoint_drawing import Drawing
 from ngrpo.sampling.endpoint_protocol import Form
+from ngrpo.sampling.endpoint_server import LARGEST_ANSWER, FailedTryError, Refusal, Server, failure_of, too_large
 from ngrpo.sampling.endpoint_settings import EndpointSettings
 from ngrpo.sampling.sampler import Decoding, Request, Sampler
 from ngrpo.types import Completion
@@ -44,8 +47,8 @@ class EndpointSampler(Sampler):
         max_model_len: longest prompt and completion together, None where the server does not say.
 
     Raises:
-        ConfigError: when the server does not have the model, refuses the key, or is no OpenAI-compatible server; also
-            for a variable named by api_key_env that is not set.
+        ConfigError: when the server does not have the model, refuses the key, or is not an OpenAI-compatible server;
+            also for a variable named by api_key_env that is not set.
         EngineError: when the server does not answer.
     """
 
@@ -62,13 +65,15 @@ class EndpointSampler(Sampler):
         asked = Server(_base_url(settings.url), model, "", _api_key(settings.api_key_env))
         served = _wait_for_models(asked, start_seconds, on_message)
         if model not in served:
-            there = ", ".join(f"'{name}'" for name in served) or "none"
-            raise ConfigError(f"the server at {asked.url} does not serve the model '{model}'; it serves: {there}")
+            there = short_line(", ".join(f"'{name}'" for name in served)) or "none"
+            raise ConfigError(
+                f"the server at {asked.url} does not serve the model '{short_line(model, 100)}'; it serves: {there}"
+            )
         about = served[model]
         self.model = model
         self.server = str(about.get("owned_by") or "").lower()
         length = about.get("max_model_len")
-        self.max_model_len = length if isinstance(length, int) and length > 0 else None
+        self.max_model_len = length if type(length) is int and length > 0 else None
         self._server = Server(asked.url, model, self.server, asked.key)
         self._form = Form("completions" if settings.api == "completions" else "chat", logprobs=True)
 
@@ -82,8 +87,11 @@ class EndpointSampler(Sampler):
     ) -> Iterator[tuple[int, Completion]]:
         """Yields the index and the completion of each request as they are finished; see `Sampler.stream`.
 
+        A request that the server refuses or fails again and again while it answers others gives a completion whose
+        finish_reason is "refused".
+
         Raises:
-            ConfigError: when the server refuses a request: too long, of another vocabulary, the key is wrong.
+            ConfigError: when the server refuses all requests alike: the key or the model is wrong.
             DataError: for an empty prompt.
             EngineError: when the server has not answered for `patience_seconds`.
         """
@@ -150,10 +158,11 @@ def _listed_models(client: httpx.Client, server: Server) -> dict[str, dict[str, 
         ConfigError: when the server refuses, or has no such list.
     """
     try:
-        response = client.get(server.url + "/models")
-        check_status(response)
+        with client.stream("GET", server.url + "/models") as response:
+            body = _body(response)
+        server.check_status(response.status_code, response.headers, body)
     except httpx.RequestError as error:
-        raise FailedTryError(failure_of(error)) from error
+        raise failure_of(error) from error
     except Refusal as refusal:
         said = f"({refusal.status}): {server.without_key(refusal.message)}"
         if refusal.status in (401, 403):
@@ -161,8 +170,19 @@ def _listed_models(client: httpx.Client, server: Server) -> dict[str, dict[str, 
                 f"the server at {server.url} refuses the key {said}; [endpoint] api_key_env names the environment "
                 "variable that holds it"
             ) from None
-        raise ConfigError(f"{server.url} is no OpenAI-compatible server: /models is refused {said}") from None
+        raise ConfigError(f"{server.url} is not an OpenAI-compatible server: /models is refused {said}") from None
     try:
-        return {str(model["id"]): model for model in response.json()["data"]}
+        return {str(model["id"]): dict(model) for model in json.loads(body)["data"]}
     except (KeyError, RecursionError, TypeError, ValueError):
-        raise ConfigError(f"{server.url} is no OpenAI-compatible server: /models gives no list of models") from None
+        raise ConfigError(f"{server.url} is not an OpenAI-compatible server: /models gives no list of models") from None
+
+
+def _body(response: httpx.Response) -> bytes:
+    body, start = bytearray(), time.monotonic()
+    for part in response.iter_bytes():
+        body += part
+        if len(body) > LARGEST_ANSWER:
+            raise too_large()
+        if time.monotonic() - start > _TRY_SECONDS:
+            raise FailedTryError(f"no complete answer within {_TRY_SECONDS:g} s")
+    return bytes(body)

@@ -11,25 +11,32 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from queue import SimpleQueue
-from typing import Any, NamedTuple
 
 import httpx
+import numpy as np
 
-from ngrpo.errors import ConfigError, EngineError
+from ngrpo.errors import ConfigError, EngineError, short_line
+from ngrpo.sampling.endpoint_delivery import Drawn, Note, Retried
 from ngrpo.sampling.endpoint_protocol import (
     PATHS,
     Form,
     UnusableAnswerError,
+    WithheldError,
     after_refusal,
     completion_of,
-    message_of,
     request_body,
-    shortened,
+)
+from ngrpo.sampling.endpoint_server import (
+    FILTERED,
+    LARGEST_ANSWER,
+    FailedTryError,
+    Refusal,
+    Server,
+    failure_of,
+    too_large,
 )
 from ngrpo.sampling.endpoint_settings import EndpointSettings
 from ngrpo.sampling.sampler import Decoding, Request
@@ -38,99 +45,40 @@ from ngrpo.types import Completion
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
 """Pauses between the tries of a request double from the first to the longest."""
-TRANSIENT = frozenset((408, 409, 425, 429))
-"""Refusals, besides all from 500 on, after which the same request may well be answered."""
+REFUSALS = 3
+"""Refusals of a request after which its completion counts as refused."""
+FAILURES = 16
+"""Failed tries of a request after which its completion counts as refused; only those are counted that are no fault of
+a busy or absent server, and between which it has answered other requests."""
 
 _LARGEST_SEED = 0x7FFFFFFF
 _CONNECT_SECONDS = 10.0
 _UNDELIVERED_FACTOR = 4
 """Completions that wait for whoever takes them, for each request under way: with more, no new ones are asked for."""
 _STOP_SECONDS = 5.0
+_SILENT_SECONDS = 5.0
+"""Failing for so long is told."""
 
 
-class FailedTryError(Exception):
-    """A try that came to nothing, where another may succeed, perhaps after a pause that the server asks for."""
+class _Tries:
+    """What has come of the tries of a request."""
 
-    def __init__(self, reason: str, pause_seconds: float = 0.0) -> None:
-        super().__init__(reason)
-        self.pause_seconds = pause_seconds
+    def __init__(self) -> None:
+        self.failed = self.refused = self._counted = 0
+        self._answered = -1
 
+    def used_up(self, failure: FailedTryError, answered: int) -> bool:
+        """Notes a failure, and returns whether the request is given up.
 
-class Refusal(Exception):  # noqa: N818 - it may be no error: another form may be accepted
-    """A request that the server refuses, with its own words."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
-
-
-class Drawn(NamedTuple):
-    """A completion and the index of its request."""
-
-    request: int
-    completion: Completion
-
-
-class Retried(NamedTuple):
-    """A try failed for this reason; the request will be sent again."""
-
-    reason: str
-
-
-class Note(NamedTuple):
-    """Something that a user should know."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where requests go: address up to /v1, served model, kind by `owned_by`, and the key (empty for none)."""
-
-    url: str
-    model: str
-    kind: str
-    key: str
-
-    def client_options(self) -> dict[str, Any]:
-        """Returns what an httpx client needs to know; a proxy is for servers elsewhere."""
-        host = httpx.URL(self.url).host
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return {"headers": headers, "trust_env": host not in {"127.0.0.1", "::1", "localhost"}}
-
-    def without_key(self, text: str) -> str:
-        """Returns a text that may be shown: some servers repeat the key that they refuse."""
-        return text.replace(self.key, "***") if self.key else text
-
-
-def failure_of(error: Exception) -> str:
-    """Returns what an httpx error says, which for some is nothing but its name."""
-    return shortened(str(error)) or type(error).__name__
-
-
-def check_status(response: httpx.Response) -> None:
-    """Raises FailedTryError or Refusal for an answer that is none."""
-    status = response.status_code
-    if response.is_success:
-        return  # of those, another than 200 has no completion in it, which shows when it is read
-    said = f"{status}: {message_of(response.text)}"
-    if status in TRANSIENT or status >= 500:
-        raise FailedTryError(said, _retry_after(response.headers.get("retry-after", "")))
-    if 300 <= status < 400:
-        raise Refusal(status, f"it leads on to {shortened(response.headers.get('location', 'nowhere'))}")
-    raise Refusal(status, message_of(response.text))
-
-
-def _retry_after(value: str) -> float:
-    """Returns the seconds that a Retry-After header asks for, as a number or a date; 0 where it says neither."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError, OverflowError):
-            return 0.0
-    return seconds if seconds > 0.0 else 0.0  # NaN as well
+        Args:
+            failure: of this try.
+            answered: how many requests the server has answered so far.
+        """
+        self.failed += 1
+        if not failure.busy and answered > max(self._answered, 0):
+            self._answered = answered
+            self._counted += 1
+        return self._counted >= FAILURES
 
 
 class Drawing:
@@ -162,6 +110,8 @@ class Drawing:
         self._cut_short = False
         self._last_answer = time.monotonic()
         self._failing_since: float | None = None
+        self._waiting_said = False
+        self._answered = 0
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] = self._loop.create_task(self._main())
         self._thread = threading.Thread(target=self._run, name="endpoint", daemon=True)
@@ -210,25 +160,38 @@ class Drawing:
             self.events.put(Drawn(index, completion))
 
     async def _insist(self, client: httpx.AsyncClient, index: int) -> Completion:
-        """Returns the completion of a request, however many tries it takes."""
-        tries = 0
+        """Returns the completion of a request, or that it is refused."""
+        tries = _Tries()
         while True:
             form = self.form
             try:
                 completion = await self._ask(client, form, index)
             except FailedTryError as failure:
-                self._lose_patience(failure)
-                self.events.put(Retried(self._server.without_key(str(failure))))
-                await asyncio.sleep(self._pause(tries, failure.pause_seconds))
-                tries += 1
+                reason = self._server.without_key(str(failure))
+                if tries.used_up(failure, self._answered):
+                    return _refused(f"{reason} ({tries.failed} tries)")
+                self._lose_patience(reason)
+                await self._try_again(tries.failed - 1, reason, failure.pause_seconds)
             except Refusal as refusal:
                 # Others may have been refused for the same reason before, and have changed the form.
-                if form == self.form:
-                    self._change_form(refusal, index)
+                if form != self.form or self._changed_form(refusal):
+                    continue
+                if not refusal.of_the_request:
+                    raise self._error_of(refusal, index) from None
+                self._note_answer()
+                tries.refused += 1
+                if tries.refused >= REFUSALS:
+                    return _refused(self._server.without_key(str(refusal)))
+                await self._try_again(0, self._server.without_key(str(refusal)), 0.0)
             else:
-                self._last_answer, self._failing_since = time.monotonic(), None
+                self._note_answer()
+                self._answered += 1
                 self._note_if_cut_short(completion)
                 return completion
+
+    async def _try_again(self, tries: int, reason: str, pause_seconds: float) -> None:
+        self.events.put(Retried(reason))
+        await asyncio.sleep(self._pause(tries, pause_seconds))
 
     async def _ask(self, client: httpx.AsyncClient, form: Form, index: int) -> Completion:
         """Returns the completion of one try.
@@ -245,62 +208,72 @@ class Drawing:
         content = json.dumps(body).encode("ascii")  # escaped, so that half a surrogate pair can be sent as well
         headers = {"Content-Type": "application/json"}
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                response = await client.post(self._server.url + PATHS[api], content=content, headers=headers)
+            async with (
+                asyncio.timeout(self._settings.timeout_seconds),
+                client.stream("POST", self._server.url + PATHS[api], content=content, headers=headers) as response,
+            ):
+                answer = await _body(response)
         except TimeoutError:
-            raise FailedTryError(f"no whole answer within {self._settings.timeout_seconds:g} s") from None
+            raise FailedTryError(f"no complete answer within {self._settings.timeout_seconds:g} s") from None
         except httpx.RequestError as error:
-            raise FailedTryError(failure_of(error)) from error
-        check_status(response)
+            raise failure_of(error) from error
+        self._server.check_status(response.status_code, response.headers, answer)
         try:
-            completion = completion_of(response.json(), api, self._decoding)
+            completion = completion_of(json.loads(answer), api, self._decoding)
+        except WithheldError as withheld:
+            raise Refusal(FILTERED, str(withheld)) from None
         except (UnusableAnswerError, ValueError, RecursionError) as error:
-            reason = str(error) if isinstance(error, UnusableAnswerError) else "an answer that is no whole JSON"
+            reason = str(error) if isinstance(error, UnusableAnswerError) else "an answer that is not complete JSON"
             raise FailedTryError(reason) from error
         self._chat_works = self._chat_works or api == "chat"
         return completion
 
-    def _lose_patience(self, failure: FailedTryError) -> None:
+    def _note_answer(self) -> None:
+        self._last_answer, self._failing_since, self._waiting_said = time.monotonic(), None, False
+
+    def _lose_patience(self, reason: str) -> None:
         """Raises EngineError when there have been nothing but failures for too long."""
         now = time.monotonic()
         self._failing_since = self._failing_since or now
         # Not since the last answer: the first failure after a long draw must not be the end of it.
-        if now - self._failing_since >= self._settings.patience_seconds:
-            raise EngineError(
-                f"no answer from {self._server.url} for {now - self._last_answer:.0f} s: "
-                f"{self._server.without_key(str(failure))}; what was drawn is kept, --resume goes on"
-            )
+        failing = now - self._failing_since
+        if failing >= self._settings.patience_seconds:
+            raise EngineError(f"no answer from {self._server.url} for {now - self._last_answer:.0f} s: {reason}")
+        if failing >= _SILENT_SECONDS and not self._waiting_said:
+            self._waiting_said = True
+            left = f"{self._settings.patience_seconds:g} s"
+            self.events.put(Note(f"no answer from {self._server.url}, trying for {left}: {reason}"))
 
     def _pause(self, tries: int, asked_for: float) -> float:
         patience = self._settings.patience_seconds
         pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 30), LONGEST_PAUSE_SECONDS, patience / 4)
         return max(pause * random.uniform(0.5, 1.0), min(asked_for, patience))  # noqa: S311 - jitter is no secret
 
-    def _change_form(self, refusal: Refusal, index: int) -> None:
-        """Makes another form the one to ask with.
-
-        Raises:
-            ConfigError: when none would help.
-        """
+    def _changed_form(self, refusal: Refusal) -> bool:
+        """Makes another form the one to ask with, and returns whether one may help."""
         may_leave_chat = self._settings.api == "auto" and not self._chat_works
         changed = None
         if refusal.status in (400, 422):
             changed = after_refusal(self.form, refusal.message, may_leave_chat=may_leave_chat)
-        said = self._server.without_key(refusal.message)
         if changed is None:
-            hint = ""
-            if refusal.status in (401, 403):
-                hint = "; [endpoint] api_key_env names the environment variable that holds the server's key"
-            problem = self._requests[index].prompt.problem.id
-            raise ConfigError(
-                f"the server at {self._server.url} refuses the request for problem '{problem}' "
-                f"({refusal.status}): {said}{hint}"
-            )
+            return False
         if changed.api != self.form.api:
             self.events.put(Note("the server has no chat template for this model: prompts are sent as completions"))
         else:
+            said = self._server.without_key(refusal.message)
             self.events.put(Note(f"the server gives no logprobs: {said}"))
         self.form = changed
+        return True
+
+    def _error_of(self, refusal: Refusal, index: int) -> ConfigError:
+        said, hint = self._server.without_key(refusal.message), ""
+        if refusal.status in (401, 403):
+            hint = "; [endpoint] api_key_env names the environment variable that holds the server's key"
+        problem = short_line(self._requests[index].prompt.problem.id, 60)
+        return ConfigError(
+            f"the server at {self._server.url} refuses the request for problem '{problem}' "
+            f"({refusal.status}): {said}{hint}"
+        )
 
     def _note_if_cut_short(self, completion: Completion) -> None:
         limit, got = self._decoding.max_completion_tokens, len(completion.tokens)
@@ -309,33 +282,15 @@ class Drawing:
             self.events.put(Note(f"the server cuts completions at {got} tokens, below max_completion_tokens, {limit}"))
 
 
-def deliver(
-    drawing: Drawing, on_message: Callable[[str], None], on_retry: Callable[[int, str], None]
-) -> Iterator[tuple[int, Completion]]:
-    """Yields what a drawing draws, each completion once, and stops it when nobody wants more.
+def _refused(reason: str) -> Completion:
+    nothing = np.empty(0, dtype=np.int64)
+    return Completion("", nothing, nothing.astype(np.float32), "refused", reason)
 
-    Args:
-        drawing: not yet started.
-        on_message: is told what a user should know.
-        on_retry: is told how many tries have failed in this draw, and why the last one did.
 
-    Raises:
-        ConfigError: when the server refuses a request.
-        EngineError: when it does not answer any more.
-    """
-    retries = 0
-    drawing.start()
-    try:
-        while (event := drawing.events.get()) is not None:
-            match event:
-                case Drawn(index, completion):
-                    yield index, completion
-                case Retried(reason):
-                    retries += 1
-                    on_retry(retries, reason)
-                case Note(text):
-                    on_message(text)
-                case BaseException():
-                    raise event
-    finally:
-        drawing.stop()
+async def _body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for part in response.aiter_bytes():
+        body += part
+        if len(body) > LARGEST_ANSWER:
+            raise too_large()
+    return bytes(body)

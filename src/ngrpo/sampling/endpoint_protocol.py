@@ -7,6 +7,7 @@ and in what they refuse; all of that is in this file.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ngrpo.errors import DataError
+from ngrpo.errors import DataError, short_line
 from ngrpo.sampling.sampler import Decoding, Request
 from ngrpo.types import Completion, FinishReason
 
@@ -50,12 +51,18 @@ _NO_TEMPLATE = re.compile(
     r"|(no|without|missing|provide|lacks?) (a |any |the )?chat[ _]template",
     re.IGNORECASE | re.DOTALL,
 )
+_LARGEST_LOGPROB = 1e30
+"""What fits float32 with room for a sum."""
 _MOST_TOKENS = 1 << 24
 """More completion tokens than this are no count, but a broken answer."""
 
 
 class UnusableAnswerError(Exception):
     """An answer that is no result: torn, cut off by a server that shuts down, or of no known form."""
+
+
+class WithheldError(Exception):
+    """An answer without its completion, which a content filter has withheld."""
 
 
 class Form(NamedTuple):
@@ -85,6 +92,8 @@ def request_body(request: Request, decoding: Decoding, form: Form, server: str) 
     }
     if api == "chat":
         body["messages"] = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        if prompt.messages[-1].role == "assistant":  # [task] continue_final_message; vLLM and SGLang know both fields
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
     elif len(prompt.tokens):
         body["prompt"] = prompt.tokens.tolist()
     elif prompt.messages:
@@ -118,27 +127,30 @@ def completion_of(answer: Any, api: Api, decoding: Decoding) -> Completion:
     Raises:
         UnusableAnswerError: when it is no whole result: also for a finish reason other than "stop" and "length", with
             which a server that is shut down hands out the part that it has.
+        WithheldError: for the finish reason "content_filter".
     """
     try:
         choice = answer["choices"][0]
         reason = choice["finish_reason"]
+        if reason == "content_filter":
+            raise WithheldError("content_filter")
         text = _chat_text(choice["message"]) if api == "chat" else choice["text"]
         usage = answer.get("usage") or {}
         count, ids, logprobs = usage.get("completion_tokens"), choice.get("token_ids"), _logprobs(choice)
-        tokens = None if ids is None else np.asarray([int(token) for token in ids], dtype=np.int64)
+        tokens = None if ids is None else _token_ids(ids)
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise UnusableAnswerError(f"an answer without the usual fields: {shortened(json.dumps(answer))}") from error
+        raise UnusableAnswerError(f"an answer without the usual fields: {short_line(json.dumps(answer))}") from error
     if reason not in ("stop", "length"):
-        raise UnusableAnswerError(f"an answer that ends with finish_reason {shortened(json.dumps(reason))}")
+        raise UnusableAnswerError(f"an answer that ends with finish_reason {short_line(json.dumps(reason))}")
     if not isinstance(text, str):
-        raise UnusableAnswerError(f"an answer whose text is {shortened(json.dumps(text))}")
+        raise UnusableAnswerError(f"an answer whose text is {short_line(json.dumps(text))}")
     if tokens is None:
         known = count if count is not None else len(logprobs)
-        if not isinstance(known, int) or not 0 <= known <= _MOST_TOKENS:
-            raise UnusableAnswerError(f"an answer of {shortened(json.dumps(known))} tokens")
+        if isinstance(known, bool) or not isinstance(known, int) or not 0 <= known <= _MOST_TOKENS:
+            raise UnusableAnswerError(f"an answer of {short_line(json.dumps(known))} tokens")
         tokens = np.full(known, -1, dtype=np.int64)
     elif count is not None and count != len(tokens):
-        raise UnusableAnswerError(f"an answer that counts {shortened(json.dumps(count))} tokens and has {len(tokens)}")
+        raise UnusableAnswerError(f"an answer that counts {short_line(json.dumps(count))} tokens and has {len(tokens)}")
     finish: FinishReason = "stop" if reason == "stop" else "length"
     return Completion(text, tokens, _drawn_with(logprobs, len(tokens), decoding), finish)
 
@@ -148,17 +160,11 @@ def message_of(text: str) -> str:
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):
-        return shortened(text) or "no reason given"
+        return short_line(text) or "no reason given"
     for key in ("error", "message", "detail"):
         if isinstance(said, dict) and said.get(key):
             said = said[key]
-    return shortened(said if isinstance(said, str) else json.dumps(said)) or "no reason given"
-
-
-def shortened(text: str, limit: int = 300) -> str:
-    """Returns a text as one printable line of bounded length."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+    return short_line(said if isinstance(said, str) else json.dumps(said)) or "no reason given"
 
 
 def _plain(decoding: Decoding) -> bool:
@@ -182,7 +188,18 @@ def _logprobs(choice: Mapping[str, Any]) -> list[float]:
         values = [entry.get("logprob") for entry in content]
     else:
         values = given.get("token_logprobs") or []
-    return [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else float("nan") for v in values]
+    return [_logprob(value) for value in values]
+
+
+def _logprob(value: object) -> float:
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    return number if abs(number) <= _LARGEST_LOGPROB else math.nan
+
+
+def _token_ids(ids: list[Any]) -> NDArray[np.int64]:
+    if not isinstance(ids, list) or any(type(token) is not int or token < 0 for token in ids):
+        raise TypeError("token_ids")
+    return np.asarray(ids, dtype=np.int64)
 
 
 def _chat_text(message: Mapping[str, Any]) -> Any:

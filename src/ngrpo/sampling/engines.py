@@ -11,9 +11,11 @@ import torch
 from ngrpo.assets import resolve_model_path
 from ngrpo.config import Config
 from ngrpo.errors import ConfigError
-from ngrpo.models import LanguageModel, load_language_model, load_tokenizer, stop_tokens_of
+from ngrpo.models import LanguageModel, base_of_adapters, load_language_model, load_tokenizer, stop_tokens_of
+from ngrpo.sampling.detokenizer import Detokenizer
 from ngrpo.sampling.sampler import Decoding, Prompt, Sampler
 from ngrpo.sampling.transformers import TransformersSampler
+from ngrpo.sampling.vllm import VLLMModel, VLLMSampler
 from ngrpo.types import Problem
 
 _LARGEST_GAP = 0.3
@@ -35,8 +37,8 @@ def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
         MissingDependencyError: when the engine is not installed.
     """
     if config.sampling.engine == "transformers":
-        return TransformersSampler(policy, max_sequences=config.sampling.max_sequences)
-    sampler = _vllm(config, policy.tokenizer, policy.stop_tokens, str(policy.dtype).removeprefix("torch."), policy)
+        return _transformers(config, policy)
+    sampler = _vllm_of(config, policy, trained=True)
     _check_weights(sampler, policy)
     return sampler
 
@@ -55,17 +57,26 @@ def evaluation_engine(config: Config, on_message: Callable[[str], None]) -> Engi
     engine = config.sampling.engine
     if engine == "transformers":
         model = load_language_model(config.model, for_training=False)
-        return Engine(TransformersSampler(model, max_sequences=config.sampling.max_sequences), model.tokenizer)
+        return Engine(_transformers(config, model), model.tokenizer)
     if engine == "endpoint":
         from ngrpo.sampling.endpoint import EndpointSampler
 
+        if config.sampling.keep_special_tokens:
+            raise ConfigError(
+                "[sampling] keep_special_tokens: a server makes the text; for vLLM and SGLang set "
+                "[endpoint] body = {skip_special_tokens = false}"
+            )
         # The server has the tokenizer.
         return Engine(EndpointSampler(config.endpoint, config.model.path, on_message=on_message), None)
     path = resolve_model_path(config.model.path)
+    if path != base_of_adapters(path):  # merged here, and handed over once
+        merged = load_language_model(config.model.model_copy(update={"device": "cpu"}), for_training=False)
+        return Engine(_vllm_of(config, merged, trained=False), merged.tokenizer)
     tokenizer = load_tokenizer(path, config.model.path)
     on_gpu = torch.cuda.is_available()
     dtype = config.model.dtype if config.model.dtype != "auto" else "bfloat16" if on_gpu else "float32"
-    return Engine(_vllm(config, tokenizer, stop_tokens_at(path, tokenizer), dtype, None), tokenizer)
+    source = VLLMModel(path, dtype)
+    return Engine(_vllm(config, source, tokenizer, stop_tokens_at(path, tokenizer), trained=False), tokenizer)
 
 
 def stop_tokens_at(path: str, tokenizer: Any) -> frozenset[int]:
@@ -85,28 +96,40 @@ def stop_tokens_at(path: str, tokenizer: Any) -> frozenset[int]:
     return stop_tokens_of(generation, text_config, tokenizer)
 
 
+def _transformers(config: Config, model: LanguageModel) -> Sampler:
+    sampling = config.sampling
+    return TransformersSampler(
+        model, max_sequences=sampling.max_sequences, keep_special_tokens=sampling.keep_special_tokens
+    )
+
+
+def _vllm_of(config: Config, model: LanguageModel, *, trained: bool) -> Sampler:
+    """Returns vLLM with the weights of a model that is loaded here."""
+    path = base_of_adapters(resolve_model_path(config.model.path))
+    dtype = str(model.dtype).removeprefix("torch.")
+    source = VLLMModel(path, dtype, model.checkpoint_weights, untied=not model.is_tied)
+    return _vllm(config, source, model.tokenizer, model.stop_tokens, trained=trained)
+
+
 def _vllm(
-    config: Config, tokenizer: Any, stop_tokens: frozenset[int], dtype: str, policy: LanguageModel | None
-) -> Sampler:
+    config: Config, model: VLLMModel, tokenizer: Any, stop_tokens: frozenset[int], *, trained: bool
+) -> VLLMSampler:
     from transformers import AutoConfig
 
-    from ngrpo.sampling.vllm import VLLMSampler
-
-    path = resolve_model_path(config.model.path)
-    limits = [config.sampling.max_completion_tokens] if policy else [config.evaluation.max_completion_tokens]
-    if policy and config.evaluation.every:
-        limits.append(config.evaluation.max_completion_tokens)
-    wanted = config.sampling.max_prompt_tokens + max(limits)
-    reads = getattr(AutoConfig.from_pretrained(path).get_text_config(decoder=True), "max_position_embeddings", wanted)
+    sampling, evaluation = config.sampling, config.evaluation
+    limits = [sampling.max_completion_tokens] if trained else [evaluation.max_completion_tokens]
+    if trained and evaluation.every:
+        limits.append(evaluation.max_completion_tokens)
+    wanted = sampling.max_prompt_tokens + max(limits)
+    text_config = AutoConfig.from_pretrained(model.path).get_text_config(decoder=True)
+    reads = getattr(text_config, "max_position_embeddings", wanted)
     return VLLMSampler(
-        path,
-        tokenizer,
+        model,
+        Detokenizer(tokenizer, sampling.keep_special_tokens),
         stop_tokens,
         config.vllm,
-        dtype=dtype,
         max_tokens=min(wanted, reads),
-        max_sequences=config.sampling.max_sequences,
-        weights=policy.checkpoint_weights if policy else None,
+        max_sequences=sampling.max_sequences,
     )
 
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from ngrpo.errors import ConfigError
 from ngrpo.models import STRUCTURE_ERRORS, LanguageModel, one_line
 
+FIRST_WIDTH = 256
+"""Columns of a buffer at first, in tokens; it is doubled when they are full, so a high limit alone costs nothing."""
+
 
 class CachedReader:
     """The rows of a batch as the model has read them so far.
@@ -30,12 +33,13 @@ class CachedReader:
         lengths = [len(prompt) for prompt in prompts]
         self._length = max(lengths)
         ids = np.zeros((len(prompts), self._length), dtype=np.int64)
-        mask = np.ones((len(prompts), self._length + max_new_tokens), dtype=np.int64)
+        self._longest = self._length + max_new_tokens
+        mask = np.ones((len(prompts), self._length + min(max_new_tokens, FIRST_WIDTH)), dtype=np.int64)
         for row, prompt in enumerate(prompts):
             ids[row, self._length - len(prompt) :] = prompt
             mask[row, : self._length - len(prompt)] = 0
         device = self._lm.device
-        # For all that will be read: a longer view of it costs nothing, a longer copy at every token would.
+        # Longer than what is read: a longer view of it costs nothing, a longer copy at every token would.
         self._mask = torch.from_numpy(mask).to(device)
         positions = (self._mask[:, : self._length].cumsum(dim=1) - 1).clamp(min=0)
         logits = self._forward(torch.from_numpy(ids).to(device), positions)
@@ -47,6 +51,8 @@ class CachedReader:
     def read(self, tokens: Tensor) -> Tensor:
         """Returns the logits [B, V] after one more token [B] of each row."""
         self._length += 1
+        if self._length > self._mask.shape[1]:
+            self._mask = widened(self._mask, self._longest, fill=1)
         logits = self._forward(tokens[:, None], self._next_positions)
         self._next_positions = self._next_positions + 1
         return logits
@@ -68,6 +74,12 @@ class CachedReader:
         )
         self._cache = out.past_key_values
         return out.logits[:, -1]  # type: ignore[no-any-return]
+
+
+def widened(columns: Tensor, limit: int, fill: int = 0) -> Tensor:
+    """Returns a copy of a buffer [B, T] with twice the columns, at most `limit`; the new ones hold `fill`."""
+    rows, width = columns.shape
+    return torch.cat([columns, columns.new_full((rows, min(width, limit - width)), fill)], dim=1)
 
 
 def check_cache(lm: LanguageModel) -> None:

@@ -15,11 +15,12 @@ from ngrpo.types import Completion, Message, Problem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """What the model is given for a problem: its tokens [L], and the chat messages that they were made of."""
+    """What the model is given for a problem: tokens [L], their text, and the chat messages that it was made of."""
 
     problem: Problem
     tokens: NDArray[np.int64]
     messages: tuple[Message, ...] = ()
+    text: str = ""
 
 
 class Request(NamedTuple):

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel
+from ngrpo.sampling.detokenizer import Detokenizer
 from ngrpo.sampling.draw import draw_tokens
-from ngrpo.sampling.reader import CachedReader, check_cache
+from ngrpo.sampling.reader import FIRST_WIDTH, CachedReader, check_cache, widened
 from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.types import Completion
@@ -27,13 +28,18 @@ class TransformersSampler(Sampler):
     Args:
         language_model: model, tokenizer and precision; the weights are used as they are at each call.
         max_sequences: completions drawn at the same time, at least 1.
+        keep_special_tokens: special tokens that stay in a completion's text.
 
     Raises:
-        ConfigError: when the model's family cannot be sampled from with a cache.
+        ConfigError: when the tokenizer has no such special token, or the model's family cannot be sampled from with a
+            cache.
     """
 
-    def __init__(self, language_model: LanguageModel, *, max_sequences: int = 512) -> None:
+    def __init__(
+        self, language_model: LanguageModel, *, max_sequences: int = 512, keep_special_tokens: Sequence[str] = ()
+    ) -> None:
         self._lm = language_model
+        self._detokenizer = Detokenizer(language_model.tokenizer, keep_special_tokens)
         self._max_sequences = max_sequences
         check_cache(language_model)
 
@@ -83,8 +89,8 @@ class TransformersSampler(Sampler):
             dtype=np.uint64,
         )
         # Written as they are drawn, on the device, so that a token costs no transfer.
-        all_tokens = torch.zeros(len(keys), limit, dtype=torch.int64, device=device)
-        all_logprobs = torch.zeros(len(keys), limit, dtype=torch.float32, device=device)
+        all_tokens = torch.zeros(len(keys), min(limit, FIRST_WIDTH), dtype=torch.int64, device=device)
+        all_logprobs = torch.zeros_like(all_tokens, dtype=torch.float32)
         stops = torch.tensor(sorted(self._lm.stop_tokens), dtype=torch.int64, device=device)
         rows = torch.arange(len(keys), device=device)
         running = torch.ones_like(rows, dtype=torch.bool)
@@ -93,6 +99,8 @@ class TransformersSampler(Sampler):
         runs = [(prompt, len(list(run))) for prompt, run in itertools.groupby(requests, key=lambda r: r.prompt)]
         logits = reader.read_prompts([prompt.tokens for prompt, _ in runs], [copies for _, copies in runs], limit)
         for position in range(limit):
+            if position == all_tokens.shape[1]:
+                all_tokens, all_logprobs = widened(all_tokens, limit), widened(all_logprobs, limit)
             numbers = torch.from_numpy(uniforms(keys, position)).to(device)
             tokens, logprobs = draw_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
             all_tokens[rows, position], all_logprobs[rows, position] = tokens, logprobs
@@ -107,16 +115,16 @@ class TransformersSampler(Sampler):
                 rows, running, tokens, keys = rows[kept], running[kept], tokens[kept], keys[kept.cpu().numpy()]
                 reader.keep(kept)
             logits = reader.read(tokens)
-        return self._completions(all_tokens.cpu().numpy(), all_logprobs.cpu().numpy())
+        width = position + 1
+        return self._completions(all_tokens[:, :width].cpu().numpy(), all_logprobs[:, :width].cpu().numpy())
 
     def _completions(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32]) -> list[Completion]:
         """Returns the completions of rows [B, T], each up to its first stop token."""
         is_stop = np.isin(tokens, sorted(self._lm.stop_tokens))
         stopped = np.any(is_stop, axis=1)
         lengths = np.where(stopped, is_stop.argmax(axis=1) + 1, tokens.shape[1])
-        texts = self._lm.tokenizer.batch_decode(
-            [row[: n - stop] for row, n, stop in zip(tokens.tolist(), lengths, stopped, strict=True)],
-            skip_special_tokens=True,
+        texts = self._detokenizer.texts(
+            [row[: n - stop] for row, n, stop in zip(tokens.tolist(), lengths, stopped, strict=True)]
         )
         return [
             Completion(text, row[:n].copy(), values[:n].copy(), "stop" if stop else "length")

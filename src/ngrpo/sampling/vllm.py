@@ -10,13 +10,14 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ngrpo.errors import ConfigError, DataError, MissingDependencyError, TrainingError
+from ngrpo.sampling.detokenizer import Detokenizer
 from ngrpo.sampling.sampler import Decoding, Request, Sampler
 from ngrpo.sampling.streams import stream_key
 from ngrpo.sampling.vllm_settings import VLLMSettings
@@ -24,6 +25,20 @@ from ngrpo.types import Completion
 
 Weights = Iterable[tuple[str, Tensor]]
 """Names and tensors as a Hugging Face checkpoint has them."""
+
+
+class VLLMModel(NamedTuple):
+    """What vLLM loads: a model folder or hub id in a precision, "float32" or "bfloat16".
+
+    `weights` gives the weights to draw with, at the start and after every `update_weights`; None for those of the path.
+    `untied`: the output head of these weights is not the embedding, whatever the config at the path says.
+    """
+
+    path: str
+    dtype: str
+    weights: Callable[[], Weights] | None = None
+    untied: bool = False
+
 
 _LARGEST_SEED = (1 << 63) - 1
 _WAITING = 2
@@ -37,14 +52,12 @@ class VLLMSampler(Sampler):
     same request can come out differently in another run.
 
     Args:
-        path: model folder or hub id.
-        tokenizer: turns tokens into text.
+        model: what is loaded.
+        detokenizer: turns tokens into text.
         stop_tokens: tokens that end a completion.
         settings: the `[vllm]` table.
-        dtype: precision, "float32" or "bfloat16".
         max_tokens: longest prompt and completion together.
         max_sequences: completions drawn at the same time, at least 1.
-        weights: gives the weights to draw with, now and after every `update_weights`; None for those of the path.
 
     Raises:
         MissingDependencyError: when vLLM is not installed.
@@ -53,29 +66,28 @@ class VLLMSampler(Sampler):
 
     def __init__(
         self,
-        path: str,
-        tokenizer: Any,
+        model: VLLMModel,
+        detokenizer: Detokenizer,
         stop_tokens: Iterable[int],
         settings: VLLMSettings,
         *,
-        dtype: str,
         max_tokens: int,
         max_sequences: int,
-        weights: Callable[[], Weights] | None = None,
     ) -> None:
-        self._tokenizer, self._stop_tokens = tokenizer, sorted(stop_tokens)
+        self._detokenizer, self._stop_tokens = detokenizer, sorted(stop_tokens)
         self._max_tokens, self._max_sequences = max_tokens, max_sequences
-        self._weights = weights
+        self._weights = model.weights
         self._llm = _load(
-            path,
+            model.path,
             settings,
-            dtype=dtype,
+            dtype=model.dtype,
             max_model_len=max_tokens,
             max_num_seqs=max_sequences,
-            load_format="auto" if weights is None else "dummy",
+            load_format="auto" if model.weights is None else "dummy",
+            **({"hf_overrides": {"tie_word_embeddings": False}} if model.untied else {}),
         )
         self._vocabulary_size = int(self._llm.llm_engine.model_config.get_vocab_size())
-        if weights is not None:
+        if model.weights is not None:
             self.update_weights()
 
     def update_weights(self) -> None:
@@ -153,7 +165,7 @@ class VLLMSampler(Sampler):
         if decoding.temperature == 0:
             logprobs = np.zeros_like(logprobs)  # the likeliest token was certain
         stopped = output.finish_reason == "stop"
-        text = self._tokenizer.decode(tokens[: len(tokens) - stopped].tolist(), skip_special_tokens=True)
+        (text,) = self._detokenizer.texts([tokens[: len(tokens) - stopped].tolist()])
         return Completion(text, tokens, logprobs, "stop" if stopped else "length")
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import field_validator
 
-from ngrpo.tasks.columns import Columns, problems_of
+from ngrpo.tasks.columns import Columns
 from ngrpo.tasks.math import MathTask
 from ngrpo.tasks.rows import read_rows
 from ngrpo.tasks.task import Split
@@ -44,4 +44,4 @@ class FileTask(MathTask):
         path = self.name.removeprefix("file:")
         if split == "test" and self.test:
             path = self.test
-        return problems_of(read_rows(path), path, Columns(self.question, self.reference, self.id), self._references())
+        return self._problems_of(read_rows(path), path, Columns(self.question, self.reference, self.id))

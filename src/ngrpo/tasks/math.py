@@ -10,11 +10,12 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ngrpo.errors import DataError
-from ngrpo.grading import GraderPool, fault_of, shared_pool
+from ngrpo.grading import POLICIES, GraderPool, fault_of, shared_pool
 from ngrpo.grading.policies import REASONING_GYM, is_verifier
 from ngrpo.grading.pool import MEMORY_GIB
-from ngrpo.tasks.columns import Columns, References, final_answer, problems_of
-from ngrpo.tasks.rows import read_hub_rows, read_rows
+from ngrpo.tasks.columns import RECOGNISED, Columns, References, problems_of
+from ngrpo.tasks.conversations import Conversations
+from ngrpo.tasks.rows import Row, read_hub_rows, read_rows
 from ngrpo.tasks.task import Split, Task
 from ngrpo.types import Grade, Problem
 
@@ -42,7 +43,7 @@ class MathTask(Task):
     """What tasks with mathematical answers have in common: the prompt, and grading in a worker process."""
 
     prompt: str = MATH_PROMPT
-    """Template of the user's message; `{question}` is replaced, any other brace stays as it is."""
+    """Template of the user's message (in a conversation the last one); `{question}` is replaced, other braces stay."""
     timeout_seconds: float = Field(2.0, gt=0)
     """Processor time in seconds that comparing one answer may take; beyond it the completion is ungraded."""
     grader_workers: int = Field(1, ge=1)
@@ -53,6 +54,8 @@ class MathTask(Task):
     """How mathematics is compared: `strict`, `math-verify` (that library) or `reference` (the NGRPO grader)."""
     verifier: str = "math"
     """What grades: `math` (see `policy`), `exact` (text), `choice` (a letter), `reasoning-gym`, or MODULE:FUNCTION."""
+    markers: tuple[str, ...] = ()
+    """Texts such as "My answer:" that announce an answer where there is no box, beside the built-in ones."""
     unreadable_references: Literal["error", "leave_out"] = "error"
     """A reference that no completion can reach is an error, or its row is listed and left out."""
 
@@ -92,18 +95,24 @@ class MathTask(Task):
             self._grading_policy,
             max_reward=self.max_reward,
             memory_gib=self.grader_memory_gib,
+            markers=self.markers,
         )
 
     @property
     def _grading_policy(self) -> str:
         return self.policy if self.verifier == "math" else self.verifier
 
+    def _problems_of(self, rows: Sequence[Row], where: str, columns: Columns = RECOGNISED) -> list[Problem]:
+        conversations = Conversations(self.system, self.continue_final_message)
+        return problems_of(rows, where, columns, self._references(), conversations)
+
     def _references(self) -> References:
         policy = self._grading_policy
         return References(
-            answer_of=final_answer if self.verifier == "math" else str.strip,
+            answer_of=POLICIES[policy].answer_of if policy in POLICIES else str.strip,
             fault_of=lambda reference: fault_of(reference, policy),
             leave_out=self.unreadable_references == "leave_out",
+            advice="verifier = 'exact' compares text; " if self.verifier == "math" else "",
         )
 
 
@@ -142,13 +151,13 @@ class Math(MathTask):
         kind, _, path = self.name.partition(":")
         file = self.train if split == "train" else (path or self.test)
         if file:
-            return self._of_levels(problems_of(read_rows(file), file, Columns(), self._references()), file)
+            return self._of_levels(self._problems_of(read_rows(file), file), file)
         source = HUB[kind].train if split == "train" else HUB[kind].test
         if source is None:
             raise DataError(f"'{kind}' has no training problems; give a local file with train = PATH")
         given = "train = PATH" if split == "train" else f"the name '{kind}:PATH'"
         rows = read_hub_rows(*source, instead=f"a local file can be given with {given}")
-        return self._of_levels(problems_of(rows, source[0], Columns(), self._references()), source[0])
+        return self._of_levels(self._problems_of(rows, source[0]), source[0])
 
     def _of_levels(self, problems: list[Problem], where: str) -> list[Problem]:
         if not self.levels:

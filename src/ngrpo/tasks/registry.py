@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import PurePath
 from typing import Any
 
 from ngrpo.errors import ConfigError
+from ngrpo.tasks.rows import READERS
 from ngrpo.tasks.task import Task
 
 TASKS: Mapping[str, tuple[str, str]] = {
@@ -35,6 +37,8 @@ def load_task(table: Mapping[str, Any], *, where: str = "") -> Task:
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{where}'name' must be a task such as 'countdown' or 'file:PATH', got {name!r}")
     kind = name.partition(":")[0]
+    if kind not in TASKS and (PurePath(name).suffix.lower() in READERS or "/" in name):
+        raise ConfigError(f"{where}unknown task '{name}'; for problems from a file write 'file:{name}'")
     if kind not in TASKS:
         raise ConfigError(f"{where}unknown task '{name}'; allowed: {', '.join(TASKS)} (gym:NAME, file:PATH)")
     module, attribute = TASKS[kind]

@@ -8,7 +8,10 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import ClassVar, Literal
 
+from pydantic import field_validator
+
 from ngrpo.settings import Settings
+from ngrpo.tasks.conversations import with_template
 from ngrpo.types import Grade, Message, Problem
 
 Split = Literal["train", "test"]
@@ -22,11 +25,29 @@ class Task(Settings):
     name: str
     """The spec that chose this task: NAME or NAME:PATH."""
     prompt: str = "{question}"
-    """Template of the user's message; `{question}` is replaced, any other brace stays as it is."""
+    """Template of the user's message (in a conversation the last one); `{question}` is replaced, other braces stay."""
     system: str = ""
-    """System message of the chat prompt; empty for none."""
+    """System message of every prompt; empty for none, or for those that conversations have."""
+    continue_final_message: bool = False
+    """Continue conversations that end with an assistant message; otherwise they are an error."""
     max_reward: float = 1.0
     """Reward of a correct completion."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _holds_the_question(cls, prompt: str) -> str:
+        if "{question}" not in prompt:
+            raise ValueError("must contain {question}, or every problem has the same prompt")
+        if "{{question}}" in prompt:
+            raise ValueError("must contain {question} with single braces")
+        return prompt
+
+    @field_validator("system")
+    @classmethod
+    def _is_the_same_for_all(cls, system: str) -> str:
+        if "{question}" in system:
+            raise ValueError("must not contain {question}, which is replaced in 'prompt' only")
+        return system
 
     @property
     def slug(self) -> str:
@@ -61,11 +82,9 @@ class Task(Settings):
         """Raises GradingError where it is known before anything is graded that nothing can be."""
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
-        """Returns the chat prompt of a problem: its own messages where the data has them, else the template's."""
-        if problem.messages:
-            return problem.messages
-        user = Message("user", self.prompt.replace("{question}", problem.question))
-        return (Message("system", self.system), user) if self.system else (user,)
+        """Returns the chat prompt of a problem, with the task's template and system message."""
+        turns = problem.messages or (Message("user", problem.question),)
+        return with_template(turns, self.prompt, self.system)
 
     def readable(self, answer: str) -> str:
         """Returns an answer as a person would write it (Countdown: postfix becomes infix)."""

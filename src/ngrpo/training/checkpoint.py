@@ -12,7 +12,6 @@ Safetensors and JSON only: reading a checkpoint cannot run code. Random draws ne
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -67,8 +66,7 @@ class TrainerState:
 
 def save_policy(folder: Path, updater: PolicyUpdater) -> None:
     """Writes the policy and its optimiser into an empty folder."""
-    updater.policy.model.save_pretrained(folder)
-    updater.policy.tokenizer.save_pretrained(folder)
+    updater.policy.save(folder)
     _save_optimizer(folder, updater)
 
 
@@ -77,7 +75,7 @@ def save_critic(folder: Path, updater: CriticUpdater) -> None:
     folder.mkdir()
     critic = updater.critic
     if not critic.shared and critic.trunk.model is critic.trunk.plain:
-        config = copy.deepcopy(critic.trunk.plain.config)
+        config = critic.trunk.original_config()
         config.architectures = [type(critic.trunk.plain).__name__.replace("ForCausalLM", "ForTokenClassification")]
         config.num_labels = 1
         config.save_pretrained(folder)
@@ -174,7 +172,8 @@ def _save_optimizer(folder: Path, updater: Updater) -> None:
 def _load_adapter(path: Path, policy: LanguageModel) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    saved, wanted = _tensors(path), get_peft_model_state_dict(policy.model)
+    # Without the base model's embeddings, as `LanguageModel.save` writes it.
+    saved, wanted = _tensors(path), get_peft_model_state_dict(policy.model, save_embedding_layers=False)
     if {name: tensor.shape for name, tensor in saved.items()} != {name: t.shape for name, t in wanted.items()}:
         raise CheckpointError(f"{path}: the adapter does not fit [model] path and [model.lora] of this run")
     set_peft_model_state_dict(policy.model, saved)

@@ -167,7 +167,7 @@ def grade_groups(task: Task, prompts: Sequence[Prompt], drawn: Sequence[Sequence
         for sample, completion in enumerate(completions):
             (problem, _), grade = next(grades)
             rollouts.append(Rollout(problem, sample, completion, grade))
-        groups.append(Group(prompt.problem, prompt.tokens, tuple(rollouts)))
+        groups.append(Group(prompt.problem, prompt.tokens, tuple(rollouts), prompt.text))
     return groups
 
 

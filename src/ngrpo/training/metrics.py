@@ -48,6 +48,8 @@ def step_metrics(collected: Collected, advantages: Tensor, method: Method) -> di
 def rollout_lines(step: int, collected: Collected, advantages: Tensor) -> list[dict[str, Any]]:
     """Returns the line of rollouts.jsonl of each sampled completion; `advantage` is null where its group was dropped.
 
+    The prompt is on the first line of each group alone.
+
     Args:
         step: the step.
         collected: its groups.
@@ -63,6 +65,7 @@ def rollout_lines(step: int, collected: Collected, advantages: Tensor) -> list[d
                     "step": step,
                     "problem_id": group.problem.id,
                     "sample": rollout.sample,
+                    **({"prompt": group.prompt} if rollout is group.rollouts[0] else {}),
                     "completion": rollout.completion.text,
                     "answer": rollout.grade.answer,
                     "reference": group.problem.reference,

@@ -70,7 +70,9 @@ class Trainer:
             TrainingError: when it cannot go on; what was finished before is on disk.
         """
         steps = self.config.run.steps
-        self.observer.on_start(run_facts(self.config), first_step=self.state.step + 1, last_step=steps)
+        self.observer.on_start(
+            [*run_facts(self.config), *self.policy.facts], first_step=self.state.step + 1, last_step=steps
+        )
         if self.state.step == 0 and self.config.evaluation.every:
             self.evaluate()
         while self.state.step < steps:

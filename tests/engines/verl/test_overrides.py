@@ -138,6 +138,8 @@ def test_every_method_has_an_estimator_or_is_refused(tmp_path):
     [
         ("sampling.engine=endpoint", "only evaluates"),
         ("sampling.old_logprobs=sampler", "recomputes them"),
+        ('sampling.keep_special_tokens=["<answer>"]', "verl decodes completions without special tokens"),
+        ("task.continue_final_message=true", "verl starts a new assistant message"),
         ("sampling.problems_per_step=1022", "mini-batches are of one size"),
         ("model.device=cpu", "leave it 'auto'"),
         ("evaluation.max_completion_tokens=4096", "with the length of training, 3072"),

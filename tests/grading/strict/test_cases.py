@@ -1,4 +1,4 @@
-"""What `strict` accepts and rejects, rule by rule: cases/accept.json and cases/reject.json hold [answer, reference]."""
+"""What `strict` accepts and rejects, by family: cases/*.json hold [answer, reference]; everyday.json is to accept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pairs(name: str) -> list[object]:
     return [pytest.param(*pair, id=f"{family}: {pair}") for family, given in families.items() for pair in given]
 
 
-@pytest.mark.parametrize(("answer", "reference"), pairs("accept"))
+@pytest.mark.parametrize(("answer", "reference"), pairs("accept") + pairs("everyday"))
 def test_accepted_without_sympy(answer: str, reference: str) -> None:
     verdict = settled(answer, reference)
     assert verdict is not None

@@ -30,6 +30,8 @@ def _complaints(config: Config, cluster: ClusterSettings) -> Iterator[str]:
     yield from _of_method(config)
     yield from _of_sampling(config)
     yield from _of_batch(config, cluster)
+    if config.task.continue_final_message:
+        yield "[task] continue_final_message is not supported: verl starts a new assistant message"
     if config.model.device not in ("auto", cluster.device):
         yield (
             f"[model] device is '{config.model.device}', but verl trains on [cluster] device '{cluster.device}'; "
@@ -59,6 +61,8 @@ def _of_sampling(config: Config) -> Iterator[str]:
     sampling = config.sampling
     if sampling.engine == "endpoint":
         yield "[sampling] engine 'endpoint' only evaluates; verl starts its own vLLM"
+    if sampling.keep_special_tokens:
+        yield "[sampling] keep_special_tokens is not supported: verl decodes completions without special tokens"
     if sampling.old_logprobs == "sampler":
         yield "[sampling] old_logprobs 'sampler' is not translated: verl recomputes them; use 'auto' or 'recompute'"
 

@@ -49,7 +49,7 @@ def append_evaluated(path: Path, groups: Sequence[Group], *, seed: int) -> None:
     """Adds the completions of groups to what an evaluation has drawn so far."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rollouts = [rollout for group in groups for rollout in group.rollouts]
-    append_json_lines(path, [asdict(sample_of(rollout, seed=seed)) for rollout in rollouts])
+    append_json_lines(path, [sample_of(rollout, seed=seed).to_line() for rollout in rollouts])
 
 
 def read_evaluated(path: Path) -> Iterator[Sample]:

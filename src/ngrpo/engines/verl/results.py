@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +146,7 @@ class Results:
                     if sample is None or sample.num_tokens == 0:
                         missing += 1
                         sample = sample_of(missing_rollout(problem, number), seed=plan.seed)
-                    file.write(json_line(asdict(sample)))
+                    file.write(json_line(sample.to_line()))
         return missing
 
 

@@ -48,7 +48,8 @@ def groups_of(
     for uid, rollouts in found.items():
         problem = next(iter(rollouts.values())).problem
         whole = tuple(rollouts.get(sample) or missing_rollout(problem, sample) for sample in range(group_size))
-        groups.append(Group(problem, prompts[uid].numpy().astype(np.int64), whole))
+        tokens = prompts[uid].numpy().astype(np.int64)
+        groups.append(Group(problem, tokens, whole, tokenizer.decode(tokens.tolist())))
     return groups
 
 

@@ -30,6 +30,8 @@ def split_at(text: str, *marks: str) -> list[str]:
     >>> split_at(r"(1,2),\{3,4\}", ","), split_at(r"a\cup b", r"\cup")
     (['(1,2)', '\\{3,4\\}'], ['a', 'b'])
     """
+    if not any(mark in text for mark in marks):
+        return [text.strip()]
     parts, depth, begin = [], 0, 0
     for piece in _PIECE.finditer(text):
         token = piece[0]

@@ -1,4 +1,4 @@
-r"""Letters of multiple-choice answers, with or without the text of the choice: `(B)`, `\textbf{(B)}\ 12`, `Option B`."""
+r"""Letters of multiple-choice answers, with or without the text of the choice: `(B)`, `\text{(B)}12`, `Option B`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Choice(NamedTuple):
 def choice(text: str) -> Choice | None:
     r"""Returns the choice that a normalised text is, or None.
 
-    >>> choice(r"\text{(D) Alina}"), choice("(B)12"), choice("B")
-    (Choice(letter='D', text='Alina', marked=True), Choice(letter='B', text='12', marked=True), Choice(letter='B', text='', marked=False))
+    >>> choice(r"\text{(D) Alina}"), choice("B")
+    (Choice(letter='D', text='Alina', marked=True), Choice(letter='B', text='', marked=False))
     >>> choice("A(1,2)"), choice("(a)5(b)7"), choice("Because")
     (None, None, None)
     """

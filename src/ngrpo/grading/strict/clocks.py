@@ -6,11 +6,13 @@ import re
 from typing import NamedTuple
 
 from ngrpo.grading.strict.comparer import Comparer, Finding
+from ngrpo.grading.strict.quantities import quantity
 from ngrpo.grading.strict.words import unmarked
 
 _CLOCK = re.compile(
     r"(?P<hour>[0-9]{1,2})(?:(?P<mark>[:.])(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?)?\s*(?:o'?clock)?,?\s*"
-    r"(?:(?P<half>[ap])\.?\s?m\.?|in the (?P<part>morning|afternoon|evening)|(?P<night>at night)|(?P<named>noon|midnight))?",
+    r"(?:(?P<half>[ap])\.?\s?m\.?|in the (?P<part>morning|afternoon|evening)|(?P<night>at night)"
+    r"|(?P<named>noon|midnight))?",
     re.IGNORECASE,
 )
 _NAMED = {"noon": (12, "p"), "midnight": (12, "a"), "12 noon": (12, "p"), "12 midnight": (12, "a")}
@@ -69,7 +71,11 @@ def _agree(ours: Clock, theirs: Clock) -> bool:
 
 def _hour_alone(marked: Clock | None, other: str) -> Finding | None:
     r"""`9` beside `9\text{ a.m.}` leaves out what a unit would be; anything else is no time."""
-    if marked is None or not marked.half or not re.fullmatch("[0-9]{1,2}", other):
+    if marked is None or not marked.half:
+        return None
+    if quantity(other).unit:
+        return Finding(False, "clock")
+    if not re.fullmatch("[0-9]{1,2}", other):
         return None
     hour = marked.seconds / 3600
     return Finding(int(other) in (hour, hour % 12 or 12), "clock")

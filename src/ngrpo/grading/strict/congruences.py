@@ -65,7 +65,7 @@ def congruences(comparer: Comparer, answer: str, reference: str) -> Finding | No
         return Finding(same, "congruence")
     stated, other = (ours, reference) if ours else (theirs, answer)
     assert stated is not None  # noqa: S101  (told to mypy)
-    found = progression(other)
+    found = progression(other) if domain_of(without_condition(other)[1]) in ("", "integers") else None
     if found is not None and len(stated.residues) == 1:
         start, step = parse(stated.residues[0]), parse(stated.modulus)
         if start is not None and step is not None:
@@ -96,9 +96,14 @@ def progressions(_: Comparer, answer: str, reference: str) -> Finding | None:
     if not free or any(condition and domain_of(condition) != "integers" for condition in conditions):
         return None
     ours, theirs = progression(answer, free), progression(reference, free)
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or not (any(conditions) or _has_offset(theirs)):
         return None
     return Finding(_same_progression(ours, theirs), "progression")
+
+
+def _has_offset(numbers: Progression) -> bool:
+    r"""Whether the numbers are not the multiples of their step; `(n-2)\pi` may be a formula for a given n."""
+    return _same_progression(numbers, Progression(("number", Fraction(0)), numbers.step)) is False
 
 
 def free_letters(text: str) -> set[str]:

@@ -14,11 +14,15 @@ from ngrpo.grading.strict.zero_test import trees_equal, value_of
 _MEMBER = re.compile(r"(?:[A-Za-z](?:_[A-Za-z0-9])?|\\[a-z]+|\([A-Za-z](?:,[A-Za-z])+\))\s*\\in\s*(.+)", re.S)
 _OR = re.compile(r",?\s*(?:\\text\{\s*,?\s*or\s*\}|\\lor(?![a-z])|(?<![A-Za-z])or(?![A-Za-z]))\s*")
 _AND = re.compile(r",?\s*(?:\\text\{\s*,?\s*and\s*\}|\\land(?![a-z])|(?<![A-Za-z])and(?![A-Za-z]))\s*")
+_POINTS = re.compile(r"\A\\\{\s*\([a-z](?:,[a-z])+\)\s*[|:]\s*([^{}]*)\\\}\Z")
 _VALUED = re.compile(r"(?<![A-Za-z\\])[A-Za-z]")
 
 
 def memberships(comparer: Comparer, answer: str, reference: str) -> Finding | None:
     r"""`x\in\{5\}` is the set, where the other side names no element of it."""
+    pair = _POINTS.sub(r"\1", answer), _POINTS.sub(r"\1", reference)
+    if pair != (answer, reference):
+        return comparer.compare(*pair)
     ours, theirs = _MEMBER.fullmatch(answer), _MEMBER.fullmatch(reference)
     if bool(ours) == bool(theirs):
         return None
@@ -28,6 +32,8 @@ def memberships(comparer: Comparer, answer: str, reference: str) -> Finding | No
 
 def tuple_equations(comparer: Comparer, answer: str, reference: str) -> Finding | None:
     """`(x,y)=(1,2)` beside a list of equations is the list `x=1,y=2`, and so is a pair without names."""
+    if "=" not in answer + reference:
+        return None
     ours, theirs = _spread(answer), _spread(reference)
     listed = sequence(answer), sequence(reference)
     if theirs and not ours and listed[0] and not listed[0].opening:

@@ -13,39 +13,21 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from ngrpo.grading.strict.tokens import DECORATIONS, FUNCTIONS, GREEK, NotAnExpressionError, is_number, tokens_of
+
 Tree = tuple[Any, ...]
 
-MAX_TOKENS = 1_200
-"""Longer expressions are refused: the longest of MATH's references has about a hundred tokens."""
 MAX_DEPTH = 60
 """Deeper nesting is refused; each level costs a few Python frames."""
 
-GREEK = frozenset(
-    """alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho varrho sigma tau
-    upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell""".split()  # noqa: SIM905
-)
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh ln log lg exp cis".split()  # noqa: SIM905
-)
 INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}
 CONSTANTS = {"pi": "pi", "infty": "infinity"}
-PLAIN_WORDS = FUNCTIONS | {"sqrt", "pi", "asin", "acos", "atan", "abs"}
-
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|\\(?P<command>[A-Za-z]+|[{}|%$])|(?P<word>[A-Za-z]+)"
-    r"|(?P<mark>\*\*|.))",
-    re.DOTALL,
-)
 _CHOSEN = re.compile(r"\( ([0-9]+) , ([0-9]+) \)")
 _COMBINATIONS = re.compile("C_[0-9]+")
 _OPENING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil", "|": "|"}
 _TIMES = frozenset(("*", r"\cdot", r"\times", r"\ast"))
 _OVER = frozenset(("/", r"\div", ":"))
 _ENDS = frozenset((")", "]", "}", r"\}", r"\rfloor", r"\rceil", ",", ";", "+", "-", "=", "<", ">", "&", "|")) | _OVER
-
-
-class NotAnExpressionError(ValueError):
-    """The text has a form that this parser does not know."""
 
 
 @lru_cache(maxsize=4096)
@@ -63,7 +45,7 @@ def parse(text: str) -> Tree | None:
     True
     """
     try:
-        parser = _Parser(_tokens(text))
+        parser = _Parser(tokens_of(text))
         tree = parser.sum()
         if parser.next() is not None:
             return None
@@ -94,27 +76,6 @@ def substituted(tree: Tree, values: Mapping[str, Tree]) -> Tree:
     return (tree[0], *(substituted(part, values) if isinstance(part, tuple) else part for part in tree[1:]))
 
 
-def _tokens(text: str) -> list[str]:
-    tokens: list[str] = []
-    for found in _TOKEN.finditer(text.strip()):
-        if found["number"]:
-            tokens.append(found["number"])
-        elif found["command"]:
-            tokens.append("\\" + found["command"])
-        elif found["word"]:
-            word = found["word"]
-            tokens += ["\\" + word] if word in PLAIN_WORDS else list(word)
-        elif found["mark"]:
-            tokens.append("^" if found["mark"] == "**" else found["mark"])
-        if len(tokens) > MAX_TOKENS:
-            raise NotAnExpressionError("too long")
-    return tokens
-
-
-def _is_number(token: str | None) -> bool:
-    return token is not None and (token[0].isdigit() or (token[0] == "." and len(token) > 1)) and token.isascii()
-
-
 class _Parser:
     """Recursive descent; each method reads one level of precedence."""
 
@@ -123,6 +84,7 @@ class _Parser:
         self._at = 0
         self._depth = 0
         self._bars = 0
+        self._factor: Tree = ()
 
     def next(self) -> str | None:
         return self._tokens[self._at] if self._at < len(self._tokens) else None
@@ -141,12 +103,12 @@ class _Parser:
 
     def _product(self) -> Tree:
         sign = self._signs()
-        product = self._power()
+        product = self._factor = self._power()
         while (token := self.next()) is not None:
             if token in _TIMES or token in _OVER:
                 self._at += 1
                 negative = self._signs()
-                factor = self._power()
+                factor = self._factor = self._power()
                 factor = ("negate", factor) if negative else factor
                 product = ("divide" if token in _OVER else "multiply", product, factor)
             elif self._begins_factor(token):
@@ -156,13 +118,13 @@ class _Parser:
         return ("negate", product) if sign else product
 
     def _beside(self, left: Tree) -> Tree:
-        # Two numbers side by side are no product: "3 4" or "1.2.3" mean something else; "3!2!" does.
-        if _is_number(self.next()) and self._tokens[self._at - 1] != "!":
+        # Two numbers side by side are no product: "3 4" or "1.2.3" mean something else; "3!2!" and "2^a3^b" do.
+        if is_number(self.next()) and self._tokens[self._at - 1] != "!" and self._factor[0] != "power":
             raise NotAnExpressionError("a number after a factor")
         before = self._tokens[self._at - 1]
         begins = self.next() == r"\frac"
-        right = self._power()
-        if begins and _is_number(before) and "." not in before and left == ("number", Fraction(before)):
+        right = self._factor = self._power()
+        if begins and is_number(before) and "." not in before and left == ("number", Fraction(before)):
             top_bottom = _proper_fraction(right)
             if top_bottom is not None:
                 return ("add", left, ("number", top_bottom))
@@ -218,7 +180,7 @@ class _Parser:
         if token is None:
             raise NotAnExpressionError("ends too early")
         self._at += 1
-        if _is_number(token):
+        if is_number(token):
             if self.next() == "_":
                 raise NotAnExpressionError("a numeral with a base")
             return ("number", Fraction(token))
@@ -294,6 +256,8 @@ class _Parser:
             return ("constant", CONSTANTS[name])
         if name in GREEK:
             return ("symbol", self._subscripted("\\" + name))
+        if name in DECORATIONS:
+            return ("symbol", self._decorated(name))
         if name == "frac":
             return ("divide", self._braced(), self._braced())
         if name == "binom":
@@ -308,6 +272,17 @@ class _Parser:
         if name in FUNCTIONS:
             return self._function(name)
         raise NotAnExpressionError(f"unknown: {name}")
+
+    def _decorated(self, name: str) -> str:
+        r"""The name of `\vec{a}`, `\vec{AB}`: letters under a mark are one symbol."""
+        end = self._at + 1
+        if self.next() == "{":
+            end = self._tokens.index("}", self._at) + 1 if "}" in self._tokens[self._at :] else end
+        letters = [token for token in self._tokens[self._at : end] if token not in "{}"]
+        if not letters or not all(letter.isalpha() or letter[1:] in GREEK for letter in letters):
+            raise NotAnExpressionError("no name under a mark")
+        self._at = end
+        return f"\\{name} {''.join(letters)}"
 
     def _arguments(self) -> list[Tree]:
         opening = self.next()

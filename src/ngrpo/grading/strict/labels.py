@@ -19,9 +19,10 @@ _PHRASE = re.compile(r"(?:[A-Za-z]{3,}|\\text\{[^{}]*\})(?:[ ][A-Za-z]+)*")
 _MEASURED = re.compile(
     r"(?:m\s?)?\\(?:angle|triangle|overline|vec|hat|bar|widehat|overparen|arc|tilde)\s?(?:\{[^{}]*\}|[A-Za-z]+)'?"
     r"|\|[^=<>]+\||\\\|[^=<>]+\\\|"  # sizes
-    r"|(?:\\text\{\s*)?(?:E|P|Var|Cov|Pr|n|N|S|d|deg|det|dim|rank|area|vol|perimeter|ord|\\det|\\dim|\\deg|\\Pr|\\mathbb\{E\})\}?"
+    r"|(?:\\text\{\s*)?(?:E|P|Var|Cov|Pr|[nd](?=\((?:[A-Z\\]))|N|S|deg|det|dim|rank|area|vol|perimeter|ord|\\det|\\dim|\\deg|\\Pr|\\mathbb\{E\})\}?"
     r"\s?(?:\[[^\[\]=]*\]|\((?:[^()]|\([^()]*\))*\)|\{[^{}]*\})"
-    r"|[A-Za-z](?:_(?:[0-9A-Za-z]|\{[^{}]*\}))?'*(?:\^\{-1\})?\((?:[^()=]|\([^()]*\))*\)"  # f(3), f(g(x)), P(A|B)
+    r"|[f-hF-HPQpqEVTARWDUuy](?:_(?:[0-9A-Za-z]|\{[^{}]*\}))?'*(?:\^\{-1\})?\((?:[^()=]|\([^()]*\))*\)"  # f(3), f(g(x))
+    r"|(?:\\complement(?:_(?:[A-Z]|\{[^{}]*\}))?\s?)?\(?[A-Z](?:\s?(?:\\(?:cup|cap|setminus|complement)|')\s?(?:_[A-Z]\s?)?[A-Z]?)*\)?'?"
     r"|\[[A-Z]{3,}\]|\\(?:max|min|lim|sup|inf|int|sum|prod|iint|gcd|lcm|operatorname)(?![a-z]).*",
     re.S,
 )

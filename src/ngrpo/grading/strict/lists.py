@@ -48,12 +48,10 @@ def _values(element: str, independent: bool) -> list[str]:
         return [element]
     if len(signs) > MAX_SIGNS:
         return [element] * (MAX_EXPANDED + 1)
-    choices = product("+-", repeat=len(signs)) if independent else (sign * len(signs) for sign in "+-")
-    if not independent:
-        choices = (
-            tuple(_opposite(s) if name == "mp" else s for s, name in zip(c, signs, strict=True)) for c in choices
-        )
-    return [_with_signs(element, choice) for choice in choices]
+    if independent:
+        return [_with_signs(element, choice) for choice in product("+-", repeat=len(signs))]
+    tied = ([_opposite(sign) if name == "mp" else sign for name in signs] for sign in "+-")
+    return [_with_signs(element, tuple(choice)) for choice in tied]
 
 
 def _opposite(sign: str) -> str:
@@ -105,9 +103,10 @@ def _single(
 
 
 def _same_kind(ours: Sequence, theirs: Sequence) -> bool:
-    """A bare list may stand for a set, or for a tuple in its order; other brackets must be the same."""
+    """A bare list may stand for a set, or for a tuple in its order, not for an interval; other brackets must agree."""
     if not ours.opening or not theirs.opening:
-        return True
+        opening, closing = ours.opening + theirs.opening, ours.closing + theirs.closing
+        return (opening, closing) not in (("(", "]"), ("[", ")")) and not (opening == "[" and len(ours.parts) == 2)
     angles = {r"\langle", "("}
     if {ours.opening, theirs.opening} == angles or (
         len(ours.parts) > 2 and {ours.opening, theirs.opening} <= {"(", "["}

@@ -31,7 +31,7 @@ def matrices(comparer: Comparer, answer: str, reference: str) -> Finding | None:
         return Finding(all_equal(comparer.equal(*pair) for pair in cells), "matrix")
     rows, other = (ours or theirs or ()), (reference if ours is not None else answer)
     listed = sequence(other)
-    if listed is None or listed.opening not in ("(", r"\langle", "["):
+    if listed is None or listed.opening + listed.closing not in ("()", r"\langle\rangle", "[]"):
         return None
     nested = [sequence(part) for part in listed.parts]
     if all(inner is not None and inner.opening in ("[", "(") for inner in nested):

@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from ngrpo.grading.strict.groups import braced_arguments, infix_commands, no_frames, outer_braces
 from ngrpo.grading.strict.symbols import ALIASES, latex_of_symbols
+from ngrpo.grading.strict.texts import function_names, moduli, one_text
 
 AMBIGUOUS_COMMA = "{,}"
 """A comma that separates thousands or the elements of a list: `1,100` is 1100 or 1 and 100."""
@@ -38,31 +40,7 @@ _HTML = re.compile(r"<(sup|sub)>([^<]{0,40})</\1>")
 _SPACE = re.compile(r"\s+")
 # White space between two letters or digits means something ("3 1/2", "\pi r"); next to anything else it does not.
 _LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")
-_WITH_ARGUMENTS = re.compile(r"\\(frac|binom|sqrt)(?![A-Za-z])\s*")
-_ARGUMENT = re.compile(r"\s*(\{|[0-9A-Za-z]|\\[A-Za-z]+)")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_TEXT = re.compile(
-    r"\\(?:text(?:rm|bf|it|sf|tt|normal|up|md|color)?|mathrm|mathbf|mathit|mathsf|mathtt|mbox|emph|operatorname\*?|mathop)"
-    r"\s*\{((?:[^{}]|[\^_]\{[^{}]*\})*)\}"
-)
-_NAMED = re.compile(
-    r"\\(?:text|mathrm|operatorname\*?|mathop)\s*\{\s*(?:(sin|cos|tan|cot|sec|csc|ln|log|lg|exp|cis|arcsin|arccos|arctan"
-    r"|arccot|sinh|cosh|tanh|arctg|arcctg|tg|ctg|cosec|sh|ch|th|gcd|lcm)\s*\}|(max|min)\s*\}(?=\s*[({\\]))"
-)
-_UNIT_POWERS = re.compile(r"[A-Za-z\s/]+(?:\^\{?-?[0-9]\}?[A-Za-z\s/]*)+")
-_FRAMES = re.compile(
-    r"\\(?:underline|boxed|fbox|mathbf|mathrm|mathit|ensuremath|underbar|textcolor\s*\{[^{}]*\}|colorbox\s*\{[^{}]*\})\s*\{"
-)
-_MEASURED_TEXT = re.compile(r"\\text\{\s*([-+]?[0-9][0-9.,/]*)\s*([A-Za-z%][^{}]*)\}")
-_WORDLESS_TEXT = re.compile(r"\\text\{([^{}A-Za-z]*)\}")
-_INFIX = re.compile(r"\\(over|choose)(?![A-Za-z])\s*")
-_MOD = r"(?:\\p?mod(?![a-z])|\\bmod(?![a-z])|\\text\{\s*mod\s*\}|mod(?![a-z]))"
-_MODULUS = r"(\{[^{}]*\}|[0-9]+|[A-Za-z]\^?[0-9]?|\([^()]*\))"
-_PARENTHESISED_MOD = re.compile(rf"\(\s*{_MOD}\s*{_MODULUS}\s*\)")
-_BARE_MOD = re.compile(
-    rf"(?:\\pmod(?![a-z])|\\mod(?![a-z])|\\text\{{\s*mod\s*\}}|(?<=[0-9 ])mod(?![a-z]))\s*{_MODULUS}"
-)
-_BLACKBOARD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?\s*([RNZQC])\s*\}?|\\([RNZQ])(?![A-Za-z])")
+_BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb)\s*\{?\s*([RNZQC])\s*\}?|\\([RNZQ])(?![A-Za-z])")
 _LEAD_IN = re.compile(r"(?:\\(?:therefore|because|Rightarrow|to|iff|Leftrightarrow|ie)(?![A-Za-z])|=|:)\s*(?=[^\s=])")
 
 
@@ -94,7 +72,9 @@ def no_delimiters(text: str) -> str:
 
 def thousands(text: str) -> str:
     r"""`10{,}000` and `32,\!348` are one number; a mark alone in braces, as in `9{:}30`, stands as without them."""
-    text = re.sub(r"\s*\{\s*([,:=+<>-])\s*\}\s*", lambda found: "{,}" if found[1] == "," else found[1], text)
+    text = re.sub(
+        r"\s*(?<![A-Za-z])\{\s*([,:=+<>-])\s*\}\s*", lambda found: "{,}" if found[1] == "," else found[1], text
+    )
     return re.sub(r"(?<=[0-9])(?:\{,\}(?:\\!)?\s?|,\\!\s?|\\,|\\ )(?=[0-9]{3}(?![0-9]))", "", text).replace(r"\!", "")
 
 
@@ -110,7 +90,9 @@ def typed_commas(text: str) -> str:
 
     def marked(found: re.Match[str]) -> str:
         around = _bracket_around(text, found.start())
-        return found[0] if around in ("(", "[", r"\{") else found[0].replace(",", AMBIGUOUS_COMMA if not around else "")
+        if around in ("(", "[", r"\{"):
+            return found[0].replace(",", "") if ",0" in found[0] else found[0]  # no coordinate begins with a zero
+        return found[0].replace(",", AMBIGUOUS_COMMA if not around else "")
 
     return _THOUSANDS.sub(marked, text)
 
@@ -167,108 +149,10 @@ def _renamed(found: re.Match[str]) -> str:
     return "\\" + other + ("" if other in "{}$" else spaced)
 
 
-def function_names(text: str) -> str:
-    r"""`\text{sin}` and `\operatorname{sin}` are `\sin`."""
-    return _NAMED.sub(lambda found: "\\" + ALIASES.get(found[1] or "", found[1] or found[2]) + " ", text)
-
-
 def number_sets(text: str) -> str:
     r"""`\mathbb R` and `\R` are `\mathbb{R}`."""
+    text = text.replace(r"\mathbf{R}", r"\mathbb{R}")
     return _BLACKBOARD.sub(lambda found: rf"\mathbb{{{found[1] or found[2]}}}", text)
-
-
-def no_frames(text: str) -> str:
-    r"""`\underline{5}`, `\boxed{5}` and `\textcolor{red}{5}` are `5`."""
-    for found in reversed(list(_FRAMES.finditer(text))):
-        end = closing_brace(text, found.end() - 1)
-        inside = text[found.end() : end - 1]
-        worded = found[0].startswith((r"\mathbf", r"\mathrm", r"\mathit")) and (
-            "{" not in inside or (found.start() > 0 and _UNIT_POWERS.fullmatch(inside) is not None)
-        )
-        if text[end - 1 : end] == "}" and not worded:
-            text = f"{text[: found.start()]}{{{inside}}}{text[end:]}"
-    return text
-
-
-def one_text(text: str) -> str:
-    r"""`\mathrm{...}`, `\textbf{...}`, `\mbox{...}` are `\text{...}`; around a single letter they are nothing.
-
-    What is no word leaves it: `\text{12 cm}` is `12\text{ cm}`, `\text{4:30}` is `4:30`.
-    """
-    if "\\" not in text:
-        return text
-
-    def plain(found: re.Match[str]) -> str:
-        inside = found[1]
-        if "^" in inside and not found.start():
-            return inside
-        if "^" in inside:  # `\text{m}^2`: a power of a unit stands outside of its text
-            return re.sub(r"\^(\{[^{}]*\}|.)", r"}^\1\\text{", r"\text{" + inside + "}").replace(r"\text{}", "")
-        single = len(inside.strip()) == 1 and not found[0].startswith((r"\text", r"\mbox"))
-        return inside.strip() if single else r"\text{" + inside + "}"
-
-    text = _TEXT.sub(plain, _TEXT.sub(plain, text))
-    if r"\text{" not in text:
-        return text
-    return _WORDLESS_TEXT.sub(r" \1 ", _MEASURED_TEXT.sub(r"\1\\text{ \2}", text)).strip()
-
-
-def infix_commands(text: str) -> str:
-    r"""`{1 \over 2}` is `\frac{1}{2}`, `{5 \choose 2}` is `\binom{5}{2}`."""
-    for _ in range(20):
-        found = _INFIX.search(text)
-        if found is None:
-            break
-        begin, end = _group_around(text, found.start())
-        name = "frac" if found[1] == "over" else "binom"
-        inside = rf"\{name}{{{text[begin : found.start()].strip()}}}{{{text[found.end() : end].strip()}}}"
-        text = text[:begin] + inside + text[end:]
-    return text
-
-
-def _group_around(text: str, position: int) -> tuple[int, int]:
-    """The content of the innermost braces around a position; of the whole text where there are none."""
-    depth, begin = 0, 0
-    for found in reversed(list(_BRACE.finditer(text, 0, position))):
-        depth += {"{": -1, "}": 1}.get(found[0], 0)
-        if depth < 0:
-            begin = found.end()
-            break
-    return (begin, closing_brace(text, begin - 1) - 1) if begin else (0, len(text))
-
-
-def braced_arguments(text: str) -> str:
-    r"""`\frac12` is `\frac{1}{2}`, `\sqrt2` is `\sqrt{2}`."""
-    for found in reversed(list(_WITH_ARGUMENTS.finditer(text))):
-        position = found.end()
-        if found[1] == "sqrt" and text[position : position + 1] == "[":
-            position = text.find("]", position) + 1 or position
-        for _ in range(1 if found[1] == "sqrt" else 2):
-            text, position = _braced(text, position)
-    return text
-
-
-def _braced(text: str, position: int) -> tuple[str, int]:
-    """The text with braces around the argument that begins at a position, and where that ends."""
-    argument = _ARGUMENT.match(text, position)
-    if argument is None:
-        return text, position
-    begin, end = argument.span(1)
-    if argument[1] == "{":
-        return text, closing_brace(text, begin)
-    for _ in range({"sqrt": 1, "frac": 2, "binom": 2}.get(argument[1][1:], 0)):
-        end = closing_brace(text, end)
-    return f"{text[:begin]}{{{text[begin:end]}}}{text[end:]}", end + 2
-
-
-def closing_brace(text: str, opening: int) -> int:
-    """Returns where a group in braces ends (behind its closing brace), the length of the text if it never does."""
-    depth = 0
-    for found in _BRACE.finditer(text, opening):
-        depth += {"{": 1, "}": -1}.get(found[0], 0)
-        if depth <= 0:
-            return found.end()
-    return len(text)
 
 
 def short_scripts(text: str) -> str:
@@ -288,19 +172,6 @@ def percent_sign(text: str) -> str:
     return text.replace(r"\%", "%").replace(r"\degree", r"^\circ ")
 
 
-def moduli(text: str) -> str:
-    r"""`(\text{mod }7)`, `\pmod 7` and `\mod 7` are `\pmod{7}`; `\bmod` alone is an operation and stays."""
-    if "mod" not in text:
-        return text
-
-    def braced(found: re.Match[str]) -> str:
-        return rf"\pmod{{{found[1].strip('{}()')}}}"
-
-    text = _PARENTHESISED_MOD.sub(braced, text)
-    text = _BARE_MOD.sub(braced, text)
-    return re.sub(rf"\\bmod\s*{_MODULUS}", braced, text) if r"\equiv" in text else text
-
-
 def no_loose_space(text: str) -> str:
     """White space that separates nothing goes."""
     return _LOOSE_SPACE.sub("", _SPACE.sub(" ", text)).strip()
@@ -318,13 +189,6 @@ def no_lead_ins(text: str) -> str:
     found = _LEAD_IN.match(text)
     text = re.sub(r"\A([a-z])\\mapsto\s*(?=\S)", r"f(\1)=", text)
     return no_lead_ins(text[found.end() :]) if found and found.end() < len(text) else text
-
-
-def outer_braces(text: str) -> str:
-    """A group around everything means nothing: `{5}` is `5`."""
-    while text.startswith("{") and text.endswith("}") and closing_brace(text, 0) == len(text):
-        text = text[1:-1].strip()
-    return text
 
 
 RULES: tuple[Callable[[str], str], ...] = (

@@ -12,24 +12,28 @@ from ngrpo.grading.strict.numbers import plain_number
 
 _SPELLINGS = {
     "cm": "centimeter centimeters centimetre centimetres 厘米", "mm": "millimeter millimeters millimetre 毫米",
-    "in": "inch inches", "m": "meter meters metre metres 米", "km": "kilometer kilometers kilometre kilometres 千米 公里",
+    "in": "inch inches", "m": "meter meters metre metres 米", "km": "kilometer kilometers kilometre kilometres 千米",
     "ft": "foot feet", "mi": "mile miles", "yd": "yard yards", "kg": "kilogram kilograms kilo kilos 千克 公斤",
     "g": "gram grams gm 克", "mg": "milligram milligrams", "t": "ton tons tonne tonnes 吨", "lb": "lbs pound-weight",
     "oz": "ounce ounces", "s": "sec secs second seconds 秒", "ms": "millisecond milliseconds",
     "min": "mins minute minutes 分钟", "h": "hr hrs hour hours 小时", "day": "days 天", "week": "weeks 周",
     "month": "months 月", "year": "years yr yrs 年 岁", "ml": "milliliter milliliters millilitre 毫升",
     "l": "liter liters litre litres 升", "gal": "gallon gallons", "dollar": "dollars usd us$ bucks $ 美元",
-    "cent": "cents ¢", "penny": "pence p", "euro": "euros eur €", "pound": "pounds gbp £ sterling", "yen": "jpy", "yuan": "rmb cny 元 ￥",
-    "rupee": "rupees rs inr ₹", "degree": "degrees deg 度", "radian": "radians rad 弧度", "mi/h": "mph", "km/h": "kmh kph",
+    "cent": "cents ¢",
+    "penny": "pence p", "euro": "euros eur €", "pound": "pounds gbp £ sterling", "yen": "jpy", "yuan": "rmb cny 元 ￥",
+    "rupee": "rupees rs inr ₹", "degree": "degrees deg 度", "radian": "radians rad 弧度", "mi/h": "mph",
+    "km/h": "kmh kph",
     "percent": "pct percentage", "celsius": "°c", "fahrenheit": "°f", "kelvin": "kelvins",
     "j": "joule joules", "n": "newton newtons", "w": "watt watts", "kw": "kilowatt kilowatts", "v": "volt volts",
-    "ohm": "ohms ω", "hz": "hertz", "mol": "mole moles", "pa": "pascal pascals", "": "unit units 个 人 名 只 种 次 件 本",
+    "ohm": "ohms ω", "hz": "hertz", "mol": "mole moles", "pa": "pascal pascals",
+    "": "unit units 个 人 名 只 种 次 件 本",
 }  # fmt: skip
 _UNITS = {word: unit for unit, words in _SPELLINGS.items() for word in (unit, *words.split()) if word}
 _CURRENCIES = frozenset(("dollar", "cent", "euro", "pound", "yen", "yuan", "rupee"))
 _POWERS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
 _SCALES = {**SCALES, "dozen": 12, "万": 10**4, "亿": 10**8}
-_SYMBOL = r"(?:US)?\\\$|[€£￥₹]|\\text\{\s*(?:USD|EUR|GBP|RMB|CNY|JPY|INR|Rs\.?|US\$|US\\\$)\s*\}|(?:USD|EUR|GBP|RMB|CNY|JPY|INR|Rs)(?![A-Za-z])"
+_CODES = "USD|EUR|GBP|RMB|CNY|JPY|INR|Rs"
+_SYMBOL = rf"(?:US)?\\\$|[€£￥₹]|\\text\{{\s*(?:{_CODES}|Rs\.|US\$|US\\\$)\s*\}}|(?:{_CODES})(?![A-Za-z])"
 _PREFIX = re.compile(rf"(?P<sign>-?)\s*(?P<symbol>{_SYMBOL})\s*(?P<core>-?[0-9.\\(x-z].*)", re.S)
 _SUFFIX = re.compile(rf"(?P<core>.*[0-9}})a-z])\s*(?P<symbol>{_SYMBOL})", re.S)
 _ATOM = r"\\text\{[^{}0-9]*[A-Za-z%][^{}]*\}(?:\^\{?-?[1-3]\}?)?"
@@ -48,7 +52,7 @@ _OHM = re.compile(r"(?P<core>.*?[0-9}])\s*(?P<prefix>k|M|\\text\{\s*[kM]\s*\})?\
 
 
 class Quantity(NamedTuple):
-    """An answer without the unit beside it, that unit in one spelling (None: an unknown word, "": none), and a scale."""
+    """An answer without its unit, that unit in one spelling (None: an unknown word, "": none), and a scale."""
 
     core: str
     unit: str | None
@@ -58,8 +62,8 @@ class Quantity(NamedTuple):
 def quantity(answer: str) -> Quantity:
     r"""Splits an answer into what is measured and the unit beside it.
 
-    >>> quantity(r"5\text{cm}^2"), quantity("45 degrees"), quantity("5")
-    (Quantity(core='5', unit='cm^2', scale=1), Quantity(core='45', unit='degree', scale=1), Quantity(core='5', unit='', scale=1))
+    >>> quantity(r"5\text{cm}^2"), quantity("5")
+    (Quantity(core='5', unit='cm^2', scale=1), Quantity(core='5', unit='', scale=1))
     >>> quantity(r"\$5\text{ million}"), quantity(r"5\text{ apples}").unit
     (Quantity(core='5', unit='dollar', scale=1000000), None)
     """
@@ -67,9 +71,9 @@ def quantity(answer: str) -> Quantity:
         return Quantity(answer, "")
     for pattern, unit in ((_TEMPERATURE, ""), (_OHM, "ohm")):
         if found := pattern.fullmatch(answer):
-            kelvin = {"C": "celsius", "F": "fahrenheit"}.get(found["unit"], "") if not unit else unit
+            name = unit or {"C": "celsius", "F": "fahrenheit"}[found["unit"]]
             prefix = re.sub(r"\\text|[{}\s]", "", found.groupdict().get("prefix") or "")
-            return Quantity(found["core"].strip(), prefix + kelvin)
+            return Quantity(found["core"].strip(), prefix + name)
     for pattern in (_PREFIX, _SUFFIX):
         if found := pattern.fullmatch(answer):
             inside = quantity(found["core"].strip())
@@ -149,7 +153,7 @@ def quantities(comparer: Comparer, answer: str, reference: str) -> Finding | Non
 
 
 def _with_sign(part: Quantity, other: str | None) -> Quantity:
-    """A word for a sign becomes the sign: `45\text{ degrees}` is `45^\\circ`, but beside the same word it means nothing."""
+    r"""A word for a sign becomes the sign: `45\text{ degrees}` is `45^\circ`; beside the same word it means nothing."""
     sign = {"degree": r"^\circ", "percent": "%"}.get(part.unit or "", "")
     if not sign or other == part.unit or part.core.endswith(sign):
         return part

@@ -59,7 +59,7 @@ def _same_end(comparer: Comparer, ours: _End, theirs: _End) -> bool | None:
 
 
 def _by_pieces(comparer: Comparer, ours: Node, theirs: Node) -> Finding | None:
-    """Sets whose ends are no numbers, such as `(-\\infty,a)`: interval by interval, in the order given."""
+    r"""Sets whose ends are no numbers, such as `(-\infty,a)`: interval by interval, in the order given."""
     if not (ours.operation == theirs.operation == "union") or ours.parts or theirs.parts:
         return None
     if len(ours.pieces) != len(theirs.pieces):
@@ -141,9 +141,9 @@ def _compared(one: _End, other: _End) -> int:
     if one.tree == other.tree:
         return 0
     difference = _number(one.value, other.value) - _number(other.value, one.value)
-    if difference == 0 or magnitude(difference) < magnitude(one.value) - 150:
-        if trees_equal(one.tree, other.tree):
-            return 0
+    near = difference == 0 or magnitude(difference) < magnitude(one.value) - 150
+    if near and trees_equal(one.tree, other.tree):
+        return 0
     return -1 if difference < 0 else 1
 
 

@@ -39,17 +39,17 @@ def inequalities(comparer: Comparer, answer: str, reference: str) -> Finding | N
     ours, theirs = _chain(answer), _chain(reference)
     if ours is None or theirs is None:
         return None
-    if len(ours) == len(theirs) and ours[1::2] == theirs[1::2]:
-        if all_equal(comparer.equal(*pair) for pair in zip(ours[::2], theirs[::2], strict=True)):
-            return Finding(True, "inequality")
-    if len(ours) == len(theirs) == 3 and ours[1] == theirs[1] and _same_half_plane(ours, theirs):
+    if ours[1::2] != theirs[1::2]:
+        return None
+    same = all_equal(comparer.equal(*pair) for pair in zip(ours[::2], theirs[::2], strict=True))
+    if same or (len(ours) == 3 and _same_half_plane(ours, theirs)):
         return Finding(True, "inequality")
     return None
 
 
 def _chain(text: str) -> list[str] | None:
     """Sides and relations in turn, from the least to the greatest; None where relations of both directions meet."""
-    relations = [found[0] for found in _RELATION.finditer(text)]
+    relations = _RELATION.findall(text)
     if not 1 <= len(relations) <= 8 or len(split_at(text, ",", ";")) > 1:
         return None
     sides = split_at(text, "<", ">", r"\le", r"\ge")
@@ -99,6 +99,8 @@ def joined_statements(comparer: Comparer, answer: str, reference: str) -> Findin
 
 def _statements(text: str) -> tuple[str, list[str]] | None:
     """The word that joins equations or inequalities, and these."""
+    if not re.search(r"[=<>]|\\[lg]e", text):
+        return None
     plain = re.sub(_AND, r",", re.sub(_OR, ",", text))
     parts = [part for part in split_at(plain, ",", ";") if part]
     if len(parts) < 2 or not all("=" in part or _RELATION.search(part) for part in parts):
@@ -113,6 +115,9 @@ def _subject(part: str) -> str:
 
 def labelled_lists(comparer: Comparer, answer: str, reference: str) -> Finding | None:
     """Names before a colon and words between the elements of a list mean nothing: "Paolo: 18 and Qing: 14"."""
+    forms = [part.strip(", ") for part in _OR.split(answer)]
+    if len(forms) > 1 and not _OR.search(reference) and all(comparer.equal(form, reference) for form in forms if form):
+        return Finding(True, "list")  # "3/4 or 75%" is one number in two forms
     ours, theirs = _unlabelled(answer), _unlabelled(reference)
     return None if (ours, theirs) == (answer, reference) else comparer.compare(ours, theirs)
 

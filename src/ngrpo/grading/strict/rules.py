@@ -28,11 +28,16 @@ _TEXT_LIST = re.compile(r"\\text\{([^{}]*[,;][^{}]*)\}")
 _INFINITE = {r"\infty": 1, r"+\infty": 1, r"-\infty": -1}
 _RELATION = re.compile(r"[<>]|\\(?:[lg]e|ne|in)(?![a-z])")
 _TO = re.compile(r"\s*(?:\\text\{\s*to\s*\}|(?<=[0-9])\s*to(?=\s*[0-9]))\s*")
+_ANSWERS = frozenset(("yes", "no", "true", "false"))
+_ADDED = re.compile(r"\+\s?[CK]\Z")
 _CONSTANTS = frozenset("cCkK")
 
 
 def same_text(_: Comparer, answer: str, reference: str) -> Finding | None:
-    return Finding(True, "text") if answer == reference or unmarked(answer) == unmarked(reference) else None
+    if answer == reference:
+        return Finding(True, "text")
+    marked = r"\text" in answer or r"\text" in reference
+    return Finding(True, "text") if marked and unmarked(answer).split() == unmarked(reference).split() else None
 
 
 def meanings(comparer: Comparer, answer: str, reference: str) -> Finding | None:
@@ -54,7 +59,9 @@ def lists_in_text(comparer: Comparer, answer: str, reference: str) -> Finding | 
     r"""`\text{A, C}` is the list `A,C`; `\text{Alice and Bob}` and `\text{Bob, Alice}` name the same."""
     ours, theirs = word_list(answer), word_list(reference)
     if ours and theirs and len(ours) == len(theirs):
-        return Finding(sorted(ours) == sorted(theirs), "text")
+        # "Yes, no" answers two questions in their order.
+        answers = _ANSWERS.intersection(ours + theirs)
+        return Finding(ours == theirs if answers else sorted(ours) == sorted(theirs), "text")
     pair = _list_in_text(answer), _list_in_text(reference)
     return None if pair == (answer, reference) else comparer.compare(*pair)
 
@@ -79,7 +86,7 @@ def words(_: Comparer, answer: str, reference: str) -> Finding | None:
 
 
 def _has_unit(text: str, found: str | None) -> bool:
-    """Number words with a unit, `\\text{five cm}`, are left to the rule for units."""
+    r"""Number words with a unit, `\text{five cm}`, are left to the rule for units."""
     return found is not None and plain_number(found.rpartition(" ")[0]) is not None and text != found
 
 
@@ -135,7 +142,12 @@ def approximations(comparer: Comparer, answer: str, reference: str) -> Finding |
     if r"\approx" not in answer + reference:
         return None
     ours, theirs = _exact_side(answer), _exact_side(reference)
-    return None if (ours, theirs) == (answer, reference) else comparer.compare(ours, theirs)
+    if (ours, theirs) == (answer, reference):
+        return None
+    stated = split_at(reference, r"\approx")[-1]
+    if r"\approx" in reference and ours == stated:
+        return Finding(True, "approximation")
+    return comparer.compare(ours, theirs)
 
 
 def _exact_side(text: str) -> str:
@@ -184,7 +196,9 @@ def parameters(comparer: Comparer, answer: str, reference: str) -> Finding | Non
     r"""The letter of an integer beside `\pi` (`k\pi`), and of a constant in either case (`C`), may be any."""
     free = free_letters(answer) | free_letters(reference)
     ours, theirs = _letters(answer) - _letters(reference), _letters(reference) - _letters(answer)
-    if {letter.lower() for letter in ours} == {letter.lower() for letter in theirs} and (ours | theirs) <= _CONSTANTS:
+    alike = {letter.lower() for letter in ours} == {letter.lower() for letter in theirs}
+    added = _ADDED.search(answer), _ADDED.search(reference)
+    if (ours | theirs) <= _CONSTANTS and (alike or all(added)):
         free |= ours | theirs
     if not free or len(ours) != 1 or len(theirs) != 1 or not (ours | theirs) & free:
         return None
@@ -208,12 +222,14 @@ def _letters_of(text: str) -> set[str]:
 
 
 def ratios(comparer: Comparer, answer: str, reference: str) -> Finding | None:
-    """Ratios are equal when their terms are proportional; `2\\text{ to }3` is `2:3`."""
-    ours, theirs = split_at(_TO.sub(":", answer), ":"), split_at(_TO.sub(":", reference), ":")
+    r"""Ratios are equal when their terms are proportional; `2\text{ to }3` is `2:3`."""
+    if "to" not in answer + reference and ":" not in answer + reference:
+        return None
+    spelled = tuple(_TO.sub(":", unmarked(side) if side.startswith(r"\text") else side) for side in (answer, reference))
+    ours, theirs = split_at(spelled[0], ":"), split_at(spelled[1], ":")
     if len(ours) != len(theirs):
         if max(len(ours), len(theirs)) > 2:
             return Finding(False, "ratio")
-        spelled = _TO.sub(":", answer), _TO.sub(":", reference)
         return None if spelled == (answer, reference) else comparer.compare(*spelled)
     if len(ours) == 1 or not (all(ours) and all(theirs)):
         return None

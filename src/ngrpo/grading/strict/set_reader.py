@@ -24,10 +24,12 @@ _OR = re.compile(r"\\text\{\s*,?\s*or\s*\}|\s+or\s+|(?<![A-Za-z\\])or(?![A-Za-z]
 _AND = re.compile(r"\\text\{\s*,?\s*(?:and|but)\s*\}|\s+and\s+|(?<![A-Za-z\\])and(?![A-Za-z])")
 _OUTWARD = re.compile(r"([\[\]])([^\[\]()]*[,;][^\[\]()]*)([\[\]])")
 _ALL = re.compile(
-    r"\A(?:\\text\{\s*)?(?:all|any|every) real(?: numbers?| values?(?: of)?)?\s*\}?\s*(?=[a-zA-Z]\s*(?:[<>]|\\[lg]e|\\ne|\\in))"
+    r"\A(?:\\text\{\s*)?(?:all|any|every) real(?: numbers?| values?(?: of)?)?\s*\}?\s*"
+    r"(?=[a-zA-Z]\s*(?:[<>]|\\[lg]e|\\ne|\\in))"
 )
 _ALL_BUT = re.compile(
-    r"\A(?:\\text\{\s*)?(?:all )?reals?(?: numbers?)? (?:except|but|other than)(?: for)?\s*\}?\s*(?:[a-z]\s*=\s*)?(-?[^=<>\\]+)\Z"
+    r"\A(?:\\text\{\s*)?(?:all )?reals?(?: numbers?)? (?:except|but|other than)(?: for)?\s*\}?\s*"
+    r"(?:[a-z]\s*=\s*)?(-?[^=<>\\]+)\Z"
 )
 _POINTLESS = (r"\emptyset", r"\{\}")
 
@@ -111,7 +113,7 @@ def read_set(text: str, depth: int = 0) -> RealSet | None:
 
 def _inward(text: str) -> str:
     r"""French brackets as ours: `]0,1[` is `(0,1)`."""
-    if not (text.startswith("]") or text.endswith("[")):
+    if not (text.startswith("]") or text.endswith("[") or re.search(r"\[\s*\\(?:cup|lor|cap|land)(?![a-z])", text)):
         return text
     sides = {"]": "(", "[": "["}, {"[": ")", "]": "]"}
     return _OUTWARD.sub(lambda found: sides[0][found[1]] + found[2] + sides[1][found[3]], text)
@@ -218,7 +220,7 @@ def _relation(text: str) -> RealSet | None:
 
 
 def _named_chain(sides: list[str], relations: list[str]) -> RealSet | None:
-    """A chain around a bare variable, whose ends may be any text: `a<x\\le b`, `x>2`."""
+    r"""A chain around a bare variable, whose ends may be any text: `a<x\le b`, `x>2`."""
     if len(relations) == 1:
         if _VARIABLE.fullmatch(sides[1]) and not _VARIABLE.fullmatch(sides[0]):
             sides, relations = sides[::-1], [flipped(relations[0])]

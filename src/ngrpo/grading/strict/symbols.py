@@ -19,7 +19,7 @@ _SYMBOLS = {
     "⁄": "/", "∕": "/", "∶": ":", "∣": "|", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ",
     "δ": r"\delta ", "ε": r"\epsilon ", "λ": r"\lambda ", "μ": r"\mu ", "µ": r"\mu ", "ω": r"\omega ",
     "φ": r"\varphi ", "ϕ": r"\phi ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "ξ": r"\xi ", "η": r"\eta ",
-    "Ω": r"\Omega ", "Ω": r"\Omega ", "Δ": r"\Delta ", "Σ": r"\Sigma ", "Φ": r"\Phi ", "Γ": r"\Gamma ",
+    "\u2126": r"\Omega ", "\u03a9": r"\Omega ", "Δ": r"\Delta ", "Σ": r"\Sigma ", "Φ": r"\Phi ", "Γ": r"\Gamma ",
     "∠": r"\angle ", "△": r"\triangle ", "…": r"\ldots ", "⋯": r"\ldots ", "、": ",", "。": ".", "⟨": r"\langle ",
     "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "→": r"\to ",
     "⇒": r"\Rightarrow ", "∴": r"\therefore ", "∖": r"\setminus ", "¥": "￥", "或者": r"\text{ or }",
@@ -54,7 +54,8 @@ ALIASES = {
     "sh": "sinh", "ch": "cosh", "th": "tanh", "cdots": "ldots", "dots": "ldots", "dotsc": "ldots", "dotsb": "ldots",
     "hdots": "ldots", "degrees": "degree", "or": "lor", "vee": "lor", "wedge": "land", "bigcup": "cup",
     "bigcap": "cap", "space": " ", "thinspace": " ", "enspace": " ", "boldsymbol": "mathbf", "bm": "mathbf",
-    "pmb": "mathbf", "smallsetminus": "setminus", "backslash": "setminus", "infin": "infty", "implies": "Rightarrow",
+    "pmb": "mathbf", "smallsetminus": "setminus", "backslash": "setminus", "infin": "infty", "sim": "approx",
+    "implies": "Rightarrow",
     "Longrightarrow": "Rightarrow", "rightarrow": "to", "longrightarrow": "to", "textdollar": "$", "cdotp": "cdot",
     "euro": "€", "texteuro": "€", "pounds": "£", "textsterling": "£", "yen": "￥", "overrightarrow": "vec",
 }  # fmt: skip
@@ -77,5 +78,6 @@ def latex_of_symbols(text: str) -> str:
     for mark, table, pattern in _SCRIPTS:
         text = pattern.sub(lambda found: mark + "{" + "".join(map(table.__getitem__, found[0])) + "}", text)  # noqa: B023
     for word, latex in _WORDS.items():
-        text = text.replace(word, latex)
+        if word in text:
+            text = re.sub(rf"\\text\{{\s*{word}\s*\}}|{word}", latex.replace("\\", r"\\"), text)
     return text.translate(_TABLE)

@@ -7,7 +7,8 @@ import re
 from ngrpo.grading.strict.comparer import Comparer, Finding, same_elements
 
 _ENVIRONMENT = re.compile(
-    r"(?P<brace>\\\{)?\s*\\begin\{(?P<name>cases|dcases|rcases|aligned|align|gathered|split|array)\*?\}(?:\{[lcr|@. ]*\})?"
+    r"(?P<brace>\\\{)?\s*\\begin\{(?P<name>cases|dcases|rcases|aligned|align|gathered|split|array)\*?\}"
+    r"(?:\{[lcr|@. ]*\})?"
     r"(?P<rows>.*)\\end\{(?P=name)\*?\}\.?",
     re.S,
 )

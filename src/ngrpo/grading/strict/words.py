@@ -3,18 +3,20 @@ r"""Answers in words, and the words around an answer: sentences, conditions, lab
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'\- ]*")
-_ARTICLES = re.compile(r"\b(?:the|an?|only|any)\b")
+_ARTICLES = re.compile(r"\b(?:the|an?|only|any|all)\b")
 _SENTENCE = re.compile(
     r"(?:the|so|thus|hence|therefore|it|there)\b.*\b(?:is|are|equals)\b(?:\s+exactly)?:?\s*(.+)", re.I | re.S
 )
 _CONDITION = re.compile(
     r"[,;]?\s*(?:\\text\{\s*[,(]?\s*|\b)(?:for (?:all|some|any|every|each|(?=(?:an )?integer|[a-z] (?:in|an) ))"
-    r"|where|with|such that|when|as long as|provided)\b.*",
+    r"|for\s*\}?\s*(?=[a-zA-Z]\s*(?:\\[lg]e|[<>]|\\in))|where|with|such that|when|as long as|provided)\b.*",
     re.S,
 )
+_CONDITION_HINT = re.compile(r"for|where|with|such|when|as long|provided|integer|\\in(?![a-z])")
 _BRACKETED_CONDITION = re.compile(
     r"\s*(?:\((?=[^()]*(?:integer|\\in))|\\text\{\s*\((?=[^(){}]*integer)|,\s*)(?:\\text\{\s*)?\(?"
     r"((?:[a-zA-Z],?)+)\s*(?:\\text\{)?\s*(?:is|are) (?:an? |any )?integers?\s*\)?\}?\)?",
@@ -28,8 +30,10 @@ _ORDINAL = re.compile(
     r"([0-9]+)(?:st|nd|rd|th|\^\{?(?:\\text\{)?(?:st|nd|rd|th)\}{0,2}|\\text\{\s*(?:st|nd|rd|th)\s*\})(?![a-z])"
 )
 _LABEL = re.compile(r"(?:\\text\{)?([A-Za-z][A-Za-z0-9' ]*[A-Za-z0-9]|[A-Z])\s*:\s*\}?\s*(?=[^\s])")
-_PART = re.compile(r"(?:\\text\{\s*)?\(([a-h]|i{1,3}|iv)\)\s*\}?\s*(?=[^\s,)])")
+_PART = re.compile(r"(?:\\text\{\s*[;,]?\s*)?(?<![A-Za-z0-9])\(?([a-h]|i{1,3}|iv|[1-9])\)\s*\}?\s*(?=[^\s,)])")
+_NUMBERINGS = (tuple("abcdefgh"), ("i", "ii", "iii", "iv"), tuple("123456789"))
 _BOOLEAN = re.compile(r"(yes|no|true|false)(?:[.,;:!].*)?", re.I | re.S)
+_JOINT = re.compile(r"[,;&]|and|or", re.I)
 _MEANING = {
     "infinity": r"\infty", "positive infinity": r"\infty", "plus infinity": r"\infty", "inf": r"\infty",
     "negative infinity": r"-\infty", "minus infinity": r"-\infty", "dne": r"\text{does not exist}",
@@ -37,7 +41,8 @@ _MEANING = {
     "是": r"\text{yes}", "否": r"\text{no}", "对": r"\text{true}", "错": r"\text{false}", "正确": r"\text{true}",
     "错误": r"\text{false}", "无解": r"\emptyset", "空集": r"\emptyset", "不存在": r"\text{does not exist}",
     "全体实数": r"\mathbb{R}", "all real numbers": r"\mathbb{R}", "all reals": r"\mathbb{R}",
-    "real numbers": r"\mathbb{R}", "reals": r"\mathbb{R}", "real number": r"\mathbb{R}", "every real number": r"\mathbb{R}",
+    "real numbers": r"\mathbb{R}", "reals": r"\mathbb{R}", "real number": r"\mathbb{R}",
+    "every real number": r"\mathbb{R}",
     "set of all real numbers": r"\mathbb{R}", "set of real numbers": r"\mathbb{R}", "all real values": r"\mathbb{R}",
     "all real number": r"\mathbb{R}", "all integers": r"\mathbb{Z}", "integers": r"\mathbb{Z}",
     "set of integers": r"\mathbb{Z}", "set of all integers": r"\mathbb{Z}",
@@ -106,6 +111,8 @@ def word_list(answer: str) -> list[str]:
     >>> word_list(r"\text{Alice and Bob}"), word_list(r"\text{(A), (C)}"), word_list("x+1,2")
     (['alice', 'bob'], ['a', 'c'], [])
     """
+    if not _JOINT.search(answer):
+        return []
     parts = re.split(r"\s*(?:[,;&]|\band\b|\bor\b)\s*", unmarked(answer).strip().rstrip("."), flags=re.I)
     parts = [part.strip("() ").casefold() for part in parts if part.strip("() ")]
     return parts if len(parts) > 1 and all(re.fullmatch(r"[^\W\d_][^\W\d_' -]*", part) for part in parts) else []
@@ -130,6 +137,8 @@ def without_condition(answer: str) -> tuple[str, str]:
     >>> without_condition(r"k\pi,k\in\mathbb{Z}")
     ('k\\pi', ',k\\in\\mathbb{Z}')
     """
+    if not _CONDITION_HINT.search(answer):
+        return answer, ""
     found = _CONDITION.search(answer)
     if found and found.start() > 0:
         return answer[: found.start()].strip(" ,;").removesuffix("("), found[0]
@@ -166,7 +175,10 @@ def without_labels(answer: str) -> str:
     """
     answer = _ADVERB.sub("", answer)
     parts = list(_PART.finditer(answer))
-    if len(parts) > 1 and parts[0].start() == 0:
+    numbers = tuple(part[1] for part in parts)
+    numbered = any(numbers == numbering[: len(numbers)] for numbering in _NUMBERINGS)
+    apart = all(one.end() < other.start() for one, other in pairwise(parts))
+    if len(parts) > 1 and parts[0].start() == 0 and numbered and apart:
         answer = _PART.sub(",", answer).strip(",")
         answer = re.sub(r"\s*[,;]+\s*,", ",", answer)
     return _LABEL.sub("", answer)

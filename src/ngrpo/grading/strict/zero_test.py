@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from ngrpo.grading.strict.expression import Tree, parse, symbols_of
@@ -40,7 +40,7 @@ def trees_equal(one: Tree, other: Tree) -> bool | None:
     names = sorted(symbols_of(one) | symbols_of(other))
     if not names:
         try:
-            return is_zero(_difference(one, other, {}), digits_between(one, other))
+            return is_zero(_difference(one, other, {}), partial(digits_between, one, other))
         except UndefinedError:
             return False if is_undefined(one) != is_undefined(other) else None
     real = 0
@@ -53,7 +53,8 @@ def trees_equal(one: Tree, other: Tree) -> bool | None:
                     complex_.append(is_zero(_difference(one, other, point)))
                 continue
             # A near miss shows at one point as well as at ten.
-            equal = is_zero(_difference(one, other, point), 0 if real else digits_between(one, other))
+            enough = (lambda: 0) if real else partial(digits_between, one, other)
+            equal = is_zero(_difference(one, other, point), enough)
         except UndefinedError:
             continue
         if not equal:
@@ -103,6 +104,8 @@ def is_undefined(tree: Tree) -> bool:
         Evaluation({name: value_of(name, 0) for name in symbols_of(tree)}, DIGITS[0]).value(tree)
     except UndefinedError:
         return True
+    except TooLargeError:
+        return False
     return False
 
 
@@ -119,24 +122,26 @@ def _difference(one: Tree, other: Tree, point: Mapping[str, Fraction]) -> Callab
     return at
 
 
-def is_zero(at: Callable[[int], Any], enough: int = 0) -> bool | None:
+def is_zero(at: Callable[[int], Any], enough: Callable[[], int] = lambda: 0) -> bool | None:
     """Returns whether a value is zero, from its behaviour at growing precision, or None if that does not tell.
 
     Args:
         at: the value, computed with so many digits: a Fraction, which is exact, or an mpmath number.
-        enough: digits below which no zero is believed in.
+        enough: how many digits there must be before a zero is believed in; asked where the first few look like one.
     """
-    before, fewer = None, 0
-    for digits in (DIGITS[0], max(DIGITS[1], enough), max(DIGITS[2], enough + 150)):
+    before, fewer, least = at(DIGITS[0]), DIGITS[0], 0
+    if isinstance(before, Fraction):
+        return before == 0
+    for tried, fewest in enumerate((*DIGITS[1:], DIGITS[2])):
+        digits = max(fewest, least + 150 * tried)
         value = at(digits)
-        if isinstance(value, Fraction):
-            return value == 0
-        if before is not None:
-            # Noise falls by as much as the precision grows; a number that is not zero stays where it is.
-            if value == before == 0 or magnitude(value) < magnitude(before) - 3.3 * (digits - fewer) + 25:
+        # Noise falls by as much as the precision grows; a number that is not zero stays where it is.
+        if value == before == 0 or magnitude(value) < magnitude(before) - 3.3 * (digits - fewer) + 25:
+            least = least or max(1, enough())
+            if digits >= least:
                 return True
-            if value != 0 and magnitude(value - before) < magnitude(value) - 10:
-                return False
+        elif value != 0 and magnitude(value - before) < magnitude(value) - 10:
+            return False
         before, fewer = value, digits
     return None
 

@@ -1,0 +1,225 @@
+"""A causal language model with its tokenizer, ready to be sampled from and trained."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ngrpo.errors import ConfigError
+from ngrpo.models.merging import merged_weights, under_checkpoint_names
+from ngrpo.models.quiet_config import QuietConfig
+
+STRUCTURE_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a model of an unexpected structure raises where ours expects another one."""
+
+
+@dataclass(eq=False)
+class LanguageModel:
+    """A Hugging Face causal LM, its tokenizer, and the precision it computes in.
+
+    Trained weights are float32 whatever `dtype` says: at a learning rate of 1e-6 a bfloat16 weight would not move.
+    With bfloat16 the forward passes run under autocast.
+    """
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    quiet: QuietConfig = field(default_factory=QuietConfig)
+    """What was switched off in the model's config."""
+
+    @cached_property
+    def plain(self) -> Any:
+        """The model without peft's wrapper."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @cached_property
+    def model_type(self) -> str:
+        """The family's name, such as 'qwen2'."""
+        return str(self.plain.config.model_type)
+
+    @cached_property
+    def forward_arguments(self) -> frozenset[str]:
+        """Names of the arguments that the model's forward takes."""
+        return frozenset(inspect.signature(self.plain.forward).parameters)
+
+    @cached_property
+    def stop_tokens(self) -> frozenset[int]:
+        """Tokens that end a completion: those of the generation config, of the config and of the tokenizer."""
+        return stop_tokens_of(self.plain.generation_config, self._text_config, self.tokenizer)
+
+    @cached_property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that the model has an embedding for."""
+        return int(self.plain.get_input_embeddings().weight.shape[0])
+
+    @cached_property
+    def max_positions(self) -> int | None:
+        """Longest sequence where positions are looked up in a table; None where they are computed (rotary, ALiBi)."""
+        limit = getattr(self._text_config, "max_position_embeddings", None)
+        if not isinstance(limit, int):
+            return None
+        tensors = [*self.plain.named_parameters(), *self.plain.named_buffers()]
+        # Tables are called wpe, embed_positions, position_embeddings, ...; some hold a few rows more than they can use.
+        rows = [len(tensor) for name, tensor in tensors if tensor.ndim == 2 and ("wpe" in name or "pos" in name)]
+        return limit if any(limit <= n <= limit + 8 for n in rows) else None
+
+    @cached_property
+    def _text_config(self) -> Any:
+        """The config of the text decoder: a part of the config in models that also see or hear."""
+        return self.plain.config.get_text_config(decoder=True)
+
+    @property
+    def facts(self) -> list[str]:
+        """What a run should say about the model before its first step."""
+        if not hasattr(self._text_config, "output_router_logits"):
+            return []
+        return ["mixture of experts: the router's auxiliary loss (load balancing) is not trained"]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Returns the context that forward passes run in."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yields name and tensor of each parameter that training changes."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                yield name, parameter
+
+    @torch.no_grad()
+    def checkpoint_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields names and tensors as a checkpoint of the whole model has them, with adapters added to their layers."""
+        yield from under_checkpoint_names(self.plain, merged_weights(self.plain))
+
+    @property
+    def is_tied(self) -> bool:
+        """True where the output head is the embedding; false after an adapter on one of the two."""
+        return bool(self._text_config.tie_word_embeddings)
+
+    def save(self, folder: Path) -> None:
+        """Writes the model, or its adapters alone, and the tokenizer; config.json as it was before training."""
+        # peft would add the base model's embeddings to an adapter on one of them.
+        options = {"save_embedding_layers": False} if self.model is not self.plain else {}
+        with self.quiet.original(self.plain.config):
+            self.model.save_pretrained(folder, **options)
+        self.tokenizer.save_pretrained(folder)
+
+    def original_config(self) -> Any:
+        """Returns a copy of the model's config, as it was before training."""
+        with self.quiet.original(self.plain.config):
+            return copy.deepcopy(self.plain.config)
+
+    def checkpoint_activations(self) -> None:
+        """Recomputes activations in the backward pass.
+
+        Raises:
+            ConfigError: when the family does not support it.
+        """
+        try:
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        except ValueError as error:
+            raise ConfigError(f"[model] gradient_checkpointing: {one_line(error)}") from error
+        # Hugging Face checkpoints layers in training mode. Routers and attention stay in evaluation mode: Phi-MoE's
+        # router draws its experts at random in training mode.
+        for module in self.plain.modules():
+            module.training = getattr(module, "gradient_checkpointing", False)
+        self.model.training = self.plain.training = True
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Without gradients, in the computing precision, and in evaluation mode: checkpointed activations use no cache.
+
+        One context for many passes: autocast then casts each weight once, not once per pass.
+        """
+        training = [module for module in self.model.modules() if module.training]
+        if training:
+            self.model.eval()
+        try:
+            with torch.no_grad(), self.autocast():
+                yield
+        finally:
+            for module in training:
+                module.training = True
+
+    @contextmanager
+    def starting_weights(self) -> Iterator[None]:
+        """With adapters only: the model as it was before training, for the time of the context."""
+        with self.model.disable_adapter():
+            yield
+
+    def hidden_states(self, input_ids: Tensor) -> Tensor:
+        """Returns the decoder's last hidden states [B, L, D] of right-padded tokens [B, L].
+
+        No attention mask is given: padding stands to the right, where causal attention never looks.
+        """
+        decoder = self.plain.get_decoder()
+        hidden: Tensor = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+        return hidden
+
+    @cached_property
+    def head(self) -> Callable[[Tensor], Tensor]:
+        """The function from hidden states to logits, with the scaling and soft cap that some families apply."""
+        config, project = self._text_config, self.plain.get_output_embeddings()
+        scale = getattr(config, "logit_scale", None) or 1.0  # Cohere
+        scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
+        cap = getattr(config, "final_logit_softcapping", None)  # Gemma
+
+        def logits(hidden: Tensor) -> Tensor:
+            out: Tensor = project(hidden) * scale if scale != 1.0 else project(hidden)
+            return torch.tanh(out / cap) * cap if cap else out
+
+        return logits
+
+    @torch.no_grad()
+    def check_head(self) -> None:
+        """Compares our two-part forward pass with the model's own on a few tokens.
+
+        Raises:
+            ConfigError: when they differ: the family post-processes its logits in a way that is not known here.
+        """
+        try:
+            tokens = torch.arange(8, device=self.device)[None] % self.vocabulary_size
+            with self.autocast():
+                theirs = self.plain(input_ids=tokens, use_cache=False).logits.float()
+                ours = self.head(self.hidden_states(tokens)).float()
+        except torch.OutOfMemoryError:
+            raise
+        except STRUCTURE_ERRORS as error:
+            raise ConfigError(f"models of type '{self.model_type}' are not supported: {one_line(error)}") from error
+        if theirs.isnan().any():
+            raise ConfigError("the model's weights are broken: its logits are not finite")
+        tolerance = 1e-4 if self.dtype == torch.float32 else 2e-2
+        size = float(theirs[theirs.isfinite()].abs().mean())
+        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, atol=tolerance * size, rtol=tolerance):
+            raise ConfigError(
+                f"models of type '{self.model_type}' are not supported: their logits are not those of the output head "
+                "(scaled and soft-capped as the config says)"
+            )
+
+
+def stop_tokens_of(*sources: Any) -> frozenset[int]:
+    """Returns the end-of-sequence tokens that configs and a tokenizer name, one or several each."""
+    stops: set[int] = set()
+    for source in sources:
+        value = getattr(source, "eos_token_id", None)
+        stops.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    return frozenset(stops)
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error of another library as one line of bounded length."""
+    text = " ".join(str(error).split())
+    if not text or isinstance(error, ArithmeticError | AttributeError | LookupError | TypeError):
+        text = f"{type(error).__name__}: {text}"  # a bare key or name says nothing alone
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,132 @@
+"""From a [model] table to a language model on its device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+from ngrpo.assets import resolve_model_path
+from ngrpo.config import ModelSettings
+from ngrpo.errors import ConfigError
+from ngrpo.models.adapters import check_peft, is_adapter, merged_adapter, with_adapters
+from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, one_line
+from ngrpo.models.quiet_config import QuietConfig
+
+_LOAD_ERRORS = (OSError, SafetensorError, StrictDataclassError, *STRUCTURE_ERRORS)
+"""What Hugging Face raises for files that are missing, torn, or say something impossible."""
+
+
+def load_tokenizer(path: str, shown: str) -> Any:
+    """Returns the tokenizer of a model folder or hub id.
+
+    Args:
+        path: where it is.
+        shown: what a message calls the model.
+
+    Raises:
+        ConfigError: when there is none that works.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except _LOAD_ERRORS as error:
+        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: {one_line(error)}") from error
+    # Where there are no files, Hugging Face makes a tokenizer of a few special tokens for some families.
+    if not set(tokenizer.encode("1 2 a b", add_special_tokens=False)) - {tokenizer.unk_token_id}:
+        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: it knows no digit and no letter")
+    return tokenizer
+
+
+def load_language_model(settings: ModelSettings, *, for_training: bool) -> LanguageModel:
+    """Returns the model of a `[model]` table on its device, without dropout.
+
+    Args:
+        settings: the table.
+        for_training: keeps trained weights in float32 and adds adapters where asked for; otherwise the weights are
+            stored in the computing precision.
+
+    Raises:
+        ConfigError: when there is no such model or device, or it is of a family that cannot be trained here.
+        MissingDependencyError: when adapters are asked for and peft is not installed.
+    """
+    path = resolve_model_path(settings.path)
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device)
+    lora = settings.lora if for_training else None
+    if lora:
+        check_peft("[model.lora]")
+    stored = torch.float32 if for_training and lora is None else dtype
+    model, quiet = _load(path, settings.path, stored)
+    tokenizer = load_tokenizer(path, settings.path)
+    if lora:
+        model = with_adapters(model, lora)
+    model.to(device)
+    model.eval()
+    loaded = LanguageModel(model, tokenizer, device, dtype, quiet)
+    if for_training and settings.gradient_checkpointing:
+        loaded.checkpoint_activations()
+    loaded.check_head()
+    return loaded
+
+
+def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
+    """Returns the model of a folder or hub id, and what was changed in its config."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    where = f"model '{shown}'" if Path(path).is_dir() else f"'{shown}' is no folder here, and as a hub model it"
+    try:
+        return _model_at(path, dtype)
+    except torch.OutOfMemoryError:
+        raise
+    except _LOAD_ERRORS as error:
+        if isinstance(error, ConfigError):
+            raise ConfigError(f"model '{shown}': {error}") from error
+        raise ConfigError(f"{where} cannot be loaded: {one_line(error)}") from error
+
+
+def _model_at(path: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
+    if is_adapter(path):
+        return merged_adapter(path, dtype, _model_at)
+    return _from_pretrained(path, dtype)
+
+
+def _from_pretrained(path: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    quiet = QuietConfig.of(config)
+    model, report = AutoModelForCausalLM.from_pretrained(
+        path,
+        config=config,
+        dtype=dtype,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # reported below
+    )
+    # Hugging Face fills what is missing with random numbers, which is meant for fine-tuning with a new head.
+    if missing := sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]):
+        raise ConfigError(f"{len(missing)} of its weights are missing or of another shape, such as '{missing[0]}'")
+    return model, quiet
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return torch.float32 if name == "float32" else torch.bfloat16
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros((), dtype=torch.float64, device=device).item()  # tokens are drawn in float64
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigError(f"[model] device '{name}' cannot be used: {one_line(error)}") from None
+    return device
