@@ -18,7 +18,7 @@ from ngrpo.evaluation.problem_values import problem_values
 from ngrpo.evaluation.seeds import seeded_difference_intervals, seeded_mean_intervals
 from ngrpo.evaluation.student import student_quantile
 
-CASES = int(os.environ.get("NGRPO_CASES", "300"))
+CASES = int(os.environ.get("NGRPO_CASES", "150"))
 """Of the search for counts without an interval; the figure of docs/evaluation.md is 10,000."""
 SHARES = st.lists(st.integers(0, 8).map(lambda eighths: eighths / 8), min_size=2, max_size=20)
 

@@ -96,10 +96,11 @@ def test_facts_of_completions(tmp_path: Path, fast: bool, monkeypatch: pytest.Mo
         ours("p", i, "no_answer" if text == "b" else "wrong", completion=text, finish_reason=reason, reference="1")
         for i, (text, reason) in enumerate(texts)
     ]
+    refused = [ours("r", i, "ungraded", completion="", finish_reason="refused", reference="3") for i in range(2)]
     rows += [ours("q", i, "ungraded", completion="a", finish_reason="length", reference="2") for i in range(5)]
-    found = read_counts(written(tmp_path / "s.jsonl", rows))
-    assert fact_shares([found.facts]) == FactShares(6 / 10, 6 / 9, 1 / 10)
-    assert found.identities == ((("reference", "1"),), (("reference", "2"),))
+    found = read_counts(written(tmp_path / "s.jsonl", [*rows, *refused]))
+    assert fact_shares([found.facts]) == FactShares(6 / 10, 6 / 9, 1 / 12)
+    assert found.identities == tuple((("reference", str(i)),) for i in (1, 2, 3))
     assert fact_shares([found.of(np.array([0])).facts]) == FactShares(2 / 5, 1 / 4, 1 / 5)
     theirs = [
         {"question_id": 0, "generation_id": i, "label": False, "response": "x", "pred_answer": answer}

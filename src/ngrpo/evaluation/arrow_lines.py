@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ngrpo.evaluation.entries import UNGRADED, VERDICTS, Identity, answer_of
+from ngrpo.evaluation.entries import REFUSED, UNGRADED, VERDICTS, Identity, answer_of
 from ngrpo.evaluation.facts import ANSWER, CUT, LENGTH, NO_TEXT, SILENT, TEXT, text_digests
 from ngrpo.evaluation.verdicts import Verdicts
 
@@ -163,9 +163,10 @@ def _with_facts(verdicts: Verdicts, table: pyarrow.Table, first: Mapping[str, An
     """Returns the verdicts with what else the lines hold, None where an id has several references."""
     text_key, reference_key = _text_and_reference(first)
     text = _numbers(table[text_key])
-    flags = np.where(text != NO_TEXT, TEXT, 0)
     reasons = table["finish_reason"].combine_chunks()
-    flags |= np.where(reasons.is_valid().to_numpy(zero_copy_only=False), LENGTH, 0)
+    drawn = ~_equals(reasons, REFUSED)
+    flags = np.where(drawn & (text != NO_TEXT), TEXT, 0)
+    flags |= np.where(drawn & reasons.is_valid().to_numpy(zero_copy_only=False), LENGTH, 0)
     flags |= np.where(_equals(reasons, "length"), CUT, 0)
     if "status" in table.column_names:
         flags |= ANSWER | np.where(_equals(table["status"].combine_chunks(), "no_answer"), SILENT, 0)

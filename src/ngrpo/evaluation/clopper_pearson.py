@@ -65,7 +65,7 @@ def upper_shares(shares: NDArray[np.float64], trials: int, tail: float) -> NDArr
 
     Example:
         >>> upper_shares(np.array([0.0, 0.05, 0.1]), 10, 0.025).round(3)
-        array([0.309, 0.377, 0.445])
+        array([0.308, 0.377, 0.445])
     """
     counts = np.clip(np.round(shares * trials, 9), 0, trials)
     whole, places = np.unique(np.concatenate([np.floor(counts), np.ceil(counts)]), return_inverse=True)

@@ -12,6 +12,9 @@ from ngrpo.types import Status
 WRONG, CORRECT, UNGRADED = 0, 1, 2
 VERDICTS = dict.fromkeys(get_args(Status), WRONG) | {"correct": CORRECT, "ungraded": UNGRADED}
 
+REFUSED = "refused"
+"""The finish_reason of a line without a completion, because the server refused it."""
+
 JsonRow = Mapping[str, Any]
 
 Identity = tuple[tuple[str, str], ...]
@@ -123,12 +126,13 @@ def identity_of(row: JsonRow, **keys: str) -> Identity:
     )
 
 
-def digest_of(text: object) -> int | None:
-    """Returns the hash of a completion within this process, None for what is no text."""
-    return hash(text) if isinstance(text, str) else None
+def digest_of(row: JsonRow, key: str) -> int | None:
+    """Returns the hash of a completion within this process, None where it is lacking or was refused by a server."""
+    text = row.get(key)
+    return hash(text) if isinstance(text, str) and row.get("finish_reason") != REFUSED else None
 
 
 def truncated_of(row: JsonRow) -> bool | None:
     """Returns whether a completion ended at its limit, None where `finish_reason` does not tell."""
     reason = row.get("finish_reason")
-    return reason == "length" if isinstance(reason, str) else None
+    return reason == "length" if isinstance(reason, str) and reason != REFUSED else None

@@ -103,7 +103,7 @@ class OwnFormat:
                 None if status == "no_answer" else answer_of(row.get("answer")),
                 reason_of(row) if verdict == UNGRADED else "",
                 identity_of(row, reference="reference"),
-                digest_of(row.get("completion")),
+                digest_of(row, "completion"),
                 truncated_of(row),
                 status == "no_answer",
             )
@@ -145,7 +145,7 @@ class ReferenceFormat:
                 line,
                 answer,
                 identity=identity_of(row, reference="gold_answer"),
-                text=digest_of(row.get("response")),
+                text=digest_of(row, "response"),
                 truncated=truncated_of(row),
                 silent=answer is None if self._with_answers else None,
             )

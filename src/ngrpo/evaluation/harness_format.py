@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.entries import CORRECT, WRONG, Entry, JsonRow, answer_of, digest_of, identity_of, problem_id_of
+from ngrpo.evaluation.entries import CORRECT, WRONG, Entry, JsonRow, answer_of, identity_of, problem_id_of
 
 
 class HarnessFormat:
@@ -67,7 +67,7 @@ class HarnessFormat:
                 line,
                 answer,
                 identity=identity,
-                text=digest_of(texts[sample]),
+                text=hash(text) if isinstance(text := texts[sample], str) else None,
                 silent=answer is None if self.has_answers else None,
             )
             for sample, (verdict, answer) in enumerate(zip(verdicts, answers, strict=True))

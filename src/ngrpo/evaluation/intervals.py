@@ -78,7 +78,7 @@ def mean_intervals(
 
     Example:
         >>> mean_intervals([[0.0], [0.0], [0.5], [1.0], [0.25], [0.0], [0.75], [0.0]]).round(2)
-        array([[0.09, 0.71]])
+        array([[0.08, 0.69]])
         >>> mean_intervals([[1.0]] * 30).round(3)
         array([[0.884, 1.   ]])
 
@@ -129,7 +129,7 @@ def difference_intervals(
 
     Example:
         >>> difference_intervals([[0.5], [0.75], [1.0], [0.25]], [[0.5], [0.5], [0.75], [0.25]]).round(3)
-        array([[-0.197,  0.431]])
+        array([[-0.16,  0.39]])
 
     References:
         Johnson 1978, Modified t tests and confidence intervals for asymmetrical populations; Hall 1992.

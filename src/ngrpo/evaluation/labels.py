@@ -12,7 +12,8 @@ from ngrpo.errors import DataError
 from ngrpo.evaluation.counts import read_rows_and_entries
 from ngrpo.evaluation.entries import Entry, problem_id_of
 from ngrpo.evaluation.facts import shortened
-from ngrpo.tasks.columns import IDS, cell
+from ngrpo.tasks.cells import cell
+from ngrpo.tasks.columns import IDS
 from ngrpo.tasks.rows import Row, read_rows
 
 TABLES = ("doc", "metadata", "extra_info")

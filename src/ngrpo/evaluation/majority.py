@@ -169,7 +169,7 @@ def majority_shares(votes: Votes, ks: Sequence[int], *, draws: int = DRAWS, seed
 
     Example:
         >>> majority_shares(Votes(correct=2, wrong=Counter({"7": 2, "8": 1})), [1, 3, 5]).tolist()
-        [0.4, 0.366..., 0.5]
+        [0.4, 0.433..., 0.5]
     """
     n = votes.completions
     for k in ks:

@@ -69,7 +69,7 @@ def seeded_mean_intervals(
 
     Example:
         >>> seeded_mean_intervals([[[0.5], [1.0], [0.0], [0.5]], [[0.25], [1.0], [0.25], [0.5]]]).round(2)
-        array([[0.19, 0.97]])
+        array([[0.15, 0.89]])
 
     References:
         Searle, Casella and McCulloch 1992, Variance Components, chapter 4; Satterthwaite 1946.
@@ -121,7 +121,7 @@ def seeded_difference_intervals(
     Example:
         >>> a = [[[0.5], [1.0], [0.0], [0.5]], [[0.25], [1.0], [0.25], [0.5]]]
         >>> seeded_difference_intervals(a, [[[0.25], [0.75], [0.0], [0.5]]]).round(2)
-        array([[-0.04,  0.29]])
+        array([[-0.25,  0.43]])
     """
     first, second = checked_values(a, _AXES), checked_values(b, _AXES)
     if first.shape[1:] != second.shape[1:]:

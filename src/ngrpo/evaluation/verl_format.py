@@ -60,7 +60,7 @@ class VerlFormat:
             line,
             answer,
             reason,
-            text=digest_of(row.get("output")),
+            text=digest_of(row, "output"),
             truncated=truncated_of(row),
             silent=answer is None if "pred" in row else None,
         )
