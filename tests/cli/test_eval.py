@@ -43,9 +43,32 @@ def test_a_run_folder_stands_for_its_newest_checkpoint(run, tmp_path):
     assert summary["samples"] == 16
 
 
+def test_a_run_is_evaluated_on_its_own_task_with_its_own_settings(run, tmp_path):
+    own = ("--set", "task.numbers=3", "--set", "evaluation.problems=3", "--set", "evaluation.samples=2")
+    train = run("train", CONFIG, *TINY, *own, "--set", "run.steps=1", "--out", tmp_path / "r")
+    assert train.status == 0, train.err
+    checkpoint = tmp_path / "r" / "checkpoints" / "step_000001"
+    for model, options, samples in [(tmp_path / "r", (), 6), (checkpoint, ("--samples", 5), 15)]:
+        out = tmp_path / f"e{samples}"
+        outcome = run("eval", model, *options, "--out", out, "--json")
+        assert outcome.status == 0, outcome.err
+        summary = json.loads(outcome.out)
+        assert (summary["problems"], summary["samples"], summary["task"]) == (3, samples, "countdown")
+        record = json.loads((out / "evaluation.json").read_text())
+        assert record["task_settings"]["numbers"] == 3
+        assert record["settings"]["decoding"]["max_completion_tokens"] == 8
+    two = json.loads((tmp_path / "r" / "config.json").read_text())
+    two["config"]["evaluation"]["tasks"] = ["countdown", "math:x"]
+    (tmp_path / "r" / "config.json").write_text(json.dumps(two))
+    outcome = run("eval", tmp_path / "r")
+    assert outcome.status == 2
+    assert outcome.err.endswith("evaluates several tasks: choose one with --task, of countdown, math:x\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
+        (("builtin:countdown-base",), 2, "--task is required: only a run folder"),
         (("builtin:countdown-base", "--task", "chess"), 2, "unknown task 'chess'"),
         (("builtin:countdown-base", "--task", "file:no.jsonl"), 1, "no.jsonl: no such file"),
         (("no/such/folder", "--task", "countdown"), 2, "does not exist"),

@@ -1,4 +1,4 @@
-"""Bounds of time that hold on a busy machine: processor time of a pool, and how much slower wall-clock time runs."""
+"""Processor time of a pool: a bound that holds on a busy machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from ngrpo.grading import GraderPool
 from ngrpo.grading.watch import WALL_FACTOR
 
 _TICKS = 100.0
-_SAMPLE_SECONDS = 0.05
 
 
 class Stopwatch:
@@ -34,14 +33,6 @@ class Stopwatch:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         processes = [worker._process.pid for worker in self._pool._workers if worker._process is not None]
         return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_tree_seconds, processes))
-
-
-def slowdown() -> float:
-    """Returns how many seconds pass here while a process that computes gets one."""
-    wall, own = time.monotonic(), time.process_time()
-    while time.process_time() - own < _SAMPLE_SECONDS:
-        pass
-    return max(1.0, (time.monotonic() - wall) / _SAMPLE_SECONDS)
 
 
 def _tree_seconds(pid: int) -> float:

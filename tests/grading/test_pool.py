@@ -16,7 +16,8 @@ import pytest
 from ngrpo.errors import GradingError
 from ngrpo.grading import GraderPool, grade, worker
 from ngrpo.grading.pool import MEMORY_GIB, shared_pool
-from tests.grading.stopwatch import Stopwatch, slowdown
+from tests.busy import slowdown
+from tests.grading.stopwatch import Stopwatch
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 

@@ -137,11 +137,11 @@ def test_problems_are_the_same_in_another_process() -> None:
 
 
 def test_the_train_split_is_a_lazy_sequence() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     problems = Countdown(train_size=100_000_000).problems("train")
     assert len(problems) == 100_000_000
     assert problems[-1].id == "countdown-train-99999999"
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert problems[-100_000_000] == problems[0]
     assert [problem.id for problem in problems[2:6:2]] == ["countdown-train-2", "countdown-train-4"]
     assert [problem.id for problem in itertools.islice(problems, 2)] == [
@@ -351,9 +351,9 @@ HUGE = [
 @pytest.mark.parametrize("task", [POSTFIX, INFIX], ids=["postfix", "infix"])
 @pytest.mark.parametrize("text", HUGE, ids=lambda text: repr(text[:12]))
 def test_hostile_text_is_graded_quickly(text: str, task: Countdown) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     found = grade(text, task=task)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert found.status in ("wrong", "no_answer")
     assert len(found.answer or "") <= MAX_ANSWER_CHARACTERS
     assert len(found.reason) < 120

@@ -213,8 +213,8 @@ def test_many_fractions_are_expanded_quickly() -> None:
     text = "1"
     while len(text) < MAX_CHARACTERS - 20:
         text = rf"\frac{{1}}{{{text}}}"
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ExpressionError):
         parse_infix(text)
     assert len(plain_operators(r"\frac" * (MAX_CHARACTERS // 5))) == MAX_CHARACTERS
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5

@@ -34,9 +34,13 @@ def eval_(
         ),
     ],
     task: Annotated[
-        str,
-        typer.Option("--task", help="countdown, math, math500, amc23, aime2025 (or NAME:FILE), gym:NAME, file:PATH."),
-    ],
+        str | None,
+        typer.Option(
+            "--task",
+            help="countdown, math, math500, amc23, aime2025 (or NAME:FILE), gym:NAME, file:PATH.",
+            show_default="a run's own, with its [evaluation] settings",
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option("--engine", help="transformers, vllm or endpoint.", show_default="transformers")
     ] = None,
@@ -49,7 +53,9 @@ def eval_(
     samples: Annotated[
         int | None, typer.Option("--samples", help="Completions per problem, n.", show_default="16")
     ] = None,
-    problems: Annotated[int, typer.Option("--problems", help="Only the first so many problems; 0: all.")] = 0,
+    problems: Annotated[
+        int | None, typer.Option("--problems", help="Only the first so many problems; 0: all.", show_default="0")
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="0 takes the likeliest token.", show_default="0.6")
     ] = None,
@@ -75,21 +81,24 @@ def eval_(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, shares 0 to 1.")] = False,
 ) -> None:
     """Sample a model on a task, grade, and print Pass@k and its AUC."""
+    from ngrpo.cli.run_settings import run_tables
     from ngrpo.config import apply_overrides, config_of
 
     decoding = {
+        "problems": problems,
         "samples": samples,
         "temperature": temperature,
         "top_p": top_p,
         "max_completion_tokens": max_completion_tokens,
     }
     given = {name: value for name, value in decoding.items() if value is not None}
+    defaults = run_tables(model) if task is None else {"task": {"name": task}}
     tables: dict[str, Any] = {
         "model": {"path": _checkpoint_of(model) if engine != "endpoint" else model},
-        "task": {"name": task},
-        "sampling": {} if engine is None else {"engine": engine},
+        "task": dict(defaults["task"]),
+        "sampling": {**defaults.get("sampling", {}), **({} if engine is None else {"engine": engine})},
         "endpoint": {} if url is None else {"url": url},
-        "evaluation": {"problems": problems, **_protocol(protocol), **given},
+        "evaluation": {**defaults.get("evaluation", {}), **_protocol(protocol), **given},
         "run": {"seed": seed},
     }
     apply_overrides(tables, overrides or ())
@@ -100,7 +109,7 @@ def eval_(
         raise ConfigError("--retry-ungraded continues an evaluation: add --resume")
     folder = out or Path("evals") / _file_name(model) / config.task.slug
     resumed: Resume = "retry-refused" if retry_ungraded else resume
-    summary = {**_evaluate(config, folder, resume=resumed, quiet=json_output), "model": model, "task": task}
+    summary = {**_evaluate(config, folder, resume=resumed, quiet=json_output), "model": model, "task": config.task.name}
     if json_output:
         typer.echo(json.dumps(summary))
 

@@ -1,0 +1,54 @@
+"""The settings of a run's own evaluation, for `ngrpo eval RUN` without a task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ngrpo.errors import ConfigError, DataError
+
+NO_TASK = "--task is required: only a run folder, or a checkpoint in one, has a task of its own"
+
+
+def run_tables(model: str) -> Mapping[str, Any]:
+    """Returns the task and the settings with which a run evaluates itself.
+
+    Args:
+        model: a run folder, or a checkpoint in one.
+
+    Returns:
+        The tables `task`, `evaluation` and `sampling`, as `config_of` reads them.
+
+    Raises:
+        ConfigError: for another path, or a run that evaluates several tasks.
+        DataError: for a damaged config.json.
+    """
+    path = Path(model)
+    folder = next((at for at in (path, path.parent.parent) if (at / "checkpoints").is_dir()), None)
+    config = _config(folder / "config.json") if folder is not None else None
+    if config is None:
+        raise ConfigError(NO_TASK)
+    evaluation = dict(config.get("evaluation") or {})
+    tasks = evaluation.pop("tasks", None) or []
+    if len(tasks) > 1:
+        raise ConfigError(f"{folder} evaluates several tasks: choose one with --task, of {', '.join(map(str, tasks))}")
+    special = (config.get("sampling") or {}).get("keep_special_tokens", [])
+    return {
+        "task": {"name": tasks[0]} if tasks else config["task"],
+        "evaluation": evaluation,
+        "sampling": {"keep_special_tokens": special},
+    }
+
+
+def _config(path: Path) -> Mapping[str, Any] | None:
+    """Returns the config of a run, or None for a folder that is no run's."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    config = record.get("config") if isinstance(record, dict) else None
+    return config if isinstance(config, dict) and "task" in config else None
