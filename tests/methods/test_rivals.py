@@ -9,38 +9,37 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngrpo import homogeneous, rivals
+from ngrpo import advantages
 from ngrpo.advantages import grpo_advantages
 from ngrpo.errors import ConfigError
-from ngrpo.losses import PolicyLoss, clipped_policy_loss
+from ngrpo.losses import PolicyLoss, cispo_policy_loss, clipped_policy_loss, gspo_policy_loss
 from ngrpo.methods import METHODS, RLZVP, load_method
 from ngrpo.methods import rivals as classes
 from ngrpo.methods.method import GroupMethod, Method
-from ngrpo.sequence_losses import cispo_policy_loss, gspo_policy_loss
 
 GROUP_METHODS = {name for name, method in METHODS.items() if issubclass(method, GroupMethod)}
 REWARDS = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.5], [1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
 VALID = torch.tensor([[True] * 4, [True, True, False, True], [True] * 4, [True, True, True, False]])
 
 FUNCTIONS: list[tuple[dict[str, Any], Any]] = [
-    ({"name": "corpo"}, rivals.corpo_advantages),
-    ({"name": "corpo", "min_correct_reward": 0.2}, partial(rivals.corpo_advantages, min_correct_reward=0.2)),
-    ({"name": "maxrl"}, rivals.maxrl_advantages),
-    ({"name": "asymre"}, rivals.asymre_advantages),
-    ({"name": "asymre", "baseline_shift": 0.2}, partial(rivals.asymre_advantages, baseline_shift=0.2)),
-    ({"name": "reinforce_rej"}, rivals.reinforce_rej_advantages),
-    ({"name": "reinforce_rej", "max_reward": 0.5}, partial(rivals.reinforce_rej_advantages, max_reward=0.5)),
-    ({"name": "pass_at_k"}, rivals.pass_at_k_advantages),
+    ({"name": "corpo"}, advantages.corpo_advantages),
+    ({"name": "corpo", "min_correct_reward": 0.2}, partial(advantages.corpo_advantages, min_correct_reward=0.2)),
+    ({"name": "maxrl"}, advantages.maxrl_advantages),
+    ({"name": "asymre"}, advantages.asymre_advantages),
+    ({"name": "asymre", "baseline_shift": 0.2}, partial(advantages.asymre_advantages, baseline_shift=0.2)),
+    ({"name": "reinforce_rej"}, advantages.reinforce_rej_advantages),
+    ({"name": "reinforce_rej", "max_reward": 0.5}, partial(advantages.reinforce_rej_advantages, max_reward=0.5)),
+    ({"name": "pass_at_k"}, advantages.pass_at_k_advantages),
     (
         {"name": "pass_at_k", "k": 2, "max_reward": 0.5},
-        partial(rivals.pass_at_k_advantages, k=2, max_reward=0.5),
+        partial(advantages.pass_at_k_advantages, k=2, max_reward=0.5),
     ),
-    ({"name": "pkpo"}, rivals.pkpo_advantages),
-    ({"name": "pkpo", "k": 2}, partial(rivals.pkpo_advantages, k=2)),
-    ({"name": "sova"}, homogeneous.sova_advantages),
+    ({"name": "pkpo"}, advantages.pkpo_advantages),
+    ({"name": "pkpo", "k": 2}, partial(advantages.pkpo_advantages, k=2)),
+    ({"name": "sova"}, advantages.sova_advantages),
     (
         {"name": "sova", "positive_weight": 0.5, "negative_weight": 1.0, "max_reward": 0.5},
-        partial(homogeneous.sova_advantages, positive_weight=0.5, negative_weight=1.0, max_reward=0.5),
+        partial(advantages.sova_advantages, positive_weight=0.5, negative_weight=1.0, max_reward=0.5),
     ),
     ({"name": "gspo"}, grpo_advantages),
     ({"name": "cispo", "std": "population"}, partial(grpo_advantages, std="population")),
@@ -97,7 +96,7 @@ def test_tokens_have_the_advantage_of_their_completion_unless_entropies_shape_it
         assert torch.equal(method.token_advantages(REWARDS, entropies, mask, VALID), expected)
     zvp = RLZVP(alpha=0.3)
     shaped = zvp.token_advantages(REWARDS, entropies, mask, VALID)
-    assert torch.equal(shaped, homogeneous.rl_zvp_advantages(REWARDS, entropies, mask, alpha=0.3, valid=VALID))
+    assert torch.equal(shaped, advantages.rl_zvp_advantages(REWARDS, entropies, mask, alpha=0.3, valid=VALID))
     torch.testing.assert_close(shaped[1:2, :, 0], zvp.advantages(REWARDS, VALID)[1:2])
     assert (zvp.advantages(REWARDS)[[0, 2]] == 0).all()
     assert zvp.needs_entropies

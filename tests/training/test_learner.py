@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ngrpo.homogeneous import rl_zvp_advantages
+from ngrpo.advantages import rl_zvp_advantages
 from ngrpo.methods import METHODS, RLZVP, GroupMethod, load_method
 from ngrpo.training.collect import rewards_of
 from ngrpo.training.learner import GroupLearner, OldLogprobs

@@ -60,8 +60,7 @@ class Method(Settings):
         denominator: float | None = None,
     ) -> PolicyLoss:
         """Returns the policy loss under this method's `loss`, clip and `aggregate`; tensors as in `ngrpo.losses`."""
-        from ngrpo.losses import clipped_policy_loss
-        from ngrpo.sequence_losses import cispo_policy_loss, gspo_policy_loss
+        from ngrpo.losses import cispo_policy_loss, clipped_policy_loss, gspo_policy_loss
 
         function = {"clipped": clipped_policy_loss, "gspo": gspo_policy_loss, "cispo": cispo_policy_loss}[self.loss]
         return function(

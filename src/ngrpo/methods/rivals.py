@@ -28,7 +28,7 @@ class CoRPO(GroupMethod):
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns r - max(min_correct_reward, mean)."""
-        from ngrpo.rivals import corpo_advantages
+        from ngrpo.advantages import corpo_advantages
 
         return corpo_advantages(rewards, min_correct_reward=self.min_correct_reward, valid=valid)
 
@@ -44,7 +44,7 @@ class MaxRL(GroupMethod):
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns (r - mean) / (mean + 1e-6)."""
-        from ngrpo.rivals import maxrl_advantages
+        from ngrpo.advantages import maxrl_advantages
 
         return maxrl_advantages(rewards, valid=valid)
 
@@ -61,7 +61,7 @@ class AsymRE(GroupMethod):
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns r - (mean + baseline_shift)."""
-        from ngrpo.rivals import asymre_advantages
+        from ngrpo.advantages import asymre_advantages
 
         return asymre_advantages(rewards, baseline_shift=self.baseline_shift, valid=valid)
 
@@ -79,7 +79,7 @@ class ReinforceRej(GroupMethod):
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns 1 for a correct and -1 for a wrong completion of a mixed group, 0 in others."""
-        from ngrpo.rivals import reinforce_rej_advantages
+        from ngrpo.advantages import reinforce_rej_advantages
 
         return reinforce_rej_advantages(rewards, max_reward=self.max_reward, valid=valid)
 
@@ -96,7 +96,7 @@ class PassAtK(GroupMethod):
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns the closed form over all subsets of k completions."""
-        from ngrpo.rivals import pass_at_k_advantages
+        from ngrpo.advantages import pass_at_k_advantages
 
         return pass_at_k_advantages(rewards, k=self.k, max_reward=self.max_reward, valid=valid)
 
@@ -117,7 +117,7 @@ class PKPO(GroupMethod):
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns the mean over subsets of k of what each completion adds to their best reward, times k / G."""
-        from ngrpo.rivals import pkpo_advantages
+        from ngrpo.advantages import pkpo_advantages
 
         return pkpo_advantages(rewards, k=self.k, valid=valid)
 
@@ -140,7 +140,7 @@ class SOVA(GroupMethod):
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns (1 - w) (r - mean) / (std + 1e-4) + w times the same joined by a virtual reward."""
-        from ngrpo.homogeneous import sova_advantages
+        from ngrpo.advantages import sova_advantages
 
         return sova_advantages(
             rewards,
@@ -176,7 +176,7 @@ class RLZVP(GroupMethod):
         self, rewards: Tensor, entropies: Tensor, completion_mask: Tensor, valid: Tensor | None = None
     ) -> Tensor:
         """Returns alpha H in all-correct groups, -alpha (max H - H) in all-wrong ones, else `advantages`."""
-        from ngrpo.homogeneous import rl_zvp_advantages
+        from ngrpo.advantages import rl_zvp_advantages
 
         return rl_zvp_advantages(
             rewards,

@@ -12,16 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ngrpo.advantages import dr_grpo_advantages, grpo_advantages, nsr_advantages
-from ngrpo.errors import ConfigError
-from ngrpo.rivals import (
+from ngrpo.advantages import (
     asymre_advantages,
     corpo_advantages,
+    dr_grpo_advantages,
+    grpo_advantages,
     maxrl_advantages,
+    nsr_advantages,
     pass_at_k_advantages,
     pkpo_advantages,
     reinforce_rej_advantages,
 )
+from ngrpo.errors import ConfigError
 
 Estimator = Callable[..., Tensor]
 

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ngrpo.advantages import grpo_advantages, ngrpo_advantages
+from ngrpo.advantages import grpo_advantages, ngrpo_advantages, rl_zvp_advantages, sova_advantages
 from ngrpo.errors import ConfigError
-from ngrpo.homogeneous import avspo_advantages, avspo_threshold, rl_zvp_advantages, sova_advantages
 
 Estimator = Callable[..., Tensor]
 both_weights = partial(sova_advantages, positive_weight=0.25, negative_weight=0.5)
@@ -21,8 +20,6 @@ both_weights = partial(sova_advantages, positive_weight=0.25, negative_weight=0.
 ESTIMATORS: dict[str, Estimator] = {
     "sova": sova_advantages,
     "sova, both": both_weights,
-    "avspo": avspo_advantages,
-    "avspo, always": partial(avspo_advantages, threshold=0.0),
 }
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS.keys())
 quick = settings(max_examples=40, deadline=None)
@@ -56,26 +53,9 @@ def slow_sova(groups: list[list[float]], positive: float, negative: float) -> li
     return result
 
 
-def slow_avspo(groups: list[list[float]], threshold: float) -> list[list[float]]:
-    collapsed = [statistics.pstdev(rewards) < 1e-6 for rewards in groups]
-    rate = statistics.fmean(collapsed)
-    result = []
-    for rewards, flat in zip(groups, collapsed, strict=True):
-        if not (flat and rate > threshold):
-            result.append(z_scores(rewards, [], 1e-4))
-            continue
-        k = max(1, min(len(rewards), math.ceil(len(rewards) * rate**0.5)))
-        best = max(rewards)
-        virtual = [best * (1 - j / (k + 1)) if best > 0 else 0.1 * (k - j + 1) / k for j in range(1, k + 1)]
-        result.append(z_scores(rewards, virtual, 1e-4, population=True))
-    return result
-
-
 SLOW: dict[str, Callable[[list[list[float]]], list[list[float]]]] = {
     "sova": lambda groups: slow_sova(groups, 0.0625, 0.0),
     "sova, both": lambda groups: slow_sova(groups, 0.25, 0.5),
-    "avspo": lambda groups: slow_avspo(groups, 0.5),
-    "avspo, always": lambda groups: slow_avspo(groups, 0.0),
 }
 
 
@@ -138,49 +118,6 @@ def test_sova_leaves_mixed_groups_to_grpo_to_the_bit() -> None:
     assert torch.equal(both_weights(rewards), grpo_advantages(rewards, eps=1e-4))
     wrong = torch.tensor([[0.0, 0.2, 0.3]])
     assert torch.equal(sova_advantages(wrong), grpo_advantages(wrong, eps=1e-4))
-
-
-def test_avspo_is_grpo_until_the_threshold_is_exceeded() -> None:
-    rewards = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
-    plain = grpo_advantages(rewards, eps=1e-4)
-    assert torch.equal(avspo_advantages(rewards, threshold=0.5), plain)  # half have collapsed, which is not more
-    moved = avspo_advantages(rewards, threshold=0.49)
-    assert torch.equal(moved[2:], plain[2:])
-    assert (moved[0] < 0).all()
-    assert (moved[1] > 0).all()
-
-
-def test_avspo_by_hand() -> None:
-    """One of two groups of 4 has collapsed: K = ceil(4 sqrt(1/2)) = 3; virtual .1, .0667, .0333 beside four zeros."""
-    rewards = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
-    joined = [0.0] * 4 + [0.1, 0.2 / 3, 0.1 / 3]
-    expected = -statistics.fmean(joined) / (statistics.pstdev(joined) + 1e-4)
-    close(avspo_advantages(rewards, threshold=0.3)[:1], [[expected] * 4])
-
-
-def test_avspo_threshold_follows_the_rate_while_the_reward_rises_and_flees_it_while_it_falls() -> None:
-    rewards = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0]])  # rate 3/4, mean 1/8
-    assert avspo_threshold(0.5, rewards, None) == 0.5
-    assert avspo_threshold(0.5, rewards, 0.125) == 0.5
-    assert avspo_threshold(0.5, rewards, 0.1) == pytest.approx(0.5 + 0.01 * 0.25)
-    assert avspo_threshold(0.5, rewards, 0.2) == pytest.approx(0.5 - 0.01 * 0.25)
-    assert avspo_threshold(0.1, rewards, 0.2) == 0.1
-    assert avspo_threshold(0.9, rewards, 0.2, learning_rate=9.0) == 0.9
-    nobody = torch.zeros_like(rewards, dtype=torch.bool)
-    assert avspo_threshold(0.4, rewards, 0.2, valid=nobody) == 0.4
-
-
-@given(
-    threshold=st.floats(0.1, 0.9),
-    rewards=tables,
-    previous=st.floats(-10, 10),
-    rate=st.floats(0, 100),
-)
-@quick
-def test_avspo_threshold_stays_within_its_bounds(
-    threshold: float, rewards: list[list[float]], previous: float, rate: float
-) -> None:
-    assert 0.1 <= avspo_threshold(threshold, torch.tensor(rewards), previous, learning_rate=rate) <= 0.9
 
 
 @every_estimator
@@ -296,11 +233,6 @@ def test_rl_zvp_dtype_gradient_and_extremes(dtype: torch.dtype) -> None:
         (partial(sova_advantages, positive_weight=1.5), r"positive_weight is 1\.5"),
         (partial(sova_advantages, negative_weight=math.nan), "negative_weight is nan"),
         (partial(sova_advantages, eps=-1.0), "eps is -1"),
-        (partial(avspo_advantages, threshold=-0.1), r"threshold is -0\.1"),
-        (partial(avspo_advantages, sensitivity=-1.0), "sensitivity is -1"),
-        (partial(avspo_advantages, anchor_reward=0.0), r"anchor_reward is 0\.0"),
-        (lambda rewards: avspo_threshold(0.95, rewards, None), r"threshold is 0\.95 and bounds are \(0\.1, 0\.9\)"),
-        (lambda rewards: avspo_threshold(0.5, rewards, None, learning_rate=-1.0), "learning_rate is -1"),
         (lambda rewards: rl_zvp_advantages(rewards, torch.zeros(2, 2), torch.zeros(2, 2)), r"shape \[2, 2\]"),
         (lambda rewards: rl_zvp_advantages(rewards, torch.zeros(1, 2, 3), torch.zeros(1, 2, 4)), r"\[1, 2, 4\]"),
         (lambda rewards: rl_zvp_advantages(rewards, torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)), r"\[1, 2\]"),
