@@ -16,8 +16,8 @@ from ngrpo.advantages import grpo_advantages, ngrpo_advantages
 from ngrpo.config import load_config
 from ngrpo.filters import group_kinds
 from ngrpo.methods import METHODS, GroupMethod
-from ngrpo.reports.observer import Observer
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.observer import Observer
+from ngrpo.runs.run_dir import RunDir
 
 CONFIG = Path(__file__).parents[1] / "configs" / "countdown" / "ngrpo.toml"
 

@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from ngrpo.adapters.trl import NGRPOConfig, NGRPOTrainer
-from ngrpo.assets import resolve_model_path
+from ngrpo.models.paths import resolve_model_path
 from ngrpo.tasks import load_task
 
 

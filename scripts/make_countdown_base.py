@@ -1,4 +1,4 @@
-"""Makes the shipped base model, src/ngrpo/assets/countdown-base/, from imperfect supervised examples.
+"""Makes the shipped base model, src/ngrpo/models/assets/countdown-base/, from imperfect supervised examples.
 
     PYTHONPATH=src python scripts/make_countdown_base.py
 
@@ -45,7 +45,7 @@ PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 LARGEST_NUMBER = 60
 COMPLETION_TOKENS = 8
 """Four numbers, three operators and the end of the sequence."""
-ASSETS = Path(__file__).resolve().parents[1] / "src/ngrpo/assets/countdown-base"
+ASSETS = Path(__file__).resolve().parents[1] / "src/ngrpo/models/assets/countdown-base"
 
 
 CARD = """---

@@ -95,7 +95,7 @@ def test_another_setting_refuses_to_mix(run: Run, tmp_path: Path, changed: tuple
 def test_another_model_under_the_same_path_refuses_to_mix(run: Run, tmp_path: Path) -> None:
     import shutil
 
-    from ngrpo.assets import resolve_model_path
+    from ngrpo.models.paths import resolve_model_path
 
     model = tmp_path / "model"
     shutil.copytree(resolve_model_path("builtin:countdown-base"), model)

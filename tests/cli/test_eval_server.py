@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-import ngrpo.sampling.endpoint_drawing as drawing
+import ngrpo.sampling.endpoint.requesting as drawing
 from ngrpo.evaluation.journal import journal_path
 from tests.cli.conftest import Outcome
-from tests.sampling.fake_endpoint import FakeServer, Fault, running
+from tests.sampling.endpoint.fake_endpoint import FakeServer, Fault, running
 
 Run = Callable[..., Outcome]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ngrpo.config import load_config
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.run_dir import RunDir
 from tests.cli.conftest import TINY
 
 CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"

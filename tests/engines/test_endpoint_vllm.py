@@ -20,14 +20,14 @@ import torch
 
 pytest.importorskip("vllm")
 
-from ngrpo.assets import resolve_model_path
 from ngrpo.config import ModelSettings
+from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.errors import ConfigError
 from ngrpo.evaluation.journal import journal_path
 from ngrpo.models import LanguageModel, load_language_model
+from ngrpo.models.paths import resolve_model_path
 from ngrpo.sampling import Decoding
-from ngrpo.sampling.endpoint import EndpointSampler
-from ngrpo.sampling.endpoint_settings import EndpointSettings
+from ngrpo.sampling.endpoint.endpoint_sampler import EndpointSampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.sampling.sampler import Request
 from ngrpo.tasks import load_task

@@ -21,10 +21,10 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ngrpo.adapters.trl import NGRPOConfig, NGRPOTrainer
 from ngrpo.advantages import grpo_advantages
-from ngrpo.assets import resolve_model_path
 from ngrpo.filters import kept_groups
 from ngrpo.grading.rewards import trl_reward
 from ngrpo.methods import NGRPO, load_method
+from ngrpo.models.paths import resolve_model_path
 from ngrpo.tasks import load_task
 
 pytestmark = pytest.mark.filterwarnings("default")  # TRL's and torch's own

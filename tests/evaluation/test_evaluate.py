@@ -216,7 +216,7 @@ def test_a_split_without_problems_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_shipped_model_on_its_own_task(tmp_path: Path, countdown_model: Any) -> None:
-    from ngrpo.sampling.transformers import TransformersSampler
+    from ngrpo.sampling.transformers_sampler import TransformersSampler
     from ngrpo.tasks import load_task
 
     plan = EvaluationPlan(samples=8, decoding=Decoding(1.0, 1.0, 8), seed=0, problems=32)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-import ngrpo.models.adapters
+import ngrpo.models.lora
 from ngrpo.config import LoraSettings, ModelSettings
 from ngrpo.errors import ConfigError, MissingDependencyError
 from ngrpo.models import LanguageModel, load_language_model
@@ -224,7 +224,7 @@ def test_adapters_where_there_is_no_such_layer_or_no_peft(
 ) -> None:
     with pytest.raises(ConfigError, match=r"^\[model.lora\] Target modules .*nope.* not found .*$"):
         load(tiny_model_folder, for_training=True, lora=LoraSettings(target_modules=("nope",)))
-    monkeypatch.setattr(ngrpo.models.adapters, "find_spec", lambda _: None)
+    monkeypatch.setattr(ngrpo.models.lora, "find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'ngrpo\[peft\]'$"):
         load(tiny_model_folder, for_training=True, lora=LoraSettings())
     assert not hasattr(load(tiny_model_folder, lora=LoraSettings()).model, "peft_config")

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ngrpo.sampling import Decoding, Prompt
-from ngrpo.sampling.transformers import TransformersSampler
+from ngrpo.sampling.transformers_sampler import TransformersSampler
 from ngrpo.types import Problem
 from tests.models.conftest import TOKENS, load, logits
 

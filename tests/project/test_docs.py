@@ -43,7 +43,7 @@ def test_no_page_or_file_names_a_path_of_some_machine():
 
 def metrics_of_a_run(folder, *settings):
     from ngrpo.cli.train import run_training
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
     from tests.cli.conftest import TINY
 
     always = [*TINY[1::2], "run.steps=1", "evaluation.every=0", "sampling.old_logprobs=recompute"]

@@ -33,14 +33,14 @@ TORCH_FREE = (
     "ngrpo.config",
     "ngrpo.evaluation.evaluate",
     "ngrpo.evaluation.summary",
-    "ngrpo.files",
+    "ngrpo.storage",
     "ngrpo.grading",
     "ngrpo.methods",
-    "ngrpo.reports.chart_files",
-    "ngrpo.reports.charts",
-    "ngrpo.reports.observer",
-    "ngrpo.reports.run_dir",
-    "ngrpo.reports.trackers",
+    "ngrpo.charts.chart_files",
+    "ngrpo.charts.charts",
+    "ngrpo.runs.observer",
+    "ngrpo.runs.run_dir",
+    "ngrpo.runs.trackers",
     "ngrpo.sampling",
     "ngrpo.tasks",
     "ngrpo.tasks.countdown",
@@ -80,7 +80,7 @@ def test_mathematics_knows_torch_and_errors_alone(path):
     assert ours <= {"errors", *MATHEMATICS}
 
 
-@pytest.mark.parametrize("folder", ["tasks", "grading", "evaluation", "reports", "sampling"])
+@pytest.mark.parametrize("folder", ["tasks", "grading", "evaluation", "runs", "charts", "sampling"])
 def test_lower_floors_do_not_know_the_trainer_or_the_command_line(folder):
     for path in (SOURCE / folder).rglob("*.py"):
         assert not {m for m in imports_of(path) if m.startswith(("ngrpo.training", "ngrpo.cli"))}, path
@@ -113,6 +113,6 @@ def test_nothing_executes_text_or_unpickles():
 
 
 def test_the_package_holds_its_assets():
-    names = {path.name for path in (SOURCE / "assets" / "countdown-base").iterdir()}
+    names = {path.name for path in (SOURCE / "models" / "assets" / "countdown-base").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
-    assert sum(path.stat().st_size for path in (SOURCE / "assets").rglob("*") if path.is_file()) < 4e6
+    assert sum(path.stat().st_size for path in (SOURCE / "models" / "assets").rglob("*") if path.is_file()) < 4e6

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import ngrpo.sampling.engines
-import ngrpo.sampling.vllm
+import ngrpo.sampling.samplers
+import ngrpo.sampling.vllm_sampler
 from ngrpo.config import Config, config_of
 from ngrpo.models import load_language_model
-from ngrpo.sampling.engines import evaluation_engine, training_sampler
+from ngrpo.sampling.samplers import evaluation_engine, training_sampler
 
 
 class FakeLLM:
@@ -37,8 +37,8 @@ class FakeLLM:
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
-    monkeypatch.setattr(ngrpo.sampling.vllm, "_load", FakeLLM)
-    monkeypatch.setattr(ngrpo.sampling.engines, "_check_weights", lambda *_: None)
+    monkeypatch.setattr(ngrpo.sampling.vllm_sampler, "_load", FakeLLM)
+    monkeypatch.setattr(ngrpo.sampling.samplers, "_check_weights", lambda *_: None)
 
     def make(path: str, **model: Any) -> Config:
         tables = {

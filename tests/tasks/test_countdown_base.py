@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import ngrpo.tasks.countdown
 from ngrpo.tasks.countdown import Countdown
 
-FOLDER = Path(ngrpo.tasks.countdown.__file__).resolve().parents[1] / "assets/countdown-base"
+FOLDER = Path(ngrpo.tasks.countdown.__file__).resolve().parents[1] / "models/assets/countdown-base"
 SAMPLES = 16
 
 

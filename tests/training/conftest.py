@@ -13,8 +13,8 @@ import torch
 from ngrpo.config import Config, ModelSettings, OptimizerSettings, apply_overrides, config_of
 from ngrpo.methods import load_method
 from ngrpo.models import LanguageModel, load_language_model
-from ngrpo.reports.observer import Observer
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.observer import Observer
+from ngrpo.runs.run_dir import RunDir
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.tasks.task import Split, Task
 from ngrpo.training.batch import Row

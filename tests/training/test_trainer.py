@@ -16,7 +16,7 @@ import torch
 
 from ngrpo.config import Config
 from ngrpo.errors import CheckpointError, ConfigError, TrainingError
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.run_dir import RunDir
 from ngrpo.training import trainer as trainer_module
 from ngrpo.training.trainer import Trainer
 from ngrpo.types import Grade
@@ -59,9 +59,9 @@ def six_steps(tmp_path_factory: pytest.TempPathFactory, small_config: Any, train
 KILLED = """
 import os, signal, sys
 from ngrpo.config import load_config
-from ngrpo.files import json_line
-from ngrpo.reports.observer import Observer
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.storage import json_line
+from ngrpo.runs.observer import Observer
+from ngrpo.runs.run_dir import RunDir
 from ngrpo.training.trainer import Trainer
 import torch
 torch.set_num_threads(1)

@@ -15,7 +15,7 @@ from ngrpo.errors import TrainingError
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.sampling import Decoding, Prompt
-from ngrpo.sampling.transformers import TransformersSampler
+from ngrpo.sampling.transformers_sampler import TransformersSampler
 from ngrpo.training.batch import Row
 from ngrpo.training.optimizer import MAX_SKIPPED_UPDATES
 from ngrpo.training.update import PolicyUpdater, update_metrics

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ngrpo.reports.charts import Line, Panel, line_chart, panel_chart
+from ngrpo.charts.charts import Line, Panel, line_chart, panel_chart
 
 if TYPE_CHECKING:
     import altair as alt

@@ -80,7 +80,7 @@ def advantages(
         for name, note in notes.items():
             typer.echo(f"{name}: {note}")
     if out is not None and chart is not None:
-        from ngrpo.reports.chart_files import save_chart
+        from ngrpo.charts.chart_files import save_chart
 
         save_chart(chart, out, title="ngrpo advantages")
         typer.echo(f"wrote {out}", err=json_output)
@@ -205,7 +205,7 @@ def _check_chart(out: Path | None, panel: str | None, rewards: str | None) -> No
         if out is None or rewards is not None:
             raise ConfigError("--panel chooses a part of the chart that --out draws without --rewards")
     if out is not None:
-        from ngrpo.reports.chart_files import check_chart_path
+        from ngrpo.charts.chart_files import check_chart_path
 
         check_chart_path(out)
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ngrpo.diagnostics import GroupShares
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
 METHODS = ("grpo", "psr_nsr", "ngrpo")
-CONFIG = Path(__file__).parents[1] / "assets" / "demo.toml"
+CONFIG = Path(__file__).parents[1] / "models" / "assets" / "demo.toml"
 CAVEAT = (
     "This is one seed of one small task: no evidence of which method scores better. At this scale no gain in AUC of "
     "NGRPO over GRPO was seen; what the runs show is what each method does with groups in which every answer is wrong."
@@ -80,7 +80,7 @@ def _gradient_sources(settings: Sequence[str]) -> dict[str, GroupShares]:
     from ngrpo.config import load_config
     from ngrpo.models import load_language_model
     from ngrpo.sampling import Decoding
-    from ngrpo.sampling.transformers import TransformersSampler
+    from ngrpo.sampling.transformers_sampler import TransformersSampler
     from ngrpo.training.collect import PromptSource, grade_groups
     from ngrpo.training.gradient import gradient_share_by_kind
     from ngrpo.training.update import PolicyUpdater
@@ -162,7 +162,7 @@ def _train_one(name: str, settings: Sequence[str], folder: Path) -> dict[str, An
     Raises:
         TrainingError: when the run failed for another reason than diverging.
     """
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
     overrides = [argument for setting in [*settings, f"method.name={name}"] for argument in ("--set", setting)]
     command = [sys.executable, "-m", "ngrpo", "train", str(CONFIG), *overrides, "--out", str(folder), "--json"]

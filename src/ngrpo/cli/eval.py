@@ -119,7 +119,7 @@ def _evaluate(config: Config, folder: Path, *, resume: Resume, quiet: bool) -> d
     from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of
     from ngrpo.evaluation.record import SAMPLES, check_record, write_record
     from ngrpo.evaluation.refusals import refusal_lines
-    from ngrpo.files import write_json
+    from ngrpo.storage import write_json
 
     # All that can be known to be wrong is found before torch is imported.
     plan = EvaluationPlan.of(config)
@@ -153,7 +153,7 @@ def _draw(
     from ngrpo.evaluation.evaluate import evaluate
     from ngrpo.evaluation.journal import journal_path
     from ngrpo.evaluation.record import SAMPLES
-    from ngrpo.sampling.engines import evaluation_engine
+    from ngrpo.sampling.samplers import evaluation_engine
 
     with EvaluationProgress(config.task.slug, quiet=quiet) as progress:
         sampler, tokenizer = evaluation_engine(config, progress.message)
@@ -175,9 +175,9 @@ def _record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:
     """Returns what decides the samples, as plain JSON values; see `ngrpo.evaluation.record`."""
     from dataclasses import asdict
 
-    from ngrpo.assets import resolve_model_path
     from ngrpo.evaluation.evaluate import problems_of
     from ngrpo.evaluation.record import model_digest, problems_digest
+    from ngrpo.models.paths import resolve_model_path
 
     engine: dict[str, Any] = {"name": config.sampling.engine}
     digest = ""
@@ -216,7 +216,7 @@ def _make_folder(folder: Path) -> None:
 
 def _checkpoint_of(model: str) -> str:
     """Returns the newest checkpoint where the path is a run folder, else the path."""
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
     run = RunDir(Path(model))
     try:

@@ -177,7 +177,7 @@ def _warn_of_references(table: _Table, policy: str) -> None:
 
 
 def _write(out: Path, table: _Table, grades: Sequence[Grade]) -> None:
-    from ngrpo.files import append_json_lines
+    from ngrpo.storage import append_json_lines
 
     lines = [
         {

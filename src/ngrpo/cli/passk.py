@@ -76,7 +76,7 @@ def passk(
     ks = None if k is None else parsed_ks(k)
     checked_format(format_name)
     if chart is not None:
-        from ngrpo.reports.chart_files import check_chart_path
+        from ngrpo.charts.chart_files import check_chart_path
 
         check_chart_path(chart)
     source = column_source(cluster, by, problems, metric, filter_name)
@@ -93,8 +93,8 @@ def passk(
     else:
         print_tables(shown, votes, groups, notes, format_name)
     if chart is not None:
-        from ngrpo.reports.chart_files import save_chart
-        from ngrpo.reports.pass_at_k_chart import pass_at_k_chart
+        from ngrpo.charts.chart_files import save_chart
+        from ngrpo.charts.pass_at_k_chart import pass_at_k_chart
 
         # Of several seeds the mean alone has an interval, and is what the chart is about.
         drawn = dict([next(iter(shown.items()))]) if seeds else shown

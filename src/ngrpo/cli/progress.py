@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from ngrpo.reports.observer import Observer
+from ngrpo.runs.observer import Observer
 
 _ROWS = 12
 """Steps shown at the same time on a terminal."""

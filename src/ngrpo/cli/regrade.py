@@ -85,7 +85,7 @@ def _task_of_evaluation(folder: Path) -> dict[str, Any]:
 
 def _stored_of_run(path: Path) -> list[Stored]:
     from ngrpo.config import config_of
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
     run = RunDir.open(path)
     tables = run.read_config()["config"]

@@ -24,7 +24,7 @@ def samples_path(path: Path) -> Path:
         return inside
     if not (path / "config.json").is_file():
         raise DataError(f"{path} holds neither samples.jsonl (an evaluation) nor config.json (a run)")
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
     newest: dict[str, Path] = {}
     for summary in RunDir.open(path).read_summaries():  # by step, the newest last

@@ -12,7 +12,7 @@ from ngrpo.errors import CheckpointError, ConfigError, MissingDependencyError, N
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
 
 def train(
@@ -36,7 +36,7 @@ def train(
 ) -> None:
     """Train a model as a config says, into a run folder."""
     from ngrpo.config import load_config
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
     settings = load_config(config, overrides or ())
     folder = out or Path("runs") / settings.run.name
@@ -67,9 +67,9 @@ def _train_with_verl(config: Config, folder: Path, *, resume: bool, dry_run: boo
     from ngrpo.cli.progress import Progress
     from ngrpo.engines.verl.checks import check_expressible
     from ngrpo.engines.verl.run import run_verl
-    from ngrpo.reports.observer import Observers
-    from ngrpo.reports.run_dir import RunDir
-    from ngrpo.reports.trackers import tracker_observers
+    from ngrpo.runs.observer import Observers
+    from ngrpo.runs.run_dir import RunDir
+    from ngrpo.runs.trackers import tracker_observers
 
     check_expressible(config, config.cluster)
     if find_spec("verl") is None:
@@ -112,7 +112,7 @@ def check_before_loading(config: Config) -> None:
     """
     from importlib.util import find_spec
 
-    from ngrpo.assets import resolve_model_path
+    from ngrpo.models.paths import resolve_model_path
 
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
@@ -139,8 +139,8 @@ def run_training(config: Config, run: RunDir, *, quiet: bool) -> None:
         quiet: show nothing but messages.
     """
     from ngrpo.cli.progress import Progress
-    from ngrpo.reports.observer import Observers
-    from ngrpo.reports.trackers import tracker_observers
+    from ngrpo.runs.observer import Observers
+    from ngrpo.runs.trackers import tracker_observers
     from ngrpo.training.trainer import Trainer
 
     progress = Progress(quiet=quiet)
@@ -174,7 +174,7 @@ def result_of(run: RunDir) -> dict[str, Any]:
 
 def _resumed(folder: Path, config: Config) -> RunDir:
     from ngrpo.engines.verl.files import VerlFiles
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
     run = RunDir.open(folder)
     if VerlFiles(folder).folder.is_dir():

@@ -19,9 +19,9 @@ from ngrpo.evaluation.journal import Journal
 from ngrpo.evaluation.refusals import RefusalWatch, Refused, refused_in
 from ngrpo.evaluation.samples import sample_of
 from ngrpo.evaluation.summary import Summary, summarize
-from ngrpo.files import read_json_lines
 from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
+from ngrpo.storage import read_json_lines
 from ngrpo.tasks import Split, Task
 from ngrpo.types import Completion, Grade, Problem, Rollout
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from ngrpo.errors import DataError
 from ngrpo.evaluation.samples import Sample
-from ngrpo.files import atomic_file, json_line
+from ngrpo.storage import atomic_file, json_line
 from ngrpo.types import Grade
 
 Key = tuple[str, int]

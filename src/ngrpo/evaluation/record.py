@@ -14,7 +14,7 @@ from typing import Any
 
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.journal import journal_path
-from ngrpo.files import write_json
+from ngrpo.storage import write_json
 from ngrpo.types import Problem
 
 RECORD = "evaluation.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ngrpo.errors import DataError
-from ngrpo.files import append_json_lines, partial_path, read_json_lines
+from ngrpo.storage import append_json_lines, partial_path, read_json_lines
 from ngrpo.tasks import Split, Task
 from ngrpo.types import Problem
 

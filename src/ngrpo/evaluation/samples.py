@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ngrpo.files import append_json_lines
+from ngrpo.storage import append_json_lines
 from ngrpo.types import FinishReason, Rollout, Status
 
 

@@ -1,10 +1,13 @@
-"""Causal language models: loading, adapters, and the passes that sampling and training need."""
+"""Causal language models: loading, LoRA adapters, and the passes that sampling and training need."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from ngrpo.models.adapters import base_of_adapters
-from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, one_line, stop_tokens_of
-from ngrpo.models.loading import load_language_model, load_tokenizer
+from ngrpo.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, one_line, stop_tokens_of
+    from ngrpo.models.loading import load_language_model, load_tokenizer
+    from ngrpo.models.lora import base_of_adapters
 
 __all__ = [
     "STRUCTURE_ERRORS",
@@ -15,3 +18,14 @@ __all__ = [
     "one_line",
     "stop_tokens_of",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(
+            ("STRUCTURE_ERRORS", "LanguageModel", "one_line", "stop_tokens_of"), "ngrpo.models.language_model"
+        ),
+        **dict.fromkeys(("load_language_model", "load_tokenizer"), "ngrpo.models.loading"),
+        "base_of_adapters": "ngrpo.models.lora",
+    },
+)

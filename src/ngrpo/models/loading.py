@@ -9,11 +9,11 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
-from ngrpo.assets import resolve_model_path
 from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError
-from ngrpo.models.adapters import check_peft, is_adapter, merged_adapter, with_adapters
 from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, one_line
+from ngrpo.models.lora import check_peft, is_adapter, merged_adapter, with_adapters
+from ngrpo.models.paths import resolve_model_path
 from ngrpo.models.quiet_config import QuietConfig
 
 _LOAD_ERRORS = (OSError, SafetensorError, StrictDataclassError, *STRUCTURE_ERRORS)

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 
 from ngrpo.config import ModelSettings
 from ngrpo.errors import CheckpointError, ConfigError
-from ngrpo.files import write_json
 from ngrpo.models import LanguageModel, load_language_model
+from ngrpo.storage import write_json
 from ngrpo.training.critic import CriticUpdater
 from ngrpo.training.optimizer import Updater
 from ngrpo.training.update import PolicyUpdater

@@ -1,6 +1,6 @@
 """Learners: what makes advantages of the groups of a step, and takes the updates with them.
 
-A `GroupLearner` compares the completions of a group; `ngrpo.training.ppo` has the one that asks a critic.
+A `GroupLearner` compares the completions of a group; `ngrpo.training.ppo_learner` has the one that asks a critic.
 """
 
 from __future__ import annotations

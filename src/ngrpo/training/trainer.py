@@ -17,18 +17,18 @@ from ngrpo.errors import TrainingError
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
 from ngrpo.methods import PPO, GroupMethod
 from ngrpo.models import load_language_model
-from ngrpo.reports.observer import Observer
-from ngrpo.reports.run_dir import RunDir
-from ngrpo.sampling.engines import training_sampler
+from ngrpo.runs.announcement import run_facts
+from ngrpo.runs.evaluation_results import record_evaluation
+from ngrpo.runs.observer import Observer
+from ngrpo.runs.run_dir import RunDir
+from ngrpo.sampling.samplers import training_sampler
 from ngrpo.training.batch import Row, split_into_updates
 from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
 from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected, PromptSource, collect_groups, rewards_of
 from ngrpo.training.critic import Critic, CriticUpdater
-from ngrpo.training.evaluations import record_evaluation
-from ngrpo.training.facts import run_facts
 from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
 from ngrpo.training.metrics import rollout_lines, step_metrics
-from ngrpo.training.ppo import PPOLearner
+from ngrpo.training.ppo_learner import PPOLearner
 from ngrpo.training.update import PolicyUpdater
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ngrpo.engines.verl.files import VerlFiles
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.run_dir import RunDir
 
 CONFIG = Path(__file__).parents[3] / "configs" / "countdown" / "ngrpo.toml"
 SMALL = (

@@ -13,7 +13,7 @@ from ngrpo.config import load_config
 from ngrpo.engines.verl import reward as verl_reward
 from ngrpo.engines.verl.files import VerlFiles, write_inputs
 from ngrpo.engines.verl.overrides import verl_command, verl_environment
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.run_dir import RunDir
 from ngrpo.tasks.countdown import Countdown
 from ngrpo.tasks.rows import read_rows
 from ngrpo.types import Grade

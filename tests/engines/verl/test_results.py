@@ -17,10 +17,10 @@ from ngrpo.engines.verl.records import StepRecord, append_evaluated
 from ngrpo.engines.verl.results import Results
 from ngrpo.engines.verl.rows import missing_rollout
 from ngrpo.errors import CheckpointError, ConfigError
-from ngrpo.files import read_json_lines
 from ngrpo.models import load_language_model
-from ngrpo.reports.observer import Observer
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.observer import Observer
+from ngrpo.runs.run_dir import RunDir
+from ngrpo.storage import read_json_lines
 from ngrpo.types import Completion, Grade, Group, Rollout
 
 TOLD = {

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from verl import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 
-from ngrpo.assets import resolve_model_path
+from ngrpo.models.paths import resolve_model_path
 
 TEXTS = {"#### 12": "correct", "#### 13": "wrong", "12 13": "no_answer"}
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from ngrpo.assets import resolve_model_path
 from ngrpo.engines.verl.files import problem_text
 from ngrpo.engines.verl.rows import FIELDS, groups_of
+from ngrpo.models.paths import resolve_model_path
 from ngrpo.types import Problem
 
 

@@ -16,8 +16,8 @@ from ngrpo.config import load_config
 from ngrpo.engines.verl import run as verl_run
 from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.errors import TrainingError
-from ngrpo.reports.observer import Observer
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.observer import Observer
+from ngrpo.runs.run_dir import RunDir
 
 CONFIG = Path(__file__).parents[3] / "configs" / "countdown" / "ngrpo.toml"
 STEP = """
@@ -102,8 +102,8 @@ def test_however_we_are_ended_the_others_are_too(run, config, sent):
     program = (
         "import sys; from pathlib import Path\n"
         "from ngrpo.engines.verl import run as verl_run\n"
-        "from ngrpo.config import load_config; from ngrpo.reports.observer import Observer\n"
-        "from ngrpo.reports.run_dir import RunDir\n"
+        "from ngrpo.config import load_config; from ngrpo.runs.observer import Observer\n"
+        "from ngrpo.runs.run_dir import RunDir\n"
         f"verl_run.verl_command = lambda *_, **__: [sys.executable, '-c', {STEP + SLEEP!r}]\n"
         f"config = load_config({str(run.config_path)!r})\n"
         f"verl_run.run_verl(config, RunDir.open({str(run.path)!r}), Observer())\n"

@@ -12,7 +12,7 @@ import torch
 pytest.importorskip("verl")
 
 from ngrpo.advantages import ngrpo_advantages
-from ngrpo.reports.run_dir import RunDir
+from ngrpo.runs.run_dir import RunDir
 
 
 def groups_of(row):

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngrpo.assets import resolve_model_path
 from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.models.paths import resolve_model_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ngrpo.config import Config
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.run_dir import RunDir
 
 _TOKENIZER = ("tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "*.jinja")
 

@@ -10,7 +10,7 @@ from ngrpo.methods import PPO, GroupMethod
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
-    from ngrpo.engines.cluster_settings import ClusterSettings
+    from ngrpo.config.cluster_settings import ClusterSettings
 
 
 def is_float32(config: Config, cluster: ClusterSettings) -> bool:

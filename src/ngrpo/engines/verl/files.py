@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ngrpo.files import atomic_file, write_json
+from ngrpo.storage import atomic_file, write_json
 
 if TYPE_CHECKING:
     from ngrpo.config import Config

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngrpo.adapters.verl_names import CLIPPED_LOSS, LENGTH, estimator_names, estimator_settings
-from ngrpo.assets import resolve_model_path
-from ngrpo.engines.cluster_settings import ClusterSettings
+from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.engines.verl.checks import check_expressible, is_float32
 from ngrpo.engines.verl.cpu.settings import cpu_environment, cpu_overrides
 from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.engines.verl.hydra import hydra_override
 from ngrpo.methods import PPO
+from ngrpo.models.paths import resolve_model_path
 
 if TYPE_CHECKING:
     from ngrpo.config import Config

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ngrpo.evaluation.samples import Sample, sample_of
-from ngrpo.files import append_json_lines, read_json_lines, read_json_object, write_json
+from ngrpo.storage import append_json_lines, read_json_lines, read_json_object, write_json
 
 if TYPE_CHECKING:
     from ngrpo.types import Group

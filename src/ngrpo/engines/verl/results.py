@@ -20,14 +20,14 @@ from ngrpo.engines.verl.rows import missing_rollout
 from ngrpo.errors import CheckpointError
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of, problems_of
 from ngrpo.evaluation.samples import sample_of
-from ngrpo.files import atomic_file, json_line
+from ngrpo.runs.evaluation_results import record_evaluation
+from ngrpo.storage import atomic_file, json_line
 from ngrpo.training.checkpoint import TrainerState
-from ngrpo.training.evaluations import record_evaluation
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
-    from ngrpo.reports.observer import Observer
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.observer import Observer
+    from ngrpo.runs.run_dir import RunDir
     from ngrpo.tasks import Task
 
 

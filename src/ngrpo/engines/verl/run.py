@@ -16,12 +16,12 @@ from ngrpo.engines.verl.files import VerlFiles, write_inputs
 from ngrpo.engines.verl.overrides import verl_command, verl_environment
 from ngrpo.engines.verl.results import Results
 from ngrpo.errors import TrainingError
-from ngrpo.training.facts import run_facts
+from ngrpo.runs.announcement import run_facts
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
-    from ngrpo.reports.observer import Observer
-    from ngrpo.reports.run_dir import RunDir
+    from ngrpo.runs.observer import Observer
+    from ngrpo.runs.run_dir import RunDir
 
 _EXTERNAL = "VERL_USE_EXTERNAL_MODULES"
 _SECONDS_BETWEEN_LOOKS = 0.5

@@ -13,7 +13,6 @@ import transfer_queue as tq
 
 from ngrpo.adapters.verl_groups import DrawnGroups, uid_of
 from ngrpo.adapters.verl_sampler import GroupSampler
-from ngrpo.assets import resolve_model_path
 from ngrpo.config import load_config
 from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.engines.verl.records import append_evaluated
@@ -22,7 +21,8 @@ from ngrpo.engines.verl.steps import check_step, step_record
 from ngrpo.engines.verl.workers import WorkerWatch
 from ngrpo.methods import Method
 from ngrpo.models import load_tokenizer
-from ngrpo.sampling.engines import stop_tokens_at
+from ngrpo.models.paths import resolve_model_path
+from ngrpo.sampling.samplers import stop_tokens_at
 from ngrpo.training.collect import Collected
 from ngrpo.types import Group
 

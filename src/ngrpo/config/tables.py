@@ -1,0 +1,212 @@
+"""The tables of a config, one frozen class each; a field's docstring is its line in docs/config.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from ngrpo.config.cluster_settings import ClusterSettings
+from ngrpo.config.endpoint_settings import EndpointSettings
+from ngrpo.config.vllm_settings import VLLMSettings
+from ngrpo.errors import ConfigError, DataError
+from ngrpo.methods import Method
+from ngrpo.settings import Settings
+from ngrpo.storage import is_file_name
+from ngrpo.tasks import Task, load_task
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters through peft; only they are trained."""
+
+    rank: int = Field(16, ge=1)
+    """Rank of the adapters."""
+    alpha: float = Field(32.0, gt=0.0)
+    """Scale: the adapter's output is multiplied by alpha / rank."""
+    target_modules: tuple[str, ...] = ()
+    """Names of the layers that get an adapter; empty for all linear layers of attention and MLP (docs/models.md)."""
+
+
+class ModelSettings(Settings):
+    """The model that is trained."""
+
+    path: str = Field(min_length=1)
+    """'builtin:countdown-base', a folder in Hugging Face format, or a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the computation; auto is bfloat16 on a GPU and float32 on a CPU. Trained weights are kept in
+    float32 either way."""
+    device: str = "auto"
+    """'auto' (a GPU where there is one), 'cpu', 'cuda', 'cuda:1', ..."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    lora: LoraSettings | None = None
+    """Train low-rank adapters instead of all weights: a [model.lora] table."""
+
+
+class SamplingSettings(Settings):
+    """How groups of completions are drawn."""
+
+    engine: Literal["transformers", "vllm", "endpoint"] = "transformers"
+    """What draws the completions: the model itself, vLLM in this process, or a server (evaluation only)."""
+    problems_per_step: int = Field(1024, ge=1)
+    """Groups in the batch of a step."""
+    group_size: int = Field(8, ge=1)
+    """Completions per problem, G."""
+    temperature: float = Field(1.0, gt=0.0)
+    """The logits are divided by it, in sampling and in training alike."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    """Draw only from the smallest set of tokens with this much probability; 1 draws from all."""
+    max_prompt_tokens: int = Field(1024, ge=1)
+    """Problems with a longer prompt are left out, and counted."""
+    max_completion_tokens: int = Field(3072, ge=1)
+    """Completions are cut at this many tokens."""
+    max_sequences: int = Field(512, ge=1)
+    """Completions that are drawn at the same time; bounds the memory of the key-value cache."""
+    keep_special_tokens: tuple[str, ...] = ()
+    """Special tokens that stay in a completion's text, such as "<answer>"; a verifier sees no other special token."""
+    old_logprobs: Literal["auto", "sampler", "recompute"] = "auto"
+    """Where old_logprobs come from: the sampler's own, or a pass of the trainer before the updates; auto takes the
+    sampler's where they are exact (engine transformers, float32, top_p 1)."""
+    importance_cap: float = Field(0.0, ge=0.0)
+    """Truncated importance sampling where old_logprobs are recomputed: each token's advantage is multiplied by
+    min(exp(old_logprobs - the sampler's), this); 0 for none, 2 is usual."""
+
+
+class OptimizerSettings(Settings):
+    """How the updates are taken: AdamW."""
+
+    lr: float = Field(1e-6, gt=0.0)
+    """Learning rate."""
+    schedule: Literal["constant", "warmup"] = "constant"
+    """'constant', or 'warmup': linear from 0 over warmup_steps, then constant."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps of the warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates."""
+    weight_decay: float = Field(0.01, ge=0.0)
+    """AdamW's weight decay."""
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    """The gradient of an update is scaled down to this norm."""
+    updates_per_step: int = Field(4, ge=1)
+    """Optimiser updates per step; the groups of a step are divided evenly among them."""
+    passes_per_step: int = Field(1, ge=1)
+    """How often each group is trained on in a step; divides updates_per_step."""
+    tokens_per_micro_batch: int = Field(16384, ge=1)
+    """Tokens, padding included, in one forward pass; changes memory, not the result."""
+
+    def scheduled(self, lr: float, step: int) -> float:
+        """Returns what the schedule makes of a learning rate in a step, counted from 1."""
+        if self.schedule == "warmup" and step <= self.warmup_steps:
+            return lr * step / self.warmup_steps
+        return lr
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_in_range(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ValueError("each must be at least 0 and below 1")
+        return betas
+
+
+class EvaluationSettings(Settings):
+    """What is measured during training."""
+
+    tasks: tuple[str, ...] = ()
+    """Task specs, NAME or NAME:PATH; empty for the test split of the training task."""
+    samples: int = Field(16, ge=1)
+    """Completions per problem, n."""
+    problems: int = Field(0, ge=0)
+    """Only the first so many problems of each task; 0 for all."""
+    every: int = Field(0, ge=0)
+    """Evaluate every so many steps, before the first and after the last; 0 never."""
+    temperature: float = Field(0.6, ge=0.0)
+    """Sampling temperature; 0 takes the likeliest token."""
+    top_p: float = Field(0.95, gt=0.0, le=1.0)
+    """Draw only from the smallest set of tokens with this much probability."""
+    max_completion_tokens: int = Field(4096, ge=1)
+    """Completions are cut at this many tokens."""
+
+
+class RunSettings(Settings):
+    """The run itself."""
+
+    name: str = "run"
+    """Name of the run, and of its folder under runs/ unless --out is given."""
+    steps: int = Field(140, ge=1)
+    """Steps: rounds of sampling and updates."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Decides the order of the problems and every random draw."""
+    save_every: int = Field(0, ge=0)
+    """Save a checkpoint every so many steps; the last step is always saved."""
+    keep_rollouts: bool = True
+    """Write every completion to rollouts.jsonl."""
+    max_ungraded_share: float = Field(0.5, ge=0.0, le=1.0)
+    """Stop when more of a step's completions than this could not be graded: then the grader is broken."""
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Where metrics go besides the run folder."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_file_name(cls, name: str) -> str:
+        if not is_file_name(name):
+            raise ValueError("must be 1 to 128 letters, digits, dots, dashes or underscores")
+        return name
+
+    def check_steps_left(self, folder: Path, taken: int) -> None:
+        """Raises ConfigError when a run folder that is to be resumed has taken all steps."""
+        if taken >= self.steps:
+            raise ConfigError(
+                f"{folder} has already taken {taken} of {self.steps} steps; "
+                "to go on, raise the number with --set run.steps=N"
+            )
+
+
+class Config(Settings):
+    """Everything that decides a run."""
+
+    model: ModelSettings
+    task: Task
+    method: Method
+    sampling: SamplingSettings
+    optimizer: OptimizerSettings
+    evaluation: EvaluationSettings
+    run: RunSettings
+    vllm: VLLMSettings
+    endpoint: EndpointSettings
+    cluster: ClusterSettings
+
+    def evaluation_tasks(self, *, where: str = "") -> list[Task]:
+        """Returns the tasks to evaluate on: those named, else the training task.
+
+        Args:
+            where: what an error message begins with, such as the file's name.
+
+        Raises:
+            ConfigError: for a name that is no task.
+        """
+        if not self.evaluation.tasks:
+            return [self.task]
+        return [load_task({"name": spec}, where=f"{where}[evaluation] tasks: ") for spec in self.evaluation.tasks]
+
+    def check_trainable(self) -> None:
+        """Checks what training needs beyond an evaluation.
+
+        Raises:
+            ConfigError: for an engine that cannot train, or a step that wants more problems than there are.
+            DataError: for a task without training problems.
+        """
+        if self.sampling.engine == "endpoint":
+            raise ConfigError("[sampling] engine 'endpoint' evaluates alone: a server's weights cannot be changed")
+        available = len(self.task.problems("train"))
+        if available == 0:
+            raise DataError(f"task '{self.task.name}' has no training problems")
+        if available < self.sampling.problems_per_step:
+            raise ConfigError(
+                f"[sampling] problems_per_step is {self.sampling.problems_per_step}, but task '{self.task.name}' has "
+                f"only {available} training problems: a step uses each at most once"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the resolved config, every default filled in, as plain JSON values that `config_of` reads back."""
+        return {name: getattr(self, name).model_dump(mode="json") for name in type(self).model_fields}

@@ -1,0 +1,28 @@
+"""The evaluations of a run: how one is written down and told; the same whoever draws."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ngrpo.evaluation.evaluate import Evaluation, EvaluationPlan
+
+if TYPE_CHECKING:
+    from ngrpo.runs.observer import Observer
+    from ngrpo.runs.run_dir import RunDir
+    from ngrpo.tasks import Task
+
+
+def record_evaluation(
+    run: RunDir, observer: Observer, step: int, task: Task, plan: EvaluationPlan, evaluation: Evaluation
+) -> None:
+    """Writes eval/STEP/TASK/summary.json and tells the observer."""
+    summary = {"step": step, "task": task.name, **evaluation.to_json(), "settings": asdict(plan)}
+    run.write_summary(step, task.slug, summary)
+    if evaluation.summary.pass_at_k:
+        observer.on_evaluation(step, task.slug, summary)
+    else:  # no reason to lose a run: the training has its own bound, [run] max_ungraded_share
+        observer.on_message(
+            f"step {step}: none of the {evaluation.summary.samples} completions for {task.slug} could be graded, so "
+            "there is no Pass@k"
+        )

@@ -1,0 +1,255 @@
+"""`RunDir`: the only reader and writer of a run folder.
+
+    RUN/
+      config.json                  resolved config, versions, seed, platform
+      metrics.jsonl                a line per step
+      rollouts.jsonl               a line per completion
+      eval/000050/countdown/       samples.jsonl, summary.json
+      checkpoints/step_000050/     a Hugging Face model folder plus optimiser and trainer state
+
+One process writes a run folder, any number may read it meanwhile. JSON and safetensors only: nothing in a
+run folder can execute code when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self
+
+from ngrpo.errors import ConfigError, DataError
+from ngrpo.storage import (
+    append_json_lines,
+    atomic_file,
+    atomic_folder,
+    is_file_name,
+    json_line,
+    read_json_lines,
+    read_json_object,
+    remove_partial,
+    write_json,
+)
+
+_CHECKPOINT = re.compile(r"step_(\d{6,})")
+_RECORDED_PACKAGES = ("ngrpo", "torch", "transformers", "tokenizers", "numpy", "peft", "math-verify")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSummary:
+    """What eval/STEP/TASK/summary.json says."""
+
+    step: int
+    task: str
+    summary: dict[str, Any]
+
+
+class RunDir:
+    """A run folder; made with `create` (a new run) or `open` (an existing one)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_path = path / "config.json"
+        self.metrics_path = path / "metrics.jsonl"
+        self.rollouts_path = path / "rollouts.jsonl"
+        self.checkpoints_path = path / "checkpoints"
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        config: Mapping[str, Any],
+        *,
+        seed: int,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Makes the folder and its config.json.
+
+        Args:
+            path: a folder that does not exist yet or is empty.
+            config: the resolved config as plain JSON values, under the key "config".
+            seed: the seed of the run, repeated at the top level for readers that know no config.
+            extra: further top-level keys, such as the device; they cannot replace those above.
+
+        Raises:
+            ConfigError: when the folder holds anything or cannot be made.
+        """
+        run = cls(Path(path))
+        _make_empty_folder(run.path)
+        record = {
+            **(extra or {}),
+            "config": config,
+            "versions": installed_versions(),
+            "seed": seed,
+            "platform": platform.platform(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(run.config_path, record)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Returns an existing run folder and changes nothing in it.
+
+        Raises:
+            DataError: when it is missing or has no config.json.
+        """
+        run = cls(Path(path))
+        if not run.path.is_dir():
+            raise DataError(f"no run folder at {path}")
+        if not run.config_path.is_file():
+            raise DataError(f"{path} is not a run folder: it has no config.json")
+        return run
+
+    def remove_if_unused(self) -> None:
+        """Removes the folder of a run that failed before its first step, evaluation and checkpoint."""
+        used = (self.metrics_path, self.rollouts_path, self.checkpoints_path, self.path / "eval")
+        if not any(path.exists() for path in used):
+            shutil.rmtree(self.path)
+
+    def read_config(self) -> dict[str, Any]:
+        """Returns config.json: `config`, `versions`, `seed`, `platform`, `started` and the extra keys."""
+        return read_json_object(self.config_path)
+
+    def append_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Adds the line of one step, keys in the given order, NaN as null; `metrics` holds the key `step`."""
+        append_json_lines(self.metrics_path, [metrics])
+
+    def append_rollouts(self, rollouts: Iterable[Mapping[str, Any]]) -> None:
+        """Adds a line per completion of one step in one write; each holds the key `step`."""
+        append_json_lines(self.rollouts_path, rollouts)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Returns the lines of metrics.jsonl, without a torn last one; none when no step was finished."""
+        return list(_lines_if_any(self.metrics_path))
+
+    def read_rollouts(self) -> Iterator[dict[str, Any]]:
+        """Yields the lines of rollouts.jsonl one at a time, for the file can be large."""
+        return _lines_if_any(self.rollouts_path)
+
+    def truncate_after(self, step: int) -> None:
+        """Prepares a resume: drops lines of later steps, a torn last line, and what is unfinished.
+
+        metrics.jsonl and rollouts.jsonl are each replaced in one move. Checkpoints and evaluations of later
+        steps stay until they are written again.
+
+        Raises:
+            DataError: for a malformed line that is not the last, or one without a step.
+        """
+        for path in (self.metrics_path, self.rollouts_path):
+            if path.is_file():
+                _keep_until(path, step)
+        remove_partial(self.path)
+        remove_partial(self.checkpoints_path)
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Returns where the checkpoint of `step` is, or would be."""
+        return self.checkpoints_path / f"step_{step:06d}"
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Returns step and path of every complete checkpoint, oldest first."""
+        if not self.checkpoints_path.is_dir():
+            return []
+        found = []
+        for path in self.checkpoints_path.iterdir():
+            match = _CHECKPOINT.fullmatch(path.name)
+            if match and path.is_dir():
+                found.append((int(match[1]), path))
+        return sorted(found)
+
+    def latest_checkpoint(self) -> tuple[int, Path] | None:
+        """Returns step and path of the newest complete checkpoint, or None before the first."""
+        return max(self.checkpoints(), default=None)
+
+    @contextmanager
+    def new_checkpoint(self, step: int) -> Iterator[Path]:
+        """Gives an empty folder that becomes the checkpoint of `step` when the block ends without an error.
+
+        On an error it is removed; after a kill it is ignored, and removed when the next checkpoint is
+        written. The lines of all steps so far reach the disk first: a checkpoint never outlives its metrics.
+        """
+        remove_partial(self.checkpoints_path)
+        for path in (self.metrics_path, self.rollouts_path):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        with atomic_folder(self.checkpoint_path(step)) as folder:
+            yield folder
+
+    def evaluation_dir(self, step: int, task: str) -> Path:
+        """Returns the folder eval/STEP/TASK, made if need be, for samples.jsonl and summary.json.
+
+        Raises:
+            ConfigError: when the task's name is not fit for a folder.
+        """
+        folder = self.path / "eval" / f"{step:06d}" / checked_name(task, "the task name")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write_summary(self, step: int, task: str, summary: Mapping[str, Any]) -> None:
+        """Writes eval/STEP/TASK/summary.json; written last, it marks the evaluation as complete."""
+        write_json(self.evaluation_dir(step, task) / "summary.json", summary)
+
+    def read_summaries(self) -> list[EvaluationSummary]:
+        """Returns the summary of every complete evaluation, by step, then task."""
+        return [
+            EvaluationSummary(int(path.parts[-3]), path.parts[-2], read_json_object(path))
+            for path in sorted(self.path.glob("eval/*/*/summary.json"))
+            if path.parts[-3].isdecimal()
+        ]
+
+
+def checked_name(name: str, what: str = "the name") -> str:
+    """Returns `name` if it is safe as the name of a file or folder.
+
+    >>> checked_name("countdown-6")
+    'countdown-6'
+
+    Raises:
+        ConfigError: unless it is 1 to 128 letters, digits, dots, underscores and dashes, and not `.` or `..`.
+    """
+    if not is_file_name(name):
+        shown = name if len(name) <= 140 else name[:137] + "..."
+        raise ConfigError(f"{what} {shown!r} cannot name a folder; allowed: 1 to 128 of A-Z a-z 0-9 . _ -")
+    return name
+
+
+def installed_versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that decide results, read without importing any."""
+    versions = {"python": platform.python_version()}
+    for package in _RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _make_empty_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        occupied = any(path.iterdir())
+    except OSError as error:
+        raise ConfigError(f"cannot make the run folder {path}: {error.strerror}") from None
+    if occupied:
+        raise ConfigError(f"the folder {path} is not empty: choose another --out, or pass --resume to continue it")
+
+
+def _lines_if_any(path: Path) -> Iterator[dict[str, Any]]:
+    return read_json_lines(path) if path.is_file() else iter(())
+
+
+def _keep_until(path: Path, step: int) -> None:
+    with atomic_file(path) as kept:
+        for number, record in enumerate(read_json_lines(path), start=1):
+            if not isinstance(record.get("step"), int):
+                raise DataError(f"{path}, line {number}: the key 'step' is missing")
+            if record["step"] <= step:
+                kept.write(json_line(record))

@@ -1,0 +1,157 @@
+"""From a config to the sampler that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ngrpo.config import Config
+from ngrpo.errors import ConfigError
+from ngrpo.models import LanguageModel, base_of_adapters, load_language_model, load_tokenizer, stop_tokens_of
+from ngrpo.models.paths import resolve_model_path
+from ngrpo.sampling.detokenizer import Detokenizer
+from ngrpo.sampling.sampler import Decoding, Prompt, Sampler
+from ngrpo.sampling.transformers_sampler import TransformersSampler
+from ngrpo.sampling.vllm_sampler import VLLMModel, VLLMSampler
+from ngrpo.types import Problem
+
+_LARGEST_GAP = 0.3
+"""Mean gap in nats between two engines' logprobs of the same tokens, far above what half precision makes."""
+
+
+class Engine(NamedTuple):
+    """A sampler, and the tokenizer that belongs to its model."""
+
+    sampler: Sampler
+    tokenizer: Any
+
+
+def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
+    """Returns the sampler that draws from the policy that is trained.
+
+    Raises:
+        ConfigError: when the engine cannot be had for this model.
+        MissingDependencyError: when the engine is not installed.
+    """
+    if config.sampling.engine == "transformers":
+        return _transformers(config, policy)
+    sampler = _vllm_of(config, policy, trained=True)
+    _check_weights(sampler, policy)
+    return sampler
+
+
+def evaluation_engine(config: Config, on_message: Callable[[str], None]) -> Engine:
+    """Returns the engine that evaluates the model of a config.
+
+    Args:
+        config: the model, and which engine.
+        on_message: is told what a user should know, such as that a server is waited for.
+
+    Raises:
+        ConfigError: when there is no such model, or the engine cannot be had for it.
+        MissingDependencyError: when the engine is not installed.
+    """
+    engine = config.sampling.engine
+    if engine == "transformers":
+        model = load_language_model(config.model, for_training=False)
+        return Engine(_transformers(config, model), model.tokenizer)
+    if engine == "endpoint":
+        from ngrpo.sampling.endpoint.endpoint_sampler import EndpointSampler
+
+        if config.sampling.keep_special_tokens:
+            raise ConfigError(
+                "[sampling] keep_special_tokens: a server makes the text; for vLLM and SGLang set "
+                "[endpoint] body = {skip_special_tokens = false}"
+            )
+        # The server has the tokenizer.
+        return Engine(EndpointSampler(config.endpoint, config.model.path, on_message=on_message), None)
+    path = resolve_model_path(config.model.path)
+    if path != base_of_adapters(path):  # merged here, and handed over once
+        merged = load_language_model(config.model.model_copy(update={"device": "cpu"}), for_training=False)
+        return Engine(_vllm_of(config, merged, trained=False), merged.tokenizer)
+    tokenizer = load_tokenizer(path, config.model.path)
+    on_gpu = torch.cuda.is_available()
+    dtype = config.model.dtype if config.model.dtype != "auto" else "bfloat16" if on_gpu else "float32"
+    source = VLLMModel(path, dtype)
+    return Engine(_vllm(config, source, tokenizer, stop_tokens_at(path, tokenizer), trained=False), tokenizer)
+
+
+def stop_tokens_at(path: str, tokenizer: Any) -> frozenset[int]:
+    """Returns the tokens that end a completion of a model that is not loaded here.
+
+    Args:
+        path: a model folder or hub id.
+        tokenizer: its tokenizer.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    text_config = AutoConfig.from_pretrained(path).get_text_config(decoder=True)
+    try:
+        generation = GenerationConfig.from_pretrained(path)
+    except OSError:  # not every model has one
+        generation = None
+    return stop_tokens_of(generation, text_config, tokenizer)
+
+
+def _transformers(config: Config, model: LanguageModel) -> Sampler:
+    sampling = config.sampling
+    return TransformersSampler(
+        model, max_sequences=sampling.max_sequences, keep_special_tokens=sampling.keep_special_tokens
+    )
+
+
+def _vllm_of(config: Config, model: LanguageModel, *, trained: bool) -> Sampler:
+    """Returns vLLM with the weights of a model that is loaded here."""
+    path = base_of_adapters(resolve_model_path(config.model.path))
+    dtype = str(model.dtype).removeprefix("torch.")
+    source = VLLMModel(path, dtype, model.checkpoint_weights, untied=not model.is_tied)
+    return _vllm(config, source, model.tokenizer, model.stop_tokens, trained=trained)
+
+
+def _vllm(
+    config: Config, model: VLLMModel, tokenizer: Any, stop_tokens: frozenset[int], *, trained: bool
+) -> VLLMSampler:
+    from transformers import AutoConfig
+
+    sampling, evaluation = config.sampling, config.evaluation
+    limits = [sampling.max_completion_tokens] if trained else [evaluation.max_completion_tokens]
+    if trained and evaluation.every:
+        limits.append(evaluation.max_completion_tokens)
+    wanted = sampling.max_prompt_tokens + max(limits)
+    text_config = AutoConfig.from_pretrained(model.path).get_text_config(decoder=True)
+    reads = getattr(text_config, "max_position_embeddings", wanted)
+    return VLLMSampler(
+        model,
+        Detokenizer(tokenizer, sampling.keep_special_tokens),
+        stop_tokens,
+        config.vllm,
+        max_tokens=min(wanted, reads),
+        max_sequences=sampling.max_sequences,
+    )
+
+
+def _check_weights(sampler: Sampler, policy: LanguageModel) -> None:
+    """Draws a few tokens and has the policy score them: an engine that did not take its weights draws from noise."""
+    tokens = np.arange(3, dtype=np.int64) + 5
+    prompt = Prompt(Problem("weights", "", ""), tokens % policy.vocabulary_size)
+    drawn = sampler.sample([prompt], range(8), Decoding(1.0, 1.0, 4), seed=0, round_name="weights")[0]
+    gap = max(_gaps(policy, prompt, drawn)) if drawn else 0.0
+    if not gap <= _LARGEST_GAP:
+        raise ConfigError(
+            f"the engine's logprobs are {gap:.2g} nats from those of the policy: it did not take the weights, or "
+            "computes another model"
+        )
+
+
+def _gaps(policy: LanguageModel, prompt: Prompt, drawn: Sequence[Any]) -> list[float]:
+    gaps = []
+    for completion in drawn:
+        ids = torch.from_numpy(np.concatenate([prompt.tokens, completion.tokens]))[None].to(policy.device)
+        with policy.inference():
+            logits = policy.head(policy.hidden_states(ids)).float()[0, len(prompt.tokens) - 1 : -1]
+        logprobs = logits.log_softmax(dim=-1).gather(-1, ids[0, len(prompt.tokens) :, None])[:, 0].cpu().numpy()
+        gaps.append(float(abs(logprobs - completion.logprobs).mean()))
+    return gaps

@@ -1,0 +1,132 @@
+"""The default sampler: any Hugging Face causal LM, with one prefill per problem and rows that leave when finished."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ngrpo.errors import ConfigError, DataError, TrainingError
+from ngrpo.models import LanguageModel
+from ngrpo.sampling.cached_forward import FIRST_WIDTH, CachedReader, check_cache, widened
+from ngrpo.sampling.choose import draw_tokens
+from ngrpo.sampling.detokenizer import Detokenizer
+from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
+from ngrpo.sampling.streams import stream_key, uniforms
+from ngrpo.types import Completion
+
+_COMPACT_AT = 1 / 8
+"""The batch is compacted when this share of its rows has finished: copying the cache for each one would cost more."""
+
+
+class TransformersSampler(Sampler):
+    """Draws completions with the model's own forward pass and key-value cache.
+
+    Args:
+        language_model: model, tokenizer and precision; the weights are used as they are at each call.
+        max_sequences: completions drawn at the same time, at least 1.
+        keep_special_tokens: special tokens that stay in a completion's text.
+
+    Raises:
+        ConfigError: when the tokenizer has no such special token, or the model's family cannot be sampled from with a
+            cache.
+    """
+
+    def __init__(
+        self, language_model: LanguageModel, *, max_sequences: int = 512, keep_special_tokens: Sequence[str] = ()
+    ) -> None:
+        self._lm = language_model
+        self._detokenizer = Detokenizer(language_model.tokenizer, keep_special_tokens)
+        self._max_sequences = max_sequences
+        check_cache(language_model)
+
+    def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Returns batches of at most max_sequences requests; prompts of like length go together."""
+        order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt.tokens))
+        return [order[i : i + self._max_sequences] for i in range(0, len(order), self._max_sequences)]
+
+    def stream(
+        self, requests: Sequence[Request], decoding: Decoding, *, seed: int, round_name: str
+    ) -> Iterator[tuple[int, Completion]]:
+        """Yields the index and the completion of each request, block by block; see `Sampler.stream`.
+
+        Raises:
+            ConfigError: when the prompts do not fit the model: too long for its positions, or of another vocabulary.
+            DataError: for an empty prompt.
+            TrainingError: when the model's logits are not finite.
+        """
+        for request in requests:
+            self._check(request.prompt, decoding)
+        for block in self.blocks(requests):
+            with self._lm.inference():
+                completions = self._draw([requests[i] for i in block], decoding, seed, round_name)
+            yield from zip(block, completions, strict=True)
+
+    def _check(self, prompt: Prompt, decoding: Decoding) -> None:
+        """Raises the errors of a prompt that the model cannot read; on a GPU it would end the process."""
+        length, limit, positions = len(prompt.tokens), decoding.max_completion_tokens, self._lm.max_positions
+        if length == 0:
+            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be drawn after it")
+        if positions is not None and length + limit > positions:
+            raise ConfigError(
+                f"the model reads at most {positions} tokens, but the prompt of problem '{prompt.problem.id}' has "
+                f"{length} and max_completion_tokens is {limit}"
+            )
+        if prompt.tokens.max() >= self._lm.vocabulary_size:
+            raise ConfigError(
+                f"the tokenizer gives token {prompt.tokens.max()}, but the model knows {self._lm.vocabulary_size} "
+                "tokens only: they do not belong together"
+            )
+
+    def _draw(self, requests: Sequence[Request], decoding: Decoding, seed: int, round_name: str) -> list[Completion]:
+        """Returns the completions of the requests of a block."""
+        device, limit = self._lm.device, decoding.max_completion_tokens
+        keys = np.array(
+            [stream_key(seed, round_name, prompt.problem.id, sample) for prompt, sample in requests],
+            dtype=np.uint64,
+        )
+        # Written as they are drawn, on the device, so that a token costs no transfer.
+        all_tokens = torch.zeros(len(keys), min(limit, FIRST_WIDTH), dtype=torch.int64, device=device)
+        all_logprobs = torch.zeros_like(all_tokens, dtype=torch.float32)
+        stops = torch.tensor(sorted(self._lm.stop_tokens), dtype=torch.int64, device=device)
+        rows = torch.arange(len(keys), device=device)
+        running = torch.ones_like(rows, dtype=torch.bool)
+        reader = CachedReader(self._lm)
+        # Neighbours that share a prompt read it once.
+        runs = [(prompt, len(list(run))) for prompt, run in itertools.groupby(requests, key=lambda r: r.prompt)]
+        logits = reader.read_prompts([prompt.tokens for prompt, _ in runs], [copies for _, copies in runs], limit)
+        for position in range(limit):
+            if position == all_tokens.shape[1]:
+                all_tokens, all_logprobs = widened(all_tokens, limit), widened(all_logprobs, limit)
+            numbers = torch.from_numpy(uniforms(keys, position)).to(device)
+            tokens, logprobs = draw_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
+            all_tokens[rows, position], all_logprobs[rows, position] = tokens, logprobs
+            running &= ~torch.isin(tokens, stops)
+            num_running, num_broken = torch.stack([running.sum(), logprobs.isnan().sum()]).tolist()
+            if num_broken:
+                raise TrainingError("the model's logits are not finite any more: the training has diverged")
+            if num_running == 0 or position + 1 == limit:
+                break
+            if num_running <= (1 - _COMPACT_AT) * len(rows):  # until then, a finished row draws on unheard
+                kept = running.nonzero()[:, 0]
+                rows, running, tokens, keys = rows[kept], running[kept], tokens[kept], keys[kept.cpu().numpy()]
+                reader.keep(kept)
+            logits = reader.read(tokens)
+        width = position + 1
+        return self._completions(all_tokens[:, :width].cpu().numpy(), all_logprobs[:, :width].cpu().numpy())
+
+    def _completions(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32]) -> list[Completion]:
+        """Returns the completions of rows [B, T], each up to its first stop token."""
+        is_stop = np.isin(tokens, sorted(self._lm.stop_tokens))
+        stopped = np.any(is_stop, axis=1)
+        lengths = np.where(stopped, is_stop.argmax(axis=1) + 1, tokens.shape[1])
+        texts = self._detokenizer.texts(
+            [row[: n - stop] for row, n, stop in zip(tokens.tolist(), lengths, stopped, strict=True)]
+        )
+        return [
+            Completion(text, row[:n].copy(), values[:n].copy(), "stop" if stop else "length")
+            for text, row, values, n, stop in zip(texts, tokens, logprobs, lengths, stopped, strict=True)
+        ]

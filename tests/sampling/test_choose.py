@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import ngrpo.sampling.choose
+from ngrpo.sampling.choose import draw_tokens
+
+INF = math.inf
+LAST = 1.0 - 2.0**-53
+"""The largest number of a stream."""
+
+
+def oracle(logits: list[float], u: float, temperature: float, top_p: float) -> tuple[int, float]:
+    """Token and logprob, one row at a time in plain Python."""
+    best = max(logits)
+    if temperature == 0.0:
+        return logits.index(best), 0.0
+    weights = [math.exp((value - best) / temperature) for value in logits]
+    probs = [weight / math.fsum(weights) for weight in weights]
+    order = sorted(range(len(probs)), key=lambda i: -probs[i]) if top_p < 1.0 else list(range(len(probs)))
+    nucleus, mass = [], 0.0
+    for token in order:
+        if mass >= top_p and top_p < 1.0:
+            break
+        nucleus.append(token)
+        mass += probs[token]
+    total, cumulative = sum(probs[token] for token in nucleus), 0.0
+    for token in nucleus:
+        cumulative += probs[token]
+        if cumulative > u * total:
+            return token, math.log(probs[token] / total)
+    raise AssertionError
+
+
+def drawn(logits: Tensor, us: list[float], **decoding: float) -> tuple[list[int], list[float]]:
+    tokens, logprobs = draw_tokens(logits, torch.tensor(us, dtype=torch.float64), **decoding)
+    assert tokens.dtype == torch.int64
+    assert logprobs.dtype == torch.float32
+    return tokens.tolist(), logprobs.tolist()
+
+
+def rows(kind: str, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(60, 11, generator=generator) * 3.0
+    if kind == "ties":
+        return logits.round()
+    if kind == "forbidden":
+        forbidden = torch.rand(60, 11, generator=generator) < 0.5
+        forbidden[:, 4] = False  # something is left in every row
+        return logits.masked_fill(forbidden, -INF)
+    if kind == "large":
+        return logits * 1000.0
+    return logits
+
+
+@pytest.mark.parametrize("kind", ["random", "ties", "forbidden", "large"])
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.0])
+@pytest.mark.parametrize("top_p", [1e-12, 0.3, 0.9, 0.999999, 1.0])
+def test_equals_the_oracle(kind: str, temperature: float, top_p: float) -> None:
+    logits = rows(kind, 1)
+    us = [0.0, LAST, *torch.rand(58, generator=torch.Generator().manual_seed(2), dtype=torch.float64).tolist()]
+    tokens, logprobs = drawn(logits, us, temperature=temperature, top_p=top_p)
+    expected = [oracle(row, u, temperature, top_p) for row, u in zip(logits.tolist(), us, strict=True)]
+    assert tokens == [token for token, _ in expected]
+    assert logprobs == pytest.approx([logprob for _, logprob in expected], abs=1e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_precisions_are_raised_before_anything_is_computed(dtype: torch.dtype) -> None:
+    logits = rows("random", 3).to(dtype)
+    us = torch.rand(60, generator=torch.Generator().manual_seed(4), dtype=torch.float64).tolist()
+    assert drawn(logits, us, temperature=0.7, top_p=0.8) == drawn(logits.double(), us, temperature=0.7, top_p=0.8)
+
+
+def test_nucleus_that_reaches_top_p_exactly_is_enough() -> None:
+    """Four equal tokens, top_p 0.5: two of them, the first two, at probability one half each."""
+    tokens, logprobs = drawn(torch.zeros(4, 4), [0.0, 0.49, 0.5, LAST], top_p=0.5)
+    assert tokens == [0, 0, 1, 1]
+    assert logprobs == pytest.approx([math.log(0.5)] * 4)
+
+
+def test_logprobs_are_those_of_the_renormalised_nucleus() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    for u, token, prob in [(0.0, 0, 0.5 / 0.8), (0.6, 0, 0.5 / 0.8), (0.63, 1, 0.3 / 0.8), (LAST, 1, 0.3 / 0.8)]:
+        tokens, logprobs = drawn(logits, [u], top_p=0.7)
+        assert tokens == [token]
+        assert logprobs == pytest.approx([math.log(prob)], abs=1e-6)
+
+
+@pytest.mark.parametrize("top_p", [0.9, 1.0])
+@pytest.mark.parametrize("u", [0.0, LAST])
+def test_a_token_without_probability_is_never_drawn(top_p: float, u: float) -> None:
+    logits = torch.tensor([[-INF, -INF, 1.0, -INF, 1.0, -INF], [-1e30, 0.0, -1e30, -INF, 0.0, -1e5]])
+    tokens, logprobs = drawn(logits, [u, u], top_p=top_p)
+    assert tokens == ([2, 1] if u == 0.0 else [4, 4])
+    assert logprobs == pytest.approx([math.log(0.5)] * 2)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 0.95), (1.5, 0.7)])
+def test_frequencies_are_the_probabilities(temperature: float, top_p: float) -> None:
+    logits = torch.tensor([1.0, -0.5, 2.0, 0.3, 0.0, -INF, 1.2])
+    us = torch.rand(20_000, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    tokens, logprobs = draw_tokens(logits.expand(20_000, -1), us, temperature=temperature, top_p=top_p)
+    counts = torch.bincount(tokens, minlength=7).double()
+    probs = torch.zeros(7, dtype=torch.float64).index_put_((tokens,), logprobs.double().exp())
+    assert probs.sum() == pytest.approx(1.0, abs=1e-6)
+    seen = probs > 0
+    chi_square = ((counts - 20_000 * probs)[seen] ** 2 / (20_000 * probs[seen])).sum()
+    assert chi_square < 20.5  # 99.9 % point with 5 degrees of freedom
+
+
+def test_a_vocabulary_of_one_and_a_batch_of_none() -> None:
+    for top_p in (0.5, 1.0):
+        assert drawn(torch.tensor([[3.0], [-7.0]]), [0.0, LAST], top_p=top_p) == ([0, 0], [0.0, 0.0])
+        assert drawn(torch.empty(0, 5), [], top_p=top_p) == ([], [])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("top_p", [0.5, 1.0])
+def test_rows_without_a_distribution_have_a_nan_logprob_and_leave_the_others_alone(
+    temperature: float, top_p: float
+) -> None:
+    logits = torch.tensor([[0.0, math.nan, 1.0], [0.0, INF, 1.0], [-INF, -INF, -INF], [0.0, -INF, 9.0]])
+    tokens, logprobs = drawn(logits, [0.5] * 4, temperature=temperature, top_p=top_p)
+    assert [math.isnan(value) for value in logprobs] == [True, True, True, False]
+    assert tokens[3] == 2
+    assert all(0 <= token < 3 for token in tokens)
+
+
+def test_a_temperature_near_zero_does_not_overflow() -> None:
+    assert drawn(torch.tensor([[50.0, 49.0]]), [LAST], temperature=1e-60) == ([0], [0.0])
+
+
+@pytest.mark.parametrize("top_p", [0.8, 1.0])
+def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch, top_p: float) -> None:
+    logits = rows("random", 6)
+    us = torch.rand(60, generator=torch.Generator().manual_seed(7), dtype=torch.float64).tolist()
+    whole = drawn(logits, us, top_p=top_p)
+    for elements in (1, 7 * 11, 8 * 11):
+        monkeypatch.setattr(ngrpo.sampling.choose, "_ELEMENTS_AT_ONCE", elements)
+        assert drawn(logits, us, top_p=top_p) == whole
+
+
+def test_equal_tokens_of_a_large_vocabulary_are_in_order_of_index() -> None:
+    tokens, _ = drawn(torch.zeros(3, 4096), [0.0, 0.5, LAST], top_p=0.5)
+    assert tokens == [0, 1024, 2047]
