@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, Verdict
 from ngrpo.grading.strict.expression import parse
 from ngrpo.grading.strict.groups import braced_arguments
-from ngrpo.grading.strict.zero_test import real_value, trees_equal
+from ngrpo.grading.strict.identity import trees_equal
+from ngrpo.grading.strict.values import real_value
 
 RELATIVE_TOLERANCE = 1e-4
 """Of numbers, as in the reference: 72.005 is 72."""

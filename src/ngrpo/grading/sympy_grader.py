@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ngrpo.grading.strict.equivalence import compared_with
-from ngrpo.grading.strict.zero_test import is_zero, value_of
+from ngrpo.grading.strict.identity import is_zero, value_of
 
 _DIGITS = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]*\.[0-9]*")

@@ -12,9 +12,9 @@ import re
 from ngrpo.grading.strict.brackets import sequence
 from ngrpo.grading.strict.equivalence import over_limits
 from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.identity import is_too_large, is_undefined
 from ngrpo.grading.strict.normalize import normalize_answer, readings
 from ngrpo.grading.strict.set_reader import read_set
-from ngrpo.grading.strict.zero_test import is_too_large, is_undefined
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BRACKET = re.compile(r"\\begin\{\w+\*?\}|\\end\{\w+\*?\}|\\[{}]|\\[a-zA-Z]+|[()\[\]]")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ngrpo.grading.ngrpo_reference import reference_answer, reference_verdict
 from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, MAX_NESTING, Verdict, settled
 from ngrpo.grading.strict.expression import parse
-from ngrpo.grading.strict.zero_test import trees_equal
+from ngrpo.grading.strict.identity import trees_equal
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ngrpo.sampling import Decoding
 from ngrpo.sampling.endpoint.protocol import UnusableAnswerError, WithheldError, completion_of
 from ngrpo.sampling.sampler import Request
 from tests.sampling.endpoint.fake_endpoint import Fault, running
-from tests.sampling.test_endpoint import PLAIN, drawn, prompt_of, seed_of, wanted
+from tests.sampling.endpoint.test_endpoint_sampler import PLAIN, drawn, prompt_of, seed_of, wanted
 
 GOOD = {"message": {"content": "a"}, "finish_reason": "stop"}
 

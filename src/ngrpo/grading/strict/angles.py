@@ -6,7 +6,7 @@ import re
 
 from ngrpo.grading.strict.comparer import Comparer, Finding
 from ngrpo.grading.strict.expression import Tree, parse
-from ngrpo.grading.strict.zero_test import trees_equal
+from ngrpo.grading.strict.identity import trees_equal
 
 _ARC = re.compile(r"([0-9]+)\^\\circ\s*([0-9]+(?:\.[0-9]+)?)'\s*(?:([0-9]+(?:\.[0-9]+)?)(?:''|\"))?")
 _TRANSPARENT = frozenset(("add", "negate", "multiply", "divide"))

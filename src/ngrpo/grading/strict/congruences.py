@@ -9,8 +9,9 @@ from typing import NamedTuple
 from ngrpo.grading.strict.brackets import split_at
 from ngrpo.grading.strict.comparer import Comparer, Finding, same_elements
 from ngrpo.grading.strict.expression import Tree, parse, substituted, symbols_of
+from ngrpo.grading.strict.identity import trees_equal
+from ngrpo.grading.strict.values import real_value
 from ngrpo.grading.strict.words import domain_of, without_condition
-from ngrpo.grading.strict.zero_test import real_value, trees_equal
 
 _CONGRUENCE = re.compile(
     r"(?:(?P<name>[^=<>]+?)\\equiv\s*)?(?P<residues>[^=<>]+?)\s*,?\s*\\pmod\{(?P<modulus>[^{}]+)\}", re.S

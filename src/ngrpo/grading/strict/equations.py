@@ -8,8 +8,8 @@ from fractions import Fraction
 from ngrpo.grading.strict.brackets import renamed, sequence, split_at
 from ngrpo.grading.strict.comparer import Comparer, Finding
 from ngrpo.grading.strict.expression import Tree, parse, substituted, symbols_of
+from ngrpo.grading.strict.identity import trees_equal, value_of
 from ngrpo.grading.strict.labels import label_of, names_a_value
-from ngrpo.grading.strict.zero_test import trees_equal, value_of
 
 _MEMBER = re.compile(r"(?:[A-Za-z](?:_[A-Za-z0-9])?|\\[a-z]+|\([A-Za-z](?:,[A-Za-z])+\))\s*\\in\s*(.+)", re.S)
 _OR = re.compile(r",?\s*(?:\\text\{\s*,?\s*or\s*\}|\\lor(?![a-z])|(?<![A-Za-z])or(?![A-Za-z]))\s*")

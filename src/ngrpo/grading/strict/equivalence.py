@@ -17,6 +17,7 @@ from ngrpo.grading.strict.comparer import Comparer, Leaf, Rule
 from ngrpo.grading.strict.congruences import congruences, progressions
 from ngrpo.grading.strict.equations import equations, memberships, tuple_equations
 from ngrpo.grading.strict.expression import parse
+from ngrpo.grading.strict.identity import is_too_large, trees_equal
 from ngrpo.grading.strict.lists import plus_minus, sequences
 from ngrpo.grading.strict.matrices import matrices
 from ngrpo.grading.strict.normalize import normalize_answer
@@ -25,7 +26,6 @@ from ngrpo.grading.strict.real_sets import real_sets
 from ngrpo.grading.strict.relations import inequalities, joined_statements, labelled_lists, orders
 from ngrpo.grading.strict.systems import systems
 from ngrpo.grading.strict.values import TooLargeError
-from ngrpo.grading.strict.zero_test import is_too_large, trees_equal
 from ngrpo.types import Status
 
 MAX_ANSWER_CHARACTERS = 2_000

@@ -12,6 +12,7 @@ import math
 from fractions import Fraction
 
 from ngrpo.grading.strict.expression import Tree, symbols_of
+from ngrpo.grading.strict.values import real_value
 
 MOST_DIGITS = 6_000
 """Numbers that agree in so many digits are taken for equal."""
@@ -58,8 +59,6 @@ def _value(tree: Tree) -> float:
     """A rough size of an expression, 1 for what is not a number of moderate size at a glance."""
     if symbols_of(tree):
         return 6.0
-    from ngrpo.grading.strict.zero_test import real_value
-
     value = real_value(tree, 30)
     try:
         return 1.0 if value is None else abs(float(value))

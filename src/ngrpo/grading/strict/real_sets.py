@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from ngrpo.grading.strict.comparer import Comparer, Finding
 from ngrpo.grading.strict.expression import Tree, parse
+from ngrpo.grading.strict.identity import trees_equal
 from ngrpo.grading.strict.set_reader import INFINITE, Node, Piece, is_marked, read_set
-from ngrpo.grading.strict.values import magnitude
-from ngrpo.grading.strict.zero_test import real_value, trees_equal
+from ngrpo.grading.strict.values import magnitude, real_value
 
 MAX_ENDS = 300
 """A set with more ends is not brought to its normal form."""

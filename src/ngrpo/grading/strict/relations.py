@@ -7,8 +7,9 @@ import re
 from ngrpo.grading.strict.brackets import sequence, split_at
 from ngrpo.grading.strict.comparer import Comparer, Finding, all_equal, same_elements
 from ngrpo.grading.strict.expression import Tree, parse, substituted, symbols_of
+from ngrpo.grading.strict.identity import trees_equal, value_of
+from ngrpo.grading.strict.values import real_value
 from ngrpo.grading.strict.words import without_labels, without_ordinal
-from ngrpo.grading.strict.zero_test import real_value, trees_equal, value_of
 
 _RELATIONS = {"<": ("<", False), r"\le": (r"\le", False), ">": ("<", True), r"\ge": (r"\le", True)}
 _RELATION = re.compile(r"<|>|\\le(?![A-Za-z])|\\ge(?![A-Za-z])")

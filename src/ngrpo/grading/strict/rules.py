@@ -12,6 +12,7 @@ from ngrpo.grading.strict.congruences import free_letters
 from ngrpo.grading.strict.expression import parse
 from ngrpo.grading.strict.labels import label_of
 from ngrpo.grading.strict.numbers import Number, numeral, plain_number
+from ngrpo.grading.strict.values import real_value
 from ngrpo.grading.strict.words import (
     boolean,
     domain_of,
@@ -22,7 +23,6 @@ from ngrpo.grading.strict.words import (
     word_list,
     words_of,
 )
-from ngrpo.grading.strict.zero_test import real_value
 
 _TEXT_LIST = re.compile(r"\\text\{([^{}]*[,;][^{}]*)\}")
 _INFINITE = {r"\infty": 1, r"+\infty": 1, r"-\infty": -1}

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from ngrpo.grading.strict.brackets import closes_at_end, split_at
 from ngrpo.grading.strict.expression import Tree, parse, substituted, symbols_of
-from ngrpo.grading.strict.zero_test import real_value, trees_equal
+from ngrpo.grading.strict.identity import trees_equal
+from ngrpo.grading.strict.values import real_value
 
 INFINITE = {r"\infty": 1, r"+\infty": 1, r"-\infty": -1}
 """Ends that are no number, and on which side."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from ngrpo.grading.strict.expression import Tree
+from ngrpo.grading.strict.expression import Tree, symbols_of
 
 MAX_BITS = 60_000
 """Size of exact numbers, as numerators and denominators; beyond it arithmetic is in floating point."""
@@ -258,3 +258,21 @@ class Evaluation:
 
 _EXPONENTIAL = frozenset(("exp", "sinh", "cosh", "tanh"))
 _MPMATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot"}
+
+
+def real_value(tree: Tree, digits: int = 60) -> Any:
+    """Returns the value of a real expression without variables, a Fraction or an mpmath number; None if it has none.
+
+    >>> from ngrpo.grading.strict.expression import parse
+    >>> real_value(parse("1/3+1/6"))
+    Fraction(1, 2)
+    """
+    if symbols_of(tree):
+        return None
+    try:
+        value = Evaluation({}, digits).value(tree)
+    except ArithmeticError:
+        return None
+    if isinstance(value, Fraction):
+        return value
+    return value.real if nearly_real(value) else None

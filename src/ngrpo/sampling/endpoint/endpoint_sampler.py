@@ -18,7 +18,7 @@ import httpx
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.errors import ConfigError, DataError, EngineError, short_line
 from ngrpo.sampling.endpoint.connection import LARGEST_ANSWER, FailedTryError, Refusal, Server, failure_of, too_large
-from ngrpo.sampling.endpoint.events import deliver
+from ngrpo.sampling.endpoint.events import Drawn, Note, Retried
 from ngrpo.sampling.endpoint.protocol import Form
 from ngrpo.sampling.endpoint.requesting import Drawing
 from ngrpo.sampling.sampler import Decoding, Request, Sampler
@@ -99,7 +99,7 @@ class EndpointSampler(Sampler):
             self._check(request, decoding)
         drawing = Drawing(self._server, self._settings, self._form, requests, decoding, (seed, round_name))
         try:
-            yield from deliver(drawing, self._on_message, self._on_retry)
+            yield from _deliver(drawing, self._on_message, self._on_retry)
         finally:
             self._form = drawing.form
 
@@ -186,3 +186,35 @@ def _body(response: httpx.Response) -> bytes:
         if time.monotonic() - start > _TRY_SECONDS:
             raise FailedTryError(f"no complete answer within {_TRY_SECONDS:g} s")
     return bytes(body)
+
+
+def _deliver(
+    drawing: Drawing, on_message: Callable[[str], None], on_retry: Callable[[int, str], None]
+) -> Iterator[tuple[int, Completion]]:
+    """Yields what a drawing draws, each completion once, and stops it when nobody wants more.
+
+    Args:
+        drawing: not yet started.
+        on_message: is told what a user should know.
+        on_retry: is told how many tries have failed in this draw, and why the last one did.
+
+    Raises:
+        ConfigError: when the server refuses a request.
+        EngineError: when it does not answer any more.
+    """
+    retries = 0
+    drawing.start()
+    try:
+        while (event := drawing.events.get()) is not None:
+            match event:
+                case Drawn(index, completion):
+                    yield index, completion
+                case Retried(reason):
+                    retries += 1
+                    on_retry(retries, reason)
+                case Note(text):
+                    on_message(text)
+                case BaseException():
+                    raise event
+    finally:
+        drawing.stop()

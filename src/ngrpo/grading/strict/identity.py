@@ -67,23 +67,6 @@ def trees_equal(one: Tree, other: Tree) -> bool | None:
     return True if complex_ and None not in complex_ else None
 
 
-def real_value(tree: Tree, digits: int = 60) -> Any:
-    """Returns the value of a real expression without variables, a Fraction or an mpmath number; None if it has none.
-
-    >>> real_value(parse("1/3+1/6"))
-    Fraction(1, 2)
-    """
-    if symbols_of(tree):
-        return None
-    try:
-        value = Evaluation({}, digits).value(tree)
-    except ArithmeticError:
-        return None
-    if isinstance(value, Fraction):
-        return value
-    return value.real if nearly_real(value) else None
-
-
 def is_too_large(text: str) -> bool:
     """Returns whether an expression by itself goes beyond the limits."""
     tree = parse(text)
