@@ -155,7 +155,7 @@ import mpmath, sympy
 import sympy.parsing.sympy_parser, sympy.core.sympify
 from ngrpo.grading.strict.equivalence import settled
 from ngrpo.grading.extract import extract_answer
-from ngrpo.grading.ngrpo_reference import reference_answer, reference_verdict
+from ngrpo.grading.ngrpo_reference import reference_answer, reference_grade
 from ngrpo.grading.unreachable import reference_fault
 
 def refuse(*_, **__):
@@ -170,7 +170,7 @@ for answer in json.load(sys.stdin):
     for reference in ("x^2+42", "3", answer + " "):
         settled(answer, reference)
         settled(reference, answer)
-        reference_verdict(reference_answer(answer) or "", reference)
+        reference_grade(reference_answer(answer) or "", reference)
         reference_fault(answer)
         extract_answer(answer)
 print("done")

@@ -11,8 +11,8 @@ import pytest
 
 from ngrpo.errors import GradingError
 from ngrpo.grading import crew, worker
-from ngrpo.grading.verifiers import Judgement
-from ngrpo.grading.watch import Failure, Outcome
+from ngrpo.grading.watch import Failure
+from ngrpo.types import Grade
 
 
 class Fake(worker.Worker):
@@ -34,7 +34,7 @@ class Fake(worker.Worker):
     def kill(self) -> None:
         self.killed = True
 
-    def judge(self, requests: Sequence[Any], stopped: threading.Event) -> list[Outcome]:
+    def grade(self, requests: Sequence[Any], stopped: threading.Event) -> list[Grade | Failure]:
         self.batches.append(len(requests))
         for name, seconds in requests:
             if name == "broken":
@@ -42,7 +42,7 @@ class Fake(worker.Worker):
             if name == "interrupted":
                 raise KeyboardInterrupt
             stopped.wait(float(seconds))
-        return [Failure.CRASH if name == "crash" else Judgement("correct", name) for name, _ in requests]
+        return [Failure.CRASH if name == "crash" else Grade("correct", 0.0, reason=name) for name, _ in requests]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def judged_by(team: Any, requests: list[tuple[str, str]]) -> list[int]:
-    outcomes = team.judged(requests)
+    outcomes = team.graded(requests)
     assert [outcome.reason for outcome in outcomes] == [name for name, _ in requests]
     return [sum(each.batches) for each in team.workers]
 
@@ -62,7 +62,7 @@ def test_small_work_is_done_by_the_process_used_last(made: Any) -> None:
     for count in (1, 3, 40):
         counts = judged_by(team, [(f"{n}", "0") for n in range(count)])
     assert counts == [44, 0, 0]
-    assert made(2).judged([]) == []
+    assert made(2).graded([]) == []
 
 
 def test_large_work_is_done_by_all(made: Any) -> None:
@@ -80,7 +80,7 @@ def test_a_process_is_started_only_for_much_work(made: Any) -> None:
 
 def test_a_crash_is_tried_again_alone(made: Any) -> None:
     team = made(1)
-    assert team.judged([("a", "0"), ("crash", "0"), ("b", "0")])[1] is Failure.CRASH
+    assert team.graded([("a", "0"), ("crash", "0"), ("b", "0")])[1] is Failure.CRASH
     assert team.workers[0].batches == [3, 1]
 
 
@@ -89,7 +89,7 @@ def test_an_error_ends_the_work(made: Any, name: str, error: type[BaseException]
     team = made(2)
     started = time.process_time()
     with pytest.raises(error):
-        team.judged([(f"{n}", "0.05") for n in range(30)] + [(name, "0")] + [(f"{n}", "0.05") for n in range(900)])
+        team.graded([(f"{n}", "0.05") for n in range(30)] + [(name, "0")] + [(f"{n}", "0.05") for n in range(900)])
     assert time.process_time() - started < 5
     assert sum(map(sum, (each.batches for each in team.workers))) < 200
     assert judged_by(team, [("x", "0")])  # both processes are lent again

@@ -123,13 +123,13 @@ def test_pairs_settled_cheaply_start_no_process() -> None:
 
 def test_a_pair_is_compared_once(pool: GraderPool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
-    real = worker.Worker.judge
+    real = worker.Worker.grade
 
     def counted(self: worker.Worker, requests: list[Any], stopped: threading.Event) -> list[worker.Outcome]:
         asked.extend(requests)
         return real(self, requests, stopped)
 
-    monkeypatch.setattr(worker.Worker, "judge", counted)
+    monkeypatch.setattr(worker.Worker, "grade", counted)
     pairs = [(boxed("x+5"), "5+x"), ("so " + boxed("x+5"), "5+x"), (boxed("5+x"), "x+5")]
     assert statuses(pool, pairs) == statuses(pool, pairs) == ["correct"] * 3
     assert asked == [("x+5", "5+x"), ("5+x", "x+5")]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngrpo.grading import GraderPool
-from ngrpo.grading.quick import MOST_CHARACTERS, quick_number_verdict
+from ngrpo.grading.quick import MOST_CHARACTERS, quick_number_grade
 from ngrpo.grading.strict.equivalence import settled
 
 DIGITS = st.text("0123456789", min_size=1, max_size=5)
@@ -24,7 +24,7 @@ TOKENS = st.lists(st.sampled_from([*"0123456789.,/-+{}$ ", r"\frac"]), max_size=
 @settings(max_examples=1_500, deadline=None)
 @given(NUMBERS | TOKENS, NUMBERS | TOKENS)
 def test_the_verdict_is_that_of_the_rules(answer: str, reference: str) -> None:
-    verdict = quick_number_verdict(answer, reference)
+    verdict = quick_number_grade(answer, reference)
     if verdict is not None:
         assert verdict == settled(answer, reference)
 
@@ -41,4 +41,4 @@ def test_decimals_and_fractions_start_no_process() -> None:
     "text", ["x", "1_2", r"\frac{1}{2}x", "5%", "1e5", "", "9" * (MOST_CHARACTERS + 1), "٣", "5\n"]
 )
 def test_other_texts_are_left_to_the_rules(text: str) -> None:
-    assert quick_number_verdict(text, "0.5") is quick_number_verdict("0.5", text) is None
+    assert quick_number_grade(text, "0.5") is quick_number_grade("0.5", text) is None

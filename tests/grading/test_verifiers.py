@@ -14,7 +14,7 @@ from ngrpo.errors import ConfigError, GradingError
 from ngrpo.grading import GraderPool
 from ngrpo.grading.exact_and_choice import choice_answer, letter_of
 from ngrpo.grading.policies import checked_policy
-from ngrpo.grading.verifiers import Judgement, judgement, load_verifier
+from ngrpo.grading.verifiers import load_verifier, verifier_grade
 from ngrpo.tasks import load_task
 from ngrpo.types import Grade
 from tests.busy import slowdown
@@ -159,24 +159,24 @@ def test_partial_credit_is_scaled_by_nothing_and_true_is_the_best_reward(tmp_pat
 @pytest.mark.parametrize(
     ("returned", "expected"),
     [
-        (True, Judgement("correct", "verifier", 2.0)),
-        (np.bool_(False), Judgement("wrong", "verifier", 0.0)),
-        (np.float32(0.25), Judgement("wrong", "verifier", 0.25)),
-        (2, Judgement("correct", "verifier", 2.0)),
-        (0, Judgement("wrong", "verifier", 0.0)),
-        (Grade("correct", 2.0, "a"), Judgement("correct", "verifier", 2.0, "a")),
-        (Grade("ungraded", 0.0, None, "no server"), Judgement("ungraded", "no server")),
+        (True, Grade("correct", 2.0, reason="verifier")),
+        (np.bool_(False), Grade("wrong", 0.0, reason="verifier")),
+        (np.float32(0.25), Grade("wrong", 0.25, reason="verifier")),
+        (2, Grade("correct", 2.0, reason="verifier")),
+        (0, Grade("wrong", 0.0, reason="verifier")),
+        (Grade("correct", 2.0, "a"), Grade("correct", 2.0, "a", "verifier")),
+        (Grade("ungraded", 0.0, None, "no server"), Grade("ungraded", 0.0, reason="no server")),
     ],
 )
-def test_what_a_verifier_may_return(returned: Any, expected: Judgement) -> None:
-    assert judgement(returned, 2.0) == expected
+def test_what_a_verifier_may_return(returned: Any, expected: Grade) -> None:
+    assert verifier_grade(returned, 2.0) == expected
 
 
 @pytest.mark.parametrize(
     "returned", [-0.1, 2.1, float("inf"), [1.0], {"score": 1.0}, np.ones(2), Grade("correct", 9.0)]
 )
 def test_anything_else_is_ungraded(returned: Any) -> None:
-    found = judgement(returned, 2.0)
+    found = verifier_grade(returned, 2.0)
     assert found.status == "ungraded"
     assert found.reason.startswith("verifier returned")
 

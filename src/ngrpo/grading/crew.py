@@ -12,8 +12,9 @@ from queue import Empty, LifoQueue
 from typing import Any
 
 from ngrpo.grading.server import Request
-from ngrpo.grading.watch import Failure, Outcome
+from ngrpo.grading.watch import Failure
 from ngrpo.grading.worker import Worker
+from ngrpo.types import Grade
 
 BATCH_PAIRS = 128
 BATCH_CHARACTERS = 200_000
@@ -57,7 +58,7 @@ class Crew:
         for worker in self.workers:
             worker.stop()
 
-    def judged(self, requests: Sequence[Request]) -> list[Outcome]:
+    def graded(self, requests: Sequence[Request]) -> list[Grade | Failure]:
         """Returns the outcome of each request, in order; what a busy machine or a killer disturbed is tried twice.
 
         Raises:
@@ -72,7 +73,7 @@ class Crew:
         if again:
             with self._quiet, self._lent() as worker:
                 for number in again:
-                    (outcomes[number],) = worker.judge([requests[number]], threading.Event())
+                    (outcomes[number],) = worker.grade([requests[number]], threading.Event())
         return outcomes
 
     def _shared_out(self, work: _Work) -> None:
@@ -116,7 +117,7 @@ class _Work:
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, Grade | Failure] = {}
         self.finished = threading.Event()
         self._lock = threading.Lock()
         self._taken, self._done, self._seconds = 0, 0, 0.0
@@ -133,7 +134,7 @@ class _Work:
         try:
             while not self._stopped.is_set() and (batch := self._batch()):
                 began = time.monotonic()
-                found = worker.judge([self.requests[number] for number in batch], self._stopped)
+                found = worker.grade([self.requests[number] for number in batch], self._stopped)
                 with self._lock:
                     self.outcomes.update(zip(batch, found, strict=False))
                     self._done += len(batch)

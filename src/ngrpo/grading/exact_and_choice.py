@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from ngrpo.grading.extract import extract_answer, last_boxed
-from ngrpo.grading.strict.equivalence import Verdict
+from ngrpo.grading.strict.equivalence import grade_of
+from ngrpo.types import Grade
 
 # A letter alone or in parentheses; after a mark, or after parentheses, the text of the choice may follow.
 _LETTER = re.compile(
@@ -28,13 +29,13 @@ def exact_answer(completion: str) -> str | None:
     return last_boxed(completion) or completion.strip() or None
 
 
-def exact_verdict(answer: str, reference: str) -> Verdict:
+def exact_grade(answer: str, reference: str) -> Grade:
     """Returns whether two texts are the same but for white space around them.
 
-    >>> exact_verdict("Paris", " Paris").status, exact_verdict("paris", "Paris").status
+    >>> exact_grade("Paris", " Paris").status, exact_grade("paris", "Paris").status
     ('correct', 'wrong')
     """
-    return Verdict("correct" if answer.strip() == reference.strip() else "wrong", "exact")
+    return grade_of(answer.strip() == reference.strip(), "exact")
 
 
 def choice_answer(completion: str, markers: Sequence[str] = ()) -> str | None:
@@ -47,16 +48,16 @@ def choice_answer(completion: str, markers: Sequence[str] = ()) -> str | None:
     return letter_of(completion.strip() if answer is None else answer)
 
 
-def choice_verdict(answer: str, reference: str) -> Verdict:
+def choice_grade(answer: str, reference: str) -> Grade:
     """Returns whether a letter is the one that the reference names.
 
-    >>> choice_verdict("B", "(b)").status, choice_verdict("B", "Paris").status
+    >>> choice_grade("B", "(b)").status, choice_grade("B", "Paris").status
     ('correct', 'ungraded')
     """
     wanted = letter_of(reference)
     if wanted is None:
-        return Verdict("ungraded", "the reference is no choice")
-    return Verdict("correct" if letter_of(answer) == wanted else "wrong", "choice")
+        return Grade("ungraded", 0.0, reason="the reference is no choice")
+    return grade_of(letter_of(answer) == wanted, "choice")
 
 
 def choice_fault(reference: str) -> str | None:

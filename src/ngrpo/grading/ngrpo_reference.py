@@ -13,11 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, Verdict
+from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, grade_of
 from ngrpo.grading.strict.expression import parse
 from ngrpo.grading.strict.groups import braced_arguments
 from ngrpo.grading.strict.identity import trees_equal
 from ngrpo.grading.strict.values import real_value
+from ngrpo.types import Grade
 
 RELATIVE_TOLERANCE = 1e-4
 """Of numbers, as in the reference: 72.005 is 72."""
@@ -93,23 +94,23 @@ def stripped(text: str) -> str:
     return re.sub(r"^(-?[0-9]+)/(-?[0-9]+)$", r"\\frac{\1}{\2}", text)
 
 
-def reference_verdict(answer: str, reference: str) -> Verdict:
+def reference_grade(answer: str, reference: str) -> Grade:
     """Returns the reference grader's verdict on an extracted answer.
 
-    >>> [reference_verdict(*pair).status for pair in [("1", "100"), ("72.005", "72"), ("3", "4")]]
+    >>> [reference_grade(*pair).status for pair in [("1", "100"), ("72.005", "72"), ("3", "4")]]
     ['correct', 'correct', 'wrong']
     """
     if not reference.strip():
-        return Verdict("ungraded", "the reference is empty")
+        return Grade("ungraded", 0.0, reason="the reference is empty")
     expected = stripped(reference)
     if max(len(answer), len(expected)) > MAX_ANSWER_CHARACTERS:
-        return Verdict("correct" if answer == expected else "wrong", "reference")
+        return grade_of(answer == expected, "reference")
     try:
         equal = _equal(answer, expected, 0)
     except (ArithmeticError, ValueError, TypeError, RecursionError):
         # As in the reference, an error means "not equal".
         equal = False
-    return Verdict("correct" if equal else "wrong", "reference")
+    return grade_of(equal, "reference")
 
 
 def _content(text: str) -> str:

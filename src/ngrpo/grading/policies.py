@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ngrpo.errors import ConfigError
-from ngrpo.grading.exact_and_choice import choice_answer, choice_fault, choice_verdict, exact_answer, exact_verdict
+from ngrpo.grading.exact_and_choice import choice_answer, choice_fault, choice_grade, exact_answer, exact_grade
 from ngrpo.grading.extract import extract_answer
-from ngrpo.grading.ngrpo_reference import reference_answer, reference_verdict
+from ngrpo.grading.ngrpo_reference import reference_answer, reference_grade
 from ngrpo.grading.references import answer_of_reference
-from ngrpo.grading.strict.equivalence import Verdict, over_limits, quick_verdict, settled
+from ngrpo.grading.strict.equivalence import over_limits, quick_grade, settled
 from ngrpo.grading.unreachable import reference_fault
+from ngrpo.types import Grade
 
 REASONING_GYM = "reasoning-gym"
 MATHEMATICAL = ("strict", "math-verify", "reference")
@@ -33,7 +34,7 @@ class Extract(Protocol):
 
 
 class Policy(NamedTuple):
-    """How an answer is found and judged.
+    """How an answer is found and graded.
 
     `quick` decides in microseconds, in the caller's process; `settle` with bounded effort, in one that can be killed.
     Each returns None for a pair that it leaves to the next: the last is sympy, whose effort has no bound. `answer_of`
@@ -41,8 +42,8 @@ class Policy(NamedTuple):
     """
 
     extract: Extract
-    quick: Callable[[str, str], Verdict | None]
-    settle: Callable[[str, str], Verdict | None]
+    quick: Callable[[str, str], Grade | None]
+    settle: Callable[[str, str], Grade | None]
     fault: Callable[[str], str | None]
     answer_of: Callable[[str], str | None]
 
@@ -60,20 +61,20 @@ def _empty(reference: str) -> str | None:
 
 
 POLICIES: Mapping[str, Policy] = {
-    "strict": Policy(extract_answer, quick_verdict, settled, reference_fault, answer_of_reference),
+    "strict": Policy(extract_answer, quick_grade, settled, reference_fault, answer_of_reference),
     "math-verify": Policy(extract_answer, over_limits, _undecided, reference_fault, answer_of_reference),
     "reference": Policy(
-        _without_markers(reference_answer), _undecided, reference_verdict, reference_fault, answer_of_reference
+        _without_markers(reference_answer), _undecided, reference_grade, reference_fault, answer_of_reference
     ),
-    "exact": Policy(_without_markers(exact_answer), exact_verdict, exact_verdict, _empty, str.strip),
-    "choice": Policy(choice_answer, choice_verdict, choice_verdict, choice_fault, answer_of_reference),
+    "exact": Policy(_without_markers(exact_answer), exact_grade, exact_grade, _empty, str.strip),
+    "choice": Policy(choice_answer, choice_grade, choice_grade, choice_fault, answer_of_reference),
 }
 """`strict` is this project's; `math-verify` and `reference` reproduce that library's verdict and that of the NGRPO
 reference grader; `exact` compares text, `choice` the letters of multiple-choice answers."""
 
 
 def is_verifier(policy: str) -> bool:
-    """Returns whether a policy judges whole completions.
+    """Returns whether a policy grades whole completions.
 
     >>> is_verifier("my_package.graders:judge"), is_verifier("reasoning-gym"), is_verifier("strict")
     (True, True, False)
@@ -92,6 +93,11 @@ def checked_policy(policy: str) -> str:
     raise ConfigError(
         f"policy must be one of {', '.join(POLICIES)}, {REASONING_GYM} or MODULE:FUNCTION, got {policy!r}"
     )
+
+
+def scaled(grade: Grade, max_reward: float) -> Grade:
+    """Returns the grade of a comparison with the task's best reward in place of 1."""
+    return grade if grade.status != "correct" else Grade("correct", max_reward, grade.answer, grade.reason)
 
 
 def fault_of(reference: str, policy: str) -> str | None:

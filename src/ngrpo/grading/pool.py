@@ -14,19 +14,18 @@ from typing import Any, Self
 from ngrpo.errors import ConfigError
 from ngrpo.grading.crew import Crew
 from ngrpo.grading.extract import last_boxed
-from ngrpo.grading.policies import POLICIES, Policy, checked_policy
-from ngrpo.grading.quick import quick_number_verdict
+from ngrpo.grading.policies import POLICIES, Policy, checked_policy, scaled
+from ngrpo.grading.quick import quick_number_grade
 from ngrpo.grading.references import NO_ANSWER
 from ngrpo.grading.requests import Pair, plain_metadata, read_metadata, read_pairs
 from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS
-from ngrpo.grading.verifiers import Judgement
-from ngrpo.grading.watch import Failure, Outcome
+from ngrpo.grading.watch import Failure
 from ngrpo.types import Grade
 
 MEMORY_GIB = 2.0
 """Address space of a grading process unless another size is asked for."""
 MEMORY_PAIRS = 100_000
-"""Judgements that a pool remembers; it forgets all when there are more."""
+"""Grade that a pool remembers; it forgets all when there are more."""
 
 _NO_ANSWER = Grade("no_answer", 0.0, None, "no answer is declared")
 _MOST_SECONDS, _MOST_BYTES = 1e9, 2**62
@@ -87,7 +86,7 @@ class GraderPool:
             workers,
         )
         self._workers = self._crew.workers
-        self._known: dict[Pair, Judgement] = {}
+        self._known: dict[Pair, Grade] = {}
 
     def grade_many(
         self, pairs: Iterable[tuple[Any, Any]], metadata: Iterable[Mapping[str, Any] | None] | None = None
@@ -114,11 +113,11 @@ class GraderPool:
         """Returns the grade of each (answer, reference) pair of bare or boxed answers; no marker is searched.
 
         Raises:
-            ConfigError (a ValueError): for a verifier, which judges whole completions.
+            ConfigError (a ValueError): for a verifier, which grades whole completions.
             GradingError: when no grading process can be started.
         """
         if self._policy is None:
-            raise ConfigError("a verifier judges whole completions: use grade_many")
+            raise ConfigError("a verifier grades whole completions: use grade_many")
         return self._by_policy(read_pairs(pairs), self._policy, _bare_answer)
 
     def start(self) -> None:
@@ -155,7 +154,7 @@ class GraderPool:
                 grades[number] = plain
             else:
                 requests[number] = (*item, plain)
-        outcomes = self._crew.judged(list(requests.values()))
+        outcomes = self._crew.graded(list(requests.values()))
         grades |= {number: self._grade(None, outcome) for number, outcome in zip(requests, outcomes, strict=True)}
         return [grades[number] for number in range(len(items))]
 
@@ -173,7 +172,7 @@ class GraderPool:
             completion, reference = item
             text = completion.strip()
             if text == reference.strip():
-                grades.append(self._grade(text, Judgement("correct", "text", self._max_reward)))
+                grades.append(self._grade(text, Grade("correct", self._max_reward, reason="text")))
                 continue
             if reference not in answers_of:
                 answers_of[reference] = policy.answer_of(reference)
@@ -187,9 +186,9 @@ class GraderPool:
                 grades[number] = grade
         return grades
 
-    def _outcomes(self, pairs: Iterable[Pair], policy: Policy) -> dict[Pair, Outcome]:
+    def _outcomes(self, pairs: Iterable[Pair], policy: Policy) -> dict[Pair, Grade | Failure]:
         """Returns the outcome of each (answer, reference) pair: remembered, decided at once, or from a process."""
-        outcomes: dict[Pair, Outcome] = {}
+        outcomes: dict[Pair, Grade | Failure] = {}
         unknown: list[Pair] = []
         for pair in pairs:
             known = self._known.get(pair) or self._decided(*pair, policy)
@@ -198,28 +197,26 @@ class GraderPool:
             else:
                 outcomes[pair] = known
         unknown.sort(key=operator.itemgetter(1))  # a worker reads a reference once when its answers come together
-        found = dict(zip(unknown, self._crew.judged(unknown), strict=True))
-        self._remember({pair: outcome for pair, outcome in found.items() if isinstance(outcome, Judgement)})
+        found = dict(zip(unknown, self._crew.graded(unknown), strict=True))
+        self._remember({pair: outcome for pair, outcome in found.items() if isinstance(outcome, Grade)})
         return outcomes | found
 
-    def _decided(self, answer: str, reference: str, policy: Policy) -> Judgement | None:
-        """Returns the judgement of a pair that takes microseconds, or None."""
-        verdict = policy.quick(answer, reference)
-        if verdict is None and self._decides_numbers:
-            verdict = quick_number_verdict(answer, reference)
-        if verdict is None:
-            return None
-        return Judgement(*verdict, self._max_reward if verdict.status == "correct" else 0.0)
+    def _decided(self, answer: str, reference: str, policy: Policy) -> Grade | None:
+        """Returns the grade of a pair that takes microseconds, or None."""
+        grade = policy.quick(answer, reference)
+        if grade is None and self._decides_numbers:
+            grade = quick_number_grade(answer, reference)
+        return None if grade is None else scaled(grade, self._max_reward)
 
-    def _remember(self, judgements: Mapping[Pair, Judgement]) -> None:
-        if len(self._known) + len(judgements) > MEMORY_PAIRS:
+    def _remember(self, grades: Mapping[Pair, Grade]) -> None:
+        if len(self._known) + len(grades) > MEMORY_PAIRS:
             self._known.clear()
-        self._known.update(judgements)
+        self._known.update(grades)
 
-    def _grade(self, answer: str | None, outcome: Outcome) -> Grade:
+    def _grade(self, answer: str | None, outcome: Grade | Failure) -> Grade:
         if isinstance(outcome, Failure):
             reason = "crash" if outcome is Failure.CRASH else "timeout"
-            outcome = Judgement("ungraded", reason)
+            outcome = Grade("ungraded", 0.0, reason=reason)
         kept = outcome.answer if answer is None else answer
         return Grade(
             outcome.status, outcome.reward, None if kept is None else kept[:MAX_ANSWER_CHARACTERS], outcome.reason
@@ -288,7 +285,7 @@ def compare_answers(answer: str, reference: str, *, policy: str = "strict") -> G
 
     Raises:
         GradingError: when no grading process can be started.
-        ConfigError (a ValueError): for an unknown policy, or a verifier, which judges whole completions.
+        ConfigError (a ValueError): for an unknown policy, or a verifier, which grades whole completions.
 
     >>> compare_answers("0.5", r"\frac12").status, compare_answers("5 or 6", "5").status
     ('correct', 'wrong')

@@ -1,4 +1,4 @@
-"""Rights that a grading process gives up before it judges the text of a model, and its limit of processor time."""
+"""Rights that a grading process gives up before it grades the text of a model, and its limit of processor time."""
 
 from __future__ import annotations
 

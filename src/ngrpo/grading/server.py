@@ -1,12 +1,12 @@
-"""The grading process: judges the pairs that its parent, `ngrpo.grading.worker`, sends, and may be killed at any time.
+"""The grading process: grades the pairs that its parent, `ngrpo.grading.worker`, sends, and may be killed at any time.
 
-A first process loads what judging needs and forks; the fork judges. After a fork that died comes a new one, which takes
+A first process loads what judging needs and forks; the fork grades. After a fork that died comes a new one, which takes
 milliseconds where importing sympy takes a second. sympy itself is loaded when the first pair needs it: the fork then
 ends with `NEEDS_SYMPY`, and the next one has it. A fork that has grown ends with `RENEWED` before its next pair, and so
 does one that lacks memory for a pair, unless that is its first.
 
 Both ends exchange JSON lines. To the process: first a table of settings, then batches, `[NUMBER, REQUESTS]`. From it:
-`{"ready": true}`, `{"serving": PID}` from each fork, `{"batch": NUMBER, "judged": JUDGEMENTS}` with the next few of a
+`{"ready": true}`, `{"serving": PID}` from each fork, `{"batch": NUMBER, "grades": JUDGEMENTS}` with the next few of a
 batch, and, when a fork ended, `{"batch": NUMBER, "at": INDEX, "ended": STATUS}` with the request that it was at.
 """
 
@@ -22,21 +22,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from ngrpo.grading.policies import POLICIES, is_verifier
+from ngrpo.grading.policies import POLICIES, is_verifier, scaled
 from ngrpo.grading.sandbox import give_up_rights, limit_cpu, private_output
 from ngrpo.grading.upkeep import Memory, reset_libraries
-from ngrpo.grading.verifiers import Judgement, judgement, load_verifier
+from ngrpo.grading.verifiers import load_verifier, verifier_grade
+from ngrpo.types import Grade
 
 INPUT_ENDED, NEEDS_SYMPY, RENEWED = 86, 87, 88
 """Exit statuses of a fork; any other, or a signal, is a crash or a timeout."""
 FLUSH_SECONDS = 0.005
-"""Judgements are sent together when this much time has passed: each sending wakes the parent."""
+"""Grade are sent together when this much time has passed: each sending wakes the parent."""
 
 Request = Sequence[Any]
-Judge = Callable[[Request], Judgement]
+GradePair = Callable[[Request], Grade]
 
 _PROGRESS = struct.Struct("qq")
-_NO_MEMORY = Judgement("ungraded", "memory")
+_NO_MEMORY = Grade("ungraded", 0.0, reason="memory")
 
 
 class _SuccessorError(Exception):
@@ -44,18 +45,18 @@ class _SuccessorError(Exception):
 
 
 def serve() -> None:
-    """The process's main function: judges until standard input ends."""
+    """The process's main function: grades until standard input ends."""
     with private_output() as replies:
         settings = json.loads(sys.stdin.buffer.readline())
         with mmap.mmap(settings["progress"], _PROGRESS.size) as progress:
             sys.path.extend(settings["path"])
             try:
-                judge = _judge(settings)
+                grade_pair = _grading(settings)
             except BaseException as error:  # noqa: BLE001  (a user's module may raise anything, SystemExit too)
                 _reply(replies, {"failed": f"{type(error).__name__}: {error}"})
                 return
             _reply(replies, {"ready": True})
-            while (status := _status_of_fork(settings, judge, replies, progress)) != INPUT_ENDED:
+            while (status := _status_of_fork(settings, grade_pair, replies, progress)) != INPUT_ENDED:
                 if status == NEEDS_SYMPY:
                     _load_sympy()
                 batch, at = _PROGRESS.unpack_from(progress)
@@ -69,7 +70,7 @@ def progress_of(progress: mmap.mmap, batch: int) -> int:
     return int(at) if number == batch else -1
 
 
-def _judge(settings: Mapping[str, Any]) -> Judge:
+def _grading(settings: Mapping[str, Any]) -> GradePair:
     policy, best = settings["policy"], settings["max_reward"]
     if is_verifier(policy):
         verifier = load_verifier(policy, best)
@@ -79,22 +80,22 @@ def _judge(settings: Mapping[str, Any]) -> Judge:
     return lambda request: _compared(request, policy, best)
 
 
-def _verified(verifier: Callable[..., Any], request: Request, max_reward: float) -> Judgement:
+def _verified(verifier: Callable[..., Any], request: Request, max_reward: float) -> Grade:
     completion, reference, metadata = request
     try:
-        return judgement(verifier(completion, reference, metadata), max_reward)
+        return verifier_grade(verifier(completion, reference, metadata), max_reward)
     except MemoryError:
         return _NO_MEMORY
     except BaseException as error:  # noqa: BLE001  (SystemExit, KeyboardInterrupt: whatever it is, it is the verifier's)
-        return Judgement("ungraded", f"verifier raised {type(error).__name__}: {error}"[:200])
+        return Grade("ungraded", 0.0, reason=f"verifier raised {type(error).__name__}: {error}"[:200])
 
 
-def _compared(request: Request, policy: str, max_reward: float) -> Judgement:
+def _compared(request: Request, policy: str, max_reward: float) -> Grade:
     answer, reference = request
     try:
-        verdict = POLICIES[policy].settle(answer, reference)
-        if verdict is not None:
-            return Judgement(*verdict, max_reward if verdict.status == "correct" else 0.0)
+        grade = POLICIES[policy].settle(answer, reference)
+        if grade is not None:
+            return scaled(grade, max_reward)
         if "sympy" not in sys.modules:
             raise _SuccessorError(NEEDS_SYMPY)
         return _by_sympy(answer, reference, policy, max_reward)
@@ -102,7 +103,7 @@ def _compared(request: Request, policy: str, max_reward: float) -> Judgement:
         return _NO_MEMORY
 
 
-def _by_sympy(answer: str, reference: str, policy: str, max_reward: float) -> Judgement:
+def _by_sympy(answer: str, reference: str, policy: str, max_reward: float) -> Grade:
     from ngrpo.grading.sympy_grader import symbolically_equal
 
     reset_libraries()
@@ -110,12 +111,12 @@ def _by_sympy(answer: str, reference: str, policy: str, max_reward: float) -> Ju
         equal = symbolically_equal(answer, reference, policy)
     except RecursionError:
         if _is_too_deep(reference, policy):
-            return Judgement("ungraded", "nested too deep")
+            return Grade("ungraded", 0.0, reason="nested too deep")
         equal = False
     if equal is None:
-        return Judgement("ungraded", "undecided")
+        return Grade("ungraded", 0.0, reason="undecided")
     rule = "sympy" if policy == "strict" else policy
-    return Judgement("correct", rule, max_reward) if equal else Judgement("wrong", rule)
+    return Grade("correct", max_reward, reason=rule) if equal else Grade("wrong", 0.0, reason=rule)
 
 
 def _is_too_deep(reference: str, policy: str) -> bool:
@@ -135,8 +136,8 @@ def _load_sympy() -> None:
     prepare_math_verify()
 
 
-def _status_of_fork(settings: Mapping[str, Any], judge: Judge, replies: BinaryIO, progress: mmap.mmap) -> int:
-    """Returns the exit status of a new fork that judges, or minus the signal that ended it."""
+def _status_of_fork(settings: Mapping[str, Any], grade_pair: GradePair, replies: BinaryIO, progress: mmap.mmap) -> int:
+    """Returns the exit status of a new fork that grades, or minus the signal that ended it."""
     # The fork shares what is loaded: were its garbage collector to walk through it, every page would be copied.
     gc.collect()
     gc.freeze()
@@ -147,7 +148,7 @@ def _status_of_fork(settings: Mapping[str, Any], judge: Judge, replies: BinaryIO
     try:
         give_up_rights(settings["memory_bytes"], trusted=is_verifier(settings["policy"]))
         _reply(replies, {"serving": os.getpid()})
-        _judge_batches(judge, settings, replies, progress)
+        _grade_batches(grade_pair, settings, replies, progress)
         status = INPUT_ENDED
     except _SuccessorError as successor:
         (status,) = successor.args
@@ -155,10 +156,10 @@ def _status_of_fork(settings: Mapping[str, Any], judge: Judge, replies: BinaryIO
         os._exit(status)
 
 
-def _judge_batches(judge: Judge, settings: Mapping[str, Any], replies: BinaryIO, progress: mmap.mmap) -> None:
+def _grade_batches(grade_pair: GradePair, settings: Mapping[str, Any], replies: BinaryIO, progress: mmap.mmap) -> None:
     serving = _Serving(settings)
     for line in sys.stdin.buffer:
-        waiting: list[Judgement] = []
+        waiting: list[Grade] = []
         sent = time.monotonic()
         batch, requests = json.loads(line)
         try:
@@ -166,41 +167,45 @@ def _judge_batches(judge: Judge, settings: Mapping[str, Any], replies: BinaryIO,
                 _PROGRESS.pack_into(progress, 0, batch, at)
                 serving.before_a_pair()
                 limit_cpu(settings["seconds"])
-                waiting.append(serving.kept(judge(request)))
+                waiting.append(serving.kept(grade_pair(request)))
                 if time.monotonic() - sent > FLUSH_SECONDS:
                     limit_cpu(0)
-                    _reply(replies, {"batch": batch, "judged": waiting})
+                    _reply(replies, {"batch": batch, "grades": list(map(_fields, waiting))})
                     waiting, sent = [], time.monotonic()
         finally:
             limit_cpu(0)
             if waiting:
-                _reply(replies, {"batch": batch, "judged": waiting})
+                _reply(replies, {"batch": batch, "grades": list(map(_fields, waiting))})
 
 
 class _Serving:
-    """Decides when a fork leaves the next pair to a new one; never before it has judged one itself."""
+    """Decides when a fork leaves the next pair to a new one; never before it has graded one itself."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self._memory = Memory(settings["memory_bytes"])
-        self._judged = 0
+        self._graded = 0
         self._checked = time.monotonic()
 
     def before_a_pair(self) -> None:
         """Ends the fork if it has grown; a look at the memory costs as much as a cheap pair, so not before each."""
-        if self._judged and time.monotonic() - self._checked > FLUSH_SECONDS:
+        if self._graded and time.monotonic() - self._checked > FLUSH_SECONDS:
             self._checked = time.monotonic()
             if self._memory.is_worn():
                 raise _SuccessorError(RENEWED)
 
-    def kept(self, found: Judgement) -> Judgement:
-        """Returns a judgement that is final; ends the fork where a new one may have the memory that this one lacks."""
-        if self._judged and found == _NO_MEMORY:
+    def kept(self, found: Grade) -> Grade:
+        """Returns a grade that is final; ends the fork where a new one may have the memory that this one lacks."""
+        if self._graded and found == _NO_MEMORY:
             raise _SuccessorError(RENEWED)
-        if not self._judged and is_verifier(self._settings["policy"]):
+        if not self._graded and is_verifier(self._settings["policy"]):
             self._memory = Memory(self._settings["memory_bytes"])  # what a verifier loads at its first call stays
-        self._judged += 1
+        self._graded += 1
         return found
+
+
+def _fields(grade: Grade) -> tuple[str, float, str | None, str]:
+    return grade.status, grade.reward, grade.answer, grade.reason
 
 
 def _reply(replies: BinaryIO, value: object) -> None:

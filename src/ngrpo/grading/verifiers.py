@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import cache, partial, reduce
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from ngrpo.errors import MissingDependencyError
 from ngrpo.grading.policies import REASONING_GYM
@@ -18,16 +18,7 @@ from ngrpo.types import Grade, Status
 
 Metadata = Mapping[str, Any]
 Verifier = Callable[[str, str, Metadata], Any]
-"""Judges (completion, reference, the problem's metadata); see `judgement` for what it may return."""
-
-
-class Judgement(NamedTuple):
-    """What was found, the rule or fault, the reward, and the answer where the judge names one."""
-
-    status: Status
-    reason: str
-    reward: float = 0.0
-    answer: str | None = None
+"""Judges (completion, reference, the problem's metadata); see `verifier_grade` for what it may return."""
 
 
 def load_verifier(spec: str, max_reward: float) -> Verifier:
@@ -48,28 +39,28 @@ def load_verifier(spec: str, max_reward: float) -> Verifier:
     return function if _takes_metadata(function) else partial(_without_metadata, function)
 
 
-def judgement(returned: object, max_reward: float) -> Judgement:
+def verifier_grade(returned: object, max_reward: float) -> Grade:
     """Returns what a verifier's value means.
 
     True and False are the task's best reward and 0; a number is the reward itself, in [0, max_reward], and only the
     best one is `correct`; None is `ungraded`; a `Grade` is taken as it is. Anything else is `ungraded`.
 
-    >>> judgement(True, 2.0).reward, judgement(0.5, 1.0), judgement(7, 1.0).status
-    (2.0, Judgement(status='wrong', reason='verifier', reward=0.5, answer=None), 'ungraded')
+    >>> verifier_grade(True, 2.0).reward, verifier_grade(0.5, 1.0), verifier_grade(7, 1.0).status
+    (2.0, Grade(status='wrong', reward=0.5, answer=None, reason='verifier'), 'ungraded')
     """
     if isinstance(returned, Grade):
-        found = judgement(returned.reward, max_reward)
+        found = verifier_grade(returned.reward, max_reward)
         if returned.status not in get_args(Status) or (returned.graded and found.status == "ungraded"):
-            return Judgement("ungraded", f"verifier returned {_shown(returned)}")
-        return Judgement(returned.status, returned.reason or "verifier", found.reward, returned.answer)
+            return Grade("ungraded", 0.0, reason=f"verifier returned {_shown(returned)}")
+        return Grade(returned.status, found.reward, returned.answer, returned.reason or "verifier")
     if returned is None:
-        return Judgement("ungraded", "verifier returned None")
+        return Grade("ungraded", 0.0, reason="verifier returned None")
     value = returned.item() if hasattr(returned, "item") and getattr(returned, "ndim", 0) == 0 else returned
     if isinstance(value, bool):
-        return Judgement("correct", "verifier", max_reward) if value else Judgement("wrong", "verifier")
+        return Grade("correct", max_reward, reason="verifier") if value else Grade("wrong", 0.0, reason="verifier")
     if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= max_reward:
-        return Judgement("ungraded", f"verifier returned {_shown(returned)}, allowed: 0 to {max_reward:g}")
-    return Judgement("correct" if value == max_reward else "wrong", "verifier", float(value))
+        return Grade("ungraded", 0.0, reason=f"verifier returned {_shown(returned)}, allowed: 0 to {max_reward:g}")
+    return Grade("correct" if value == max_reward else "wrong", float(value), reason="verifier")
 
 
 def _takes_metadata(function: Callable[..., Any]) -> bool:
@@ -96,7 +87,7 @@ def _reasoning_gym(max_reward: float) -> Verifier:
         raise MissingDependencyError("reasoning-gym", "gym", "the verifier reasoning-gym") from None
     scorer = cache(reasoning_gym.get_score_answer_fn)
 
-    def judge(completion: str, reference: str, metadata: Metadata) -> Any:
+    def grade(completion: str, reference: str, metadata: Metadata) -> Any:
         tagged = completion.rpartition("<answer>")[2].partition("</answer>")[0] if "<answer>" in completion else None
         answer = (last_boxed(completion) or tagged or completion).strip()
         score_of = scorer(metadata["source_dataset"])
@@ -108,7 +99,7 @@ def _reasoning_gym(max_reward: float) -> Verifier:
             score = max(score, float(score_of(answer=answer, entry=entry | {"metadata": grids})))
         return max_reward * min(1.0, score)
 
-    return judge
+    return grade
 
 
 def _as_tuples(value: Any) -> Any:

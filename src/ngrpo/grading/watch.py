@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 
 from ngrpo.grading.server import NEEDS_SYMPY, RENEWED
-from ngrpo.grading.verifiers import Judgement
 
 WALL_FACTOR = 10.0
 """Wall-clock limit over the limit of processor time, for a process that waits for a processor."""
@@ -18,14 +17,11 @@ CHECK_SECONDS = 0.1
 
 
 class Failure(Enum):
-    """Why a pair has no judgement. A disturbed one had to share its processor, and is tried again."""
+    """Why a pair has no grade. A disturbed one had to share its processor, and is tried again."""
 
     TIMEOUT = "timeout"
     DISTURBED_TIMEOUT = "timeout on a busy machine"
     CRASH = "crash"
-
-
-Outcome = Judgement | Failure
 
 
 @dataclass(slots=True)

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 from ngrpo.errors import GradingError
 from ngrpo.grading.server import Request, progress_of
-from ngrpo.grading.verifiers import Judgement
-from ngrpo.grading.watch import CHECK_SECONDS, WALL_FACTOR, Failure, Outcome, Watch
+from ngrpo.grading.watch import CHECK_SECONDS, WALL_FACTOR, Failure, Watch
+from ngrpo.types import Grade
 
 START_SECONDS = 120.0
 """Until a new process has loaded sympy or a verifier; about a second on an idle machine, more on a cold disk."""
@@ -38,7 +38,7 @@ _PIPE_BYTES, _LONGEST_POLL = 1 << 16, 2**31 - 1
 
 
 class _End(NamedTuple):
-    """What ended an exchange early: why the request `at` has no judgement; None where it is only to be asked again."""
+    """What ended an exchange early: why the request `at` has no grade; None where it is only to be asked again."""
 
     failure: Failure | None
     at: int
@@ -62,19 +62,19 @@ class Worker:
         self._batch = 0
         self._owner = 0
 
-    def judge(self, requests: Sequence[Request], stopped: threading.Event) -> list[Outcome]:
+    def grade(self, requests: Sequence[Request], stopped: threading.Event) -> list[Grade | Failure]:
         """Returns the outcome of each request, in order; after `stopped` was set, of some of them only.
 
         Raises:
             GradingError: when no process can be started.
         """
-        outcomes: dict[int, Outcome] = {}
+        outcomes: dict[int, Grade | Failure] = {}
         while (left := [n for n in range(len(requests)) if n not in outcomes]) and not stopped.is_set():
-            judgements, end = self._exchange([requests[n] for n in left])
-            outcomes.update(zip(left, judgements, strict=False))
+            grades, end = self._exchange([requests[n] for n in left])
+            outcomes.update(zip(left, grades, strict=False))
             if end is not None and end.failure is not None:
-                # Those before it may have been judged and not yet sent: they are asked again.
-                outcomes[left[max(end.at, len(judgements))]] = end.failure
+                # Those before it may have been graded and not yet sent: they are asked again.
+                outcomes[left[max(end.at, len(grades))]] = end.failure
         return [outcomes[n] for n in sorted(outcomes)]
 
     @property
@@ -138,43 +138,43 @@ class Worker:
             pipe.close()
 
     def kill(self) -> None:
-        """Kills the process at once; may be called while another thread waits in `judge`."""
+        """Kills the process at once; may be called while another thread waits in `grade`."""
         if self._process is not None and self._owner == os.getpid():
             _kill(self._process)
 
-    def _exchange(self, requests: Sequence[Request]) -> tuple[list[Judgement], _End | None]:
-        """Returns the judgements that came back and what ended the exchange early, None when nothing did."""
+    def _exchange(self, requests: Sequence[Request]) -> tuple[list[Grade], _End | None]:
+        """Returns the grades that came back and what ended the exchange early, None when nothing did."""
         self.start()
         self._batch += 1
-        judgements: list[Judgement] = []
+        grades: list[Grade] = []
         watch = Watch(self._settings["seconds"])
         try:
             self._write(json.dumps([self._batch, requests]).encode() + b"\n")
-            while len(judgements) < len(requests):
+            while len(grades) < len(requests):
                 message = self._message(time.monotonic() + CHECK_SECONDS)
                 if message is _SILENT:
                     at = self._reached()
                     if failure := watch.failure(at, self._serving):
                         self.kill()
                         self.stop()
-                        return judgements, _End(failure, at)
+                        return grades, _End(failure, at)
                 elif message is None:
                     at = self._reached()
                     self.stop()
-                    return judgements, _End(Failure.CRASH, at)
+                    return grades, _End(Failure.CRASH, at)
                 elif message["batch"] != self._batch:
                     # From a fork that was killed while idle, which may have taken this batch into its grave, or what
                     # was left of a batch that was given up.
                     if "ended" in message and self._reached() < 0:
-                        return judgements, _End(None, -1)
-                elif "judged" in message:
-                    judgements += [Judgement(*each) for each in message["judged"]]
+                        return grades, _End(None, -1)
+                elif "grades" in message:
+                    grades += [Grade(*each) for each in message["grades"]]
                 else:
-                    return judgements, _End(watch.meaning_of(message["ended"], message["at"]), message["at"])
+                    return grades, _End(watch.meaning_of(message["ended"], message["at"]), message["at"])
         except BaseException:
             self.stop()
             raise
-        return judgements, None
+        return grades, None
 
     def _reached(self) -> int:
         assert self._progress is not None  # noqa: S101  (told to mypy: `start` made it)

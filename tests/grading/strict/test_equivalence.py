@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngrpo.grading.ngrpo_reference import reference_answer, reference_verdict
-from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, MAX_NESTING, Verdict, settled
+from ngrpo.grading.ngrpo_reference import reference_answer, reference_grade
+from ngrpo.grading.strict.equivalence import MAX_ANSWER_CHARACTERS, MAX_NESTING, settled
 from ngrpo.grading.strict.expression import parse
 from ngrpo.grading.strict.identity import trees_equal
+from ngrpo.types import Grade
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ from ngrpo.grading.strict.identity import trees_equal
     ],
 )
 def test_the_verdict_names_its_rule(answer: str, reference: str, rule: str) -> None:
-    assert settled(answer, reference) == Verdict("correct", rule)
+    assert settled(answer, reference) == Grade("correct", 1.0, reason=rule)
 
 
 @pytest.mark.parametrize(
@@ -54,12 +55,12 @@ def test_a_long_answer_is_wrong_but_a_long_reference_is_not_its_fault() -> None:
         assert reference is not None
         assert reference.status == "ungraded"
         assert reference.reason.startswith("limit")
-        assert settled(beyond, beyond) == Verdict("correct", "text")
+        assert settled(beyond, beyond) == Grade("correct", 1.0, reason="text")
 
 
 def test_a_number_that_is_too_large_is_the_fault_of_whoever_wrote_it() -> None:
-    assert settled("9^{9^{9^9}}", "5") == Verdict("wrong", "limit: a number is too large")
-    assert settled("5", "9^{9^{9^9}}") == Verdict("ungraded", "limit: a number of the reference is too large")
+    assert settled("9^{9^{9^9}}", "5") == Grade("wrong", 0.0, reason="limit: a number is too large")
+    assert settled("5", "9^{9^{9^9}}") == Grade("ungraded", 0.0, reason="limit: a number of the reference is too large")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,8 @@ def test_no_pair_takes_long(answer: str) -> None:
 
 
 def test_nothing_equals_an_empty_reference() -> None:
-    assert settled("", " ") == Verdict("ungraded", "the reference is empty")
-    assert settled("$$", "5") == Verdict("wrong", "the answer is empty")
+    assert settled("", " ") == Grade("ungraded", 0.0, reason="the reference is empty")
+    assert settled("$$", "5") == Grade("wrong", 0.0, reason="the answer is empty")
 
 
 LATEX = st.text(r"\frac{}12 $.!,()[]=+-^_<>|:%'x" + "πinftycupabk", max_size=30)
@@ -103,7 +104,7 @@ PIECES = st.lists(st.sampled_from([" ", *TOKENS]), max_size=14).map(
 def test_no_text_raises_and_no_error_is_hidden(answer: str, reference: str) -> None:
     verdict = settled(answer, reference)
     assert verdict is None or not verdict.reason.startswith("error")
-    reference_verdict(reference_answer(answer) or "", reference)
+    reference_grade(reference_answer(answer) or "", reference)
 
 
 @given(LATEX | PIECES)
@@ -162,7 +163,7 @@ def test_an_expression_equals_it_rewritten_but_not_it_plus_very_little(text: str
 def test_the_reference_graders_rules(completion: str, reference: str, status: str) -> None:
     answer = reference_answer(completion)
     assert answer is not None
-    assert reference_verdict(answer, reference).status == status
+    assert reference_grade(answer, reference).status == status
 
 
 NO_EVALUATION = r"""

@@ -7,7 +7,6 @@ left to sympy, which `ngrpo.grading.sympy_grader` calls inside the process of `n
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from ngrpo.grading.strict import rules
 from ngrpo.grading.strict.angles import angles
@@ -26,7 +25,7 @@ from ngrpo.grading.strict.real_sets import real_sets
 from ngrpo.grading.strict.relations import inequalities, joined_statements, labelled_lists, orders
 from ngrpo.grading.strict.systems import systems
 from ngrpo.grading.strict.values import TooLargeError
-from ngrpo.types import Status
+from ngrpo.types import Grade
 
 MAX_ANSWER_CHARACTERS = 2_000
 """Longer answers are not parsed: no reference of a benchmark has a tenth of it, and parsing is not linear."""
@@ -82,15 +81,13 @@ _UNKNOWN_FUNCTION = re.compile(r"(?<![A-Za-z\\])([fgh])\(")
 _TO_DO = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![A-Za-z])")
 
 
-class Verdict(NamedTuple):
-    """What a comparison found and the rule that decided, or why none could."""
-
-    status: Status
-    reason: str
+def grade_of(equal: bool, rule: str) -> Grade:
+    """Returns the grade of a comparison, with reward 1 for an equal answer; the pool scales it to `max_reward`."""
+    return Grade("correct", 1.0, reason=rule) if equal else Grade("wrong", 0.0, reason=rule)
 
 
-def settled(answer: str, reference: str) -> Verdict | None:
-    r"""Returns the verdict on an answer, or None where an expression needs sympy.
+def settled(answer: str, reference: str) -> Grade | None:
+    r"""Returns the grade on an answer, or None where an expression needs sympy.
 
     An answer over a limit is wrong, for that is a fault of the answer; a reference over it is not the
     answer's fault, so that a pair which it keeps from being compared is ungraded.
@@ -99,8 +96,8 @@ def settled(answer: str, reference: str) -> Verdict | None:
         answer: what was extracted from a completion.
         reference: the answer to reach, with or without math delimiters.
 
-    >>> settled(r"\dfrac{1}{2}", "0.5"), settled("x+1", "1+x")
-    (Verdict(status='correct', reason='number'), Verdict(status='correct', reason='expression'))
+    >>> settled(r"\dfrac{1}{2}", "0.5"), settled("x+1", "1+x").reason
+    (Grade(status='correct', reward=1.0, answer=None, reason='number'), 'expression')
     >>> settled(r"\int_0^1 x", r"\int_0^1 y") is None
     True
     """
@@ -109,50 +106,50 @@ def settled(answer: str, reference: str) -> Verdict | None:
         return outside
     ours, theirs = normalize_answer(answer), normalize_answer(reference)
     if not ours:
-        return Verdict("wrong", "the answer is empty")
+        return Grade("wrong", 0.0, reason="the answer is empty")
     try:
         finding = Comparer(RULES, _by_values).compare(ours, theirs)
     except TooLargeError:
         if any(is_too_large(part) for part in re.split("[,=]", theirs)):
-            return Verdict("ungraded", "limit: a number of the reference is too large")
-        return Verdict("wrong", "limit: a number is too large")
+            return Grade("ungraded", 0.0, reason="limit: a number of the reference is too large")
+        return Grade("wrong", 0.0, reason="limit: a number is too large")
     except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
         # No answer may stop a training run, whatever mpmath makes of it.
-        return Verdict("ungraded", f"error: {type(error).__name__}")
+        return Grade("ungraded", 0.0, reason=f"error: {type(error).__name__}")
     if finding.equal is None:
         return None
-    return Verdict("correct" if finding.equal else "wrong", finding.rule)
+    return grade_of(finding.equal, finding.rule)
 
 
-def quick_verdict(answer: str, reference: str) -> Verdict | None:
-    r"""Returns the verdict on a pair that is empty, beyond the limits, literally equal, or two integers.
+def quick_grade(answer: str, reference: str) -> Grade | None:
+    r"""Returns the grade on a pair that is empty, beyond the limits, literally equal, or two integers.
 
     Takes a few microseconds whatever the text, so that it may be asked where nothing can be killed.
 
-    >>> quick_verdict("7", "07"), quick_verdict("x+1", "1+x")
-    (Verdict(status='correct', reason='number'), None)
+    >>> quick_grade("7", "07"), quick_grade("x+1", "1+x")
+    (Grade(status='correct', reward=1.0, answer=None, reason='number'), None)
     """
     if _INTEGER.fullmatch(answer) and _INTEGER.fullmatch(reference):
         if answer == reference:
-            return Verdict("correct", "text")
-        return Verdict("correct" if int(answer) == int(reference) else "wrong", "number")
+            return Grade("correct", 1.0, reason="text")
+        return grade_of(int(answer) == int(reference), "number")
     return over_limits(answer, reference)
 
 
-def over_limits(answer: str, reference: str) -> Verdict | None:
-    """Returns the verdict on a pair that is empty, literally equal, or beyond the limits of size; else None."""
+def over_limits(answer: str, reference: str) -> Grade | None:
+    """Returns the grade on a pair that is empty, literally equal, or beyond the limits of size; else None."""
     if not reference.strip():
-        return Verdict("ungraded", "the reference is empty")
+        return Grade("ungraded", 0.0, reason="the reference is empty")
     if answer.strip() == reference.strip():
-        return Verdict("correct", "text")
+        return Grade("correct", 1.0, reason="text")
     if len(reference) > MAX_ANSWER_CHARACTERS:
-        return Verdict("ungraded", f"limit: the reference has over {MAX_ANSWER_CHARACTERS} characters")
+        return Grade("ungraded", 0.0, reason=f"limit: the reference has over {MAX_ANSWER_CHARACTERS} characters")
     if len(answer) > MAX_ANSWER_CHARACTERS:
-        return Verdict("wrong", f"limit: over {MAX_ANSWER_CHARACTERS} characters")
+        return Grade("wrong", 0.0, reason=f"limit: over {MAX_ANSWER_CHARACTERS} characters")
     if _nesting(reference) > MAX_NESTING:
-        return Verdict("ungraded", f"limit: the reference nests over {MAX_NESTING} brackets")
+        return Grade("ungraded", 0.0, reason=f"limit: the reference nests over {MAX_NESTING} brackets")
     if _nesting(answer) > MAX_NESTING:
-        return Verdict("wrong", f"limit: over {MAX_NESTING} brackets inside each other")
+        return Grade("wrong", 0.0, reason=f"limit: over {MAX_NESTING} brackets inside each other")
     return None
 
 
