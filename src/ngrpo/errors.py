@@ -73,6 +73,5 @@ class MissingDependencyError(NgrpoError, ImportError):
         names = [package] if isinstance(package, str) else list(package)
         noun = "package" if len(names) == 1 else "packages"
         listed = ", ".join(f"'{name}'" for name in names)
-        super().__init__(
-            f"{purpose} needs the {noun} {listed}: {' '.join([f"pip install 'ngrpo[{extra}]'", *besides])}"
-        )
+        command = " ".join(["pip install", f"'ngrpo[{extra}]'", *besides])
+        super().__init__(f"{purpose} needs the {noun} {listed}: {command}")

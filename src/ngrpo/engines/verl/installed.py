@@ -28,7 +28,7 @@ DECLARED = (
 )
 """Import names that verl's trainer cannot do without; the extra `verl` declares their packages."""
 ON_GPU = {"vllm": "vllm", "flash_attn": "flash-attn"}
-"""Import name -> distribution of what a GPU needs besides; each is built for one CUDA and torch: no part of the extra."""
+"""Import name -> distribution of what a GPU needs besides; not in the extra, as each build fits one CUDA and torch."""
 
 
 def check_installed(config: Config, cluster: ClusterSettings) -> None:

@@ -75,6 +75,7 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     finally:
         _end(process)
+        phases.look()
         results.take_over()
     if process.returncode != 0:
         raise TrainingError(f"verl ended with status {process.returncode}: {_reason(files)}; see {files.log}")
