@@ -33,7 +33,7 @@ print(json.dumps({top: owners[top] for top in tops if top in owners}))
 """
 """What the processes of a run import: command, trainer, workers, agent loop, graders, sampler."""
 EITHER = {"colorama"}
-"""Packages that torch brings on some systems only, and that others use where they find them."""
+"""Packages that others use where they find them and do without where not."""
 
 
 def canonical(name):
@@ -76,16 +76,19 @@ def test_the_environment_of_these_tests_has_all_that_the_extra_declares(document
     assert missing == set()
 
 
-def test_every_module_that_a_run_imports_is_declared(documented):
+@pytest.fixture(scope="module")
+def with_torch():
+    """torch and what comes with it."""
+    return declared([TORCH, *(metadata.requires(TORCH) or [])])[0]
+
+
+def test_every_module_that_a_run_imports_is_declared(documented, with_torch):
     done = subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     imported = json.loads(done.stdout.splitlines()[-1])
     names, _ = documented
-    ours = {canonical(PROJECT["name"])} | names | {canonical(name) for name in EITHER}
-    undeclared = {top: owners for top, owners in imported.items() if not {canonical(o) for o in owners} & ours}
-    # torch's own requirements, which come with it
-    of_torch = {canonical(Requirement(text).name) for text in metadata.requires(TORCH) or []} | {"mpmath", "markupsafe"}
-    undeclared = {t: o for t, o in undeclared.items() if not {canonical(one) for one in o} & of_torch}
+    known = {canonical(PROJECT["name"]), *names, *with_torch, *EITHER}
+    undeclared = {top: owners for top, owners in imported.items() if not {canonical(owner) for owner in owners} & known}
     assert undeclared == {}
     assert {"transfer_queue", "cachetools", "fastapi", "uvicorn", "ray"} <= imported.keys()
 
@@ -93,3 +96,15 @@ def test_every_module_that_a_run_imports_is_declared(documented):
 def test_without_the_extra_the_comparison_would_fail():
     names, _ = declared([*PROJECT["dependencies"], "verl>=0.9,<0.10"])
     assert not {"transferqueue", "cachetools", "fastapi", "uvicorn"} & names
+
+
+def test_the_documented_command_resolves_and_keeps_the_torch_that_is_there(documented, with_torch):
+    report = Path(sys.prefix) / "resolved.json"
+    if not report.is_file():
+        pytest.skip("this environment was not made by `make test-verl`, which writes resolved.json")
+    planned = json.loads(report.read_text(encoding="utf-8"))["install"]
+    names = {canonical(package["metadata"]["name"]) for package in planned}
+    assert {"verl", "transferqueue", "ray", "cachetools", "fastapi", "uvicorn", "transformers"} <= names
+    assert TORCH not in names
+    assert not [name for name in names if name.startswith("nvidia-")]
+    assert names >= documented[0] - with_torch
