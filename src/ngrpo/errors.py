@@ -14,6 +14,8 @@ A message is one line: what is wrong, what was given, what is allowed. The comma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def short_line(text: str, limit: int = 300) -> str:
     r"""Returns a text as one printable line of bounded length.
@@ -58,7 +60,18 @@ class EngineError(NgrpoError, RuntimeError):
 
 
 class MissingDependencyError(NgrpoError, ImportError):
-    """An optional dependency is not installed; the message holds the command that installs it."""
+    """An optional dependency is not installed; the message holds the command that installs it.
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}': pip install 'ngrpo[{extra}]'")
+    Args:
+        package: the missing import name, or several.
+        extra: our extra that declares it.
+        purpose: what needs it, as the user typed it.
+        besides: further arguments of `pip install`, for packages that the extra does not declare.
+    """
+
+    def __init__(self, package: str | Sequence[str], extra: str, purpose: str, besides: Sequence[str] = ()) -> None:
+        names = [package] if isinstance(package, str) else list(package)
+        noun = "package" if len(names) == 1 else "packages"
+        listed = ", ".join(f"'{name}'" for name in names)
+        command = " ".join(["pip install", f"'ngrpo[{extra}]'", *besides])
+        super().__init__(f"{purpose} needs the {noun} {listed}: {command}")

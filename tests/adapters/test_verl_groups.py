@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 import torch
 
-from ngrpo.adapters.verl_groups import DrawnGroups
+from ngrpo.adapters.verl_groups import DrawnGroups, in_fixed_order
 from ngrpo.advantages import ngrpo_advantages
 from ngrpo.methods import load_method
 
@@ -67,3 +68,12 @@ def test_nothing_is_said_of_advantages_that_rewards_do_not_give():
     metrics = drawn(ppo, (0, 1), (0, 0)).metrics(ppo)
     assert metrics["group/mixed"] == 0.5
     assert not any(name.startswith("advantage/") for name in metrics)
+
+
+def test_the_order_of_rows_does_not_depend_on_the_order_of_arrival():
+    uids = [f"{number:08x}" for number in random.Random(0).sample(range(2**32), 9)]
+    expected = [f"{uid}_{sample}_{output}" for uid in uids for sample in range(12) for output in range(2)]
+    for seed in range(5):
+        arrived = random.Random(seed).sample(expected, len(expected))
+        assert in_fixed_order(arrived, uids) == expected
+    assert in_fixed_order(["x_0_0", "b_1_0", "a_0_0"], ["b"]) == ["b_1_0", "a_0_0", "x_0_0"]

@@ -6,7 +6,8 @@ module (0.8 and 0.9), in the driver as in every worker.
 
 Every `GroupMethod` whose advantages follow from rewards alone is there under its own name; `w_reinforce` is another
 name of `psr_nsr`. verl keeps the names that it has: its `grpo` and `rloo` stay verl's, ours are `ngrpo_grpo` and
-`ngrpo_rloo`. The settings of an estimator are Hydra additions, `+algorithm.ngrpo.num_virtual=2`.
+`ngrpo_rloo`. The settings of an estimator are Hydra additions, `+algorithm.ngrpo.num_virtual=2`; a wrong one ends
+verl's entry point before it starts Ray.
 
 Two kinds of row are left out of every group and get advantage 0: padding (an empty response_mask), and rows that could
 not be graded, which a reward function marks by the score NaN. Nothing else of verl reaches an estimator. Groups are
@@ -22,6 +23,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ngrpo.adapters.verl_names import CLIPPED_LOSS, estimator_names, method_of
+from ngrpo.adapters.verl_settings import check_with_verl, settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ngrpo.methods import GroupMethod
 
 Estimator = Callable[..., "tuple[Tensor, Tensor]"]
+_noted: list[int] = []
 
 
 def token_level_advantages(
@@ -80,7 +83,8 @@ def estimator_of(method_name: str) -> Estimator:
 
         if index is None:
             raise ConfigError(f"verl gave {method_name} no uids: without them there are no groups")
-        method, length = method_of(method_name, _table(config))
+        method, length = method_of(method_name, settings_of(config))
+        _note_ungraded(token_level_rewards, response_mask)
         advantages = token_level_advantages(
             method, token_level_rewards, response_mask, index, max_completion_tokens=length
         )
@@ -141,6 +145,7 @@ def register() -> list[str]:
     for name, method in names.items():
         if name not in ours:
             core_algos.register_adv_est(name)(estimator_of(method))
+    check_with_verl(names)
     return list(names)
 
 
@@ -153,16 +158,17 @@ def _register_or_say_why() -> None:
         raise
 
 
-def _table(config: Any) -> dict[str, Any]:
-    """Returns `algorithm.ngrpo` as a plain dict: verl hands over a DictConfig, a dataclass or nothing."""
-    found = config.get("ngrpo", None) if hasattr(config, "get") else None
-    if found is None:
-        return {}
-    if type(found).__module__.startswith("omegaconf"):
-        from omegaconf import OmegaConf
-
-        found = OmegaConf.to_container(found, resolve=True)
-    return dict(found)
+def _note_ungraded(token_level_rewards: Tensor, response_mask: Tensor) -> None:
+    """Writes on standard error, once per process, that verl's own averages are NaN with a NaN score in them."""
+    written = (response_mask != 0).any(dim=-1)
+    ungraded = int((token_level_rewards.sum(dim=-1).isnan() & written).sum())
+    if ungraded and not _noted:
+        _noted.append(ungraded)
+        sys.stderr.write(
+            f"ngrpo: {ungraded} of {int(written.sum())} rows are ungraded (score NaN) and get advantage 0; verl "
+            "averages all rows, so its critic/score/* and critic/rewards/* are nan in such a step; "
+            "ngrpo.adapters.verl_sampler.GroupSampler leaves them out (shown once per process)\n"
+        )
 
 
 def _plain(uid: Any) -> Hashable:

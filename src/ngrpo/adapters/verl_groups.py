@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -22,6 +22,25 @@ def uid_of(key: str) -> str:
     'f00d'
     """
     return key.split("_")[0]
+
+
+def in_fixed_order(keys: Iterable[str], uids: Iterable[str]) -> list[str]:
+    """Returns keys `UID_SAMPLE_OUTPUT` by group and then by sample, in whatever order their rows have arrived.
+
+    Args:
+        keys: a key per row.
+        uids: the groups in the order in which their problems were given out; rows of others come last, by uid.
+
+    >>> in_fixed_order(["a_10_0", "b_1_0", "a_2_0", "b_0_1", "b_0_0"], ["b", "a"])
+    ['b_0_0', 'b_0_1', 'b_1_0', 'a_2_0', 'a_10_0']
+    """
+    places = {uid: place for place, uid in enumerate(uids)}
+
+    def place(key: str) -> tuple[int, str, list[int]]:
+        uid, *numbers = key.split("_")
+        return places.get(uid, len(places)), uid, [int(number) for number in numbers]
+
+    return sorted(keys, key=place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def method_of(name: str, settings: Mapping[str, Any] | None = None) -> tuple[Gro
     for key in given:
         if key not in allowed:
             where = "set it where verl has it" if key in Method.model_fields else f"allowed: {', '.join(allowed)}"
-            raise ConfigError(f"algorithm.ngrpo.{key} is no setting of the estimator of {name}; {where}")
+            raise ConfigError(f"algorithm.ngrpo.{key}: estimator {name} does not have this setting; {where}")
     method = load_method({**given, "name": name}, where="algorithm.ngrpo: ")
     assert isinstance(method, GroupMethod)  # noqa: S101  (told to mypy)
     if getattr(method, "overlong_buffer_tokens", 0) and length is None:

@@ -15,7 +15,7 @@ from typing import Any
 import transfer_queue as tq
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
-from ngrpo.adapters.verl_groups import DrawnGroups
+from ngrpo.adapters.verl_groups import DrawnGroups, in_fixed_order
 from ngrpo.errors import TrainingError
 from ngrpo.methods import Method, load_method
 from ngrpo.training.collect import MAX_EMPTY_STEPS
@@ -30,6 +30,9 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
     A step draws `train_batch_size` problems. When all are done, dropped groups are replaced by as many further
     problems, in rounds, until the batch is full or `max_refill_factor` times its size has been drawn; then verl pads
     what there is. Where nothing is kept, problems are drawn for as long as our own trainer would.
+
+    Rows are in a fixed order, problems as the data loader gave them and samples by number, in whatever order they
+    arrive: verl cuts its mini-batches from it, and equal rollouts then give equal updates.
     """
 
     method: Method
@@ -78,33 +81,43 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
             problems, rounds = problems + wanted, rounds + 1
 
     def kept_rows(self, partition_id: str, drawn: DrawnGroups) -> Any:
-        """Returns the graded rows of the kept groups, and removes all others from the queue."""
+        """Returns the graded rows of the kept groups in their fixed order, and removes all others from the queue."""
         self._clear_groups(partition_id, self._done(partition_id) - drawn.kept)
         left = set(drawn.ungraded) & self.partitions[partition_id].keys()
-        rows = {key: tag for key, tag in self.partitions[partition_id].items() if key not in left}
+        rows = {key: tag for key, tag in self.ordered_rows(partition_id).items() if key not in left}
         if left:
             tq.kv_clear(partition_id=partition_id, keys=sorted(left))
         return self._materialize_batch(partition_id, sorted(drawn.kept), rows)
 
     def everything(self, partition_id: str) -> Any:
-        """Returns all rows."""
-        return self._materialize_batch(partition_id, sorted(self._done(partition_id)), self.partitions[partition_id])
+        """Returns all rows, in their fixed order."""
+        return self._materialize_batch(partition_id, sorted(self._done(partition_id)), self.ordered_rows(partition_id))
+
+    def ordered_rows(self, partition_id: str) -> dict[str, dict[str, Any]]:
+        """Returns the tags of all rows by key: problems in the order of the data loader, samples by number."""
+        tags = self.partitions[partition_id]
+        # The queue lists keys as they were registered, and verl registers the problems of a step before any row.
+        return {key: tags[key] for key in in_fixed_order(tags, self.prompt_global_steps[partition_id])}
 
     def wait_until_done(self, partition_id: str) -> None:
         """Waits until every problem that was given out has come back."""
         last = 0.0
         while True:
             self._sync_metadata_from_transfer_queue()
+            self.on_look(partition_id)
             if not self.pending_keys[partition_id] and not self.running_keys[partition_id]:
                 return
             last = self._wait_for_next_poll(partition_id, last)
+
+    def on_look(self, partition_id: str) -> None:
+        """Is called whenever the queue has been asked what has arrived, for subclasses that show it."""
 
     def _done(self, partition_id: str) -> set[str]:
         done: set[str] = self.finished_keys[partition_id] | self.failure_keys[partition_id]
         return done
 
     def _rewards(self, partition_id: str) -> dict[str, float]:
-        keys = sorted(self.partitions[partition_id])
+        keys = list(self.ordered_rows(partition_id))
         if not keys:
             return {}
         data = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=["rm_scores"])

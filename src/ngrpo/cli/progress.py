@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
@@ -18,6 +19,8 @@ _ROWS = 12
 """Steps shown at the same time on a terminal."""
 _LINES_WANTED = 20
 """Without a terminal, about so many steps are printed, evenly spaced."""
+_SECONDS_OF_SILENCE = 30.0
+"""Without a terminal, a count of completions is printed when nothing else was for so long."""
 
 
 class Progress(Observer):
@@ -26,9 +29,12 @@ class Progress(Observer):
     Args:
         quiet: print only messages.
         console: where to; standard error unless a test wants it elsewhere.
+        clock: seconds; decides when a plain console has been silent for too long.
     """
 
-    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+    def __init__(
+        self, *, quiet: bool = False, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._quiet = quiet
         self._live: Live | None = None
@@ -36,6 +42,8 @@ class Progress(Observer):
         self._status = ""
         self._first, self._last = 1, 1
         self._step_seconds: deque[float] = deque(maxlen=50)
+        self._clock = clock
+        self._spoke = clock()
 
     def loading(self, model: str) -> None:
         """Says that the model is being loaded, which can take a while."""
@@ -55,6 +63,17 @@ class Progress(Observer):
             self._live = Live(console=self._console, refresh_per_second=4)
             self._live.start()
 
+    def on_phase(self, text: str) -> None:
+        """Shows a phase of the start-up below the table; without a terminal, in a line."""
+        if self._live is None and not self._quiet:
+            self._print(text)
+        self._show(text)
+
+    def on_step_progress(self, step: int, done: int, total: int) -> None:
+        """Shows how far a step's sampling is."""
+        counted = f"sampled {done:,} of {total:,} completions" if done < total else "updating the model"
+        self._count(f"step {step}: {counted}")
+
     def on_step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Shows a step."""
         if self._quiet:
@@ -67,14 +86,11 @@ class Progress(Observer):
         self._redraw()
         every = max(1, (self._last - self._first + 1) // _LINES_WANTED)
         if self._live is None and (step % every == 0 or step in {self._first, self._last}):
-            self._console.print(
-                "  ".join(f"{n} {v}" for n, v in zip(_COLUMNS, row, strict=True)), markup=False, soft_wrap=True
-            )
+            self._print("  ".join(f"{n} {v}" for n, v in zip(_COLUMNS, row, strict=True)))
 
     def on_evaluation_progress(self, task: str, done: int, total: int) -> None:
         """Shows how far an evaluation is."""
-        self._status = f"evaluating {task}: {done} of {total} completions"
-        self._redraw()
+        self._count(f"evaluating {task}: {done:,} of {total:,} completions")
 
     def on_evaluation(self, step: int, task: str, summary: Mapping[str, Any]) -> None:
         """Prints an evaluation's Pass@k and AUC above the table."""
@@ -85,19 +101,33 @@ class Progress(Observer):
             f"pass@{k} {100 * curve[k]:.1f}%" for k in dict.fromkeys((min(curve, key=int), max(curve, key=int)))
         )
         auc = "" if summary["auc"] is None else f"  AUC {100 * summary['auc']:.2f}"
-        self._console.print(f"step {step}: {task} {shown}{auc}", markup=False, soft_wrap=True)
+        self._print(f"step {step}: {task} {shown}{auc}")
         self._status = ""
         self._redraw()
 
     def on_message(self, text: str) -> None:
         """Prints a message above the table."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._print(text)
 
     def close(self) -> None:
         """Leaves the last table standing."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+        self._spoke = self._clock()
+
+    def _count(self, text: str) -> None:
+        """Shows a count, which a plain console prints only after a silence."""
+        if self._live is None and not self._quiet and self._clock() - self._spoke >= _SECONDS_OF_SILENCE:
+            self._print(text)
+        self._show(text)
+
+    def _show(self, status: str) -> None:
+        self._status = status
+        self._redraw()
 
     def _redraw(self) -> None:
         if self._live is None:

@@ -59,22 +59,21 @@ def _is_verl(engine: str, *, dry_run: bool) -> bool:
 
 
 def _train_with_verl(config: Config, folder: Path, *, resume: bool, dry_run: bool, json_output: bool) -> None:
-    from importlib.util import find_spec
-
     if dry_run:
         _show_verl_command(config, folder, resume=resume, json_output=json_output)
         return
     from ngrpo.cli.progress import Progress
     from ngrpo.engines.verl.checks import check_expressible
-    from ngrpo.engines.verl.run import run_verl
+    from ngrpo.engines.verl.installed import check_installed
     from ngrpo.runs.observer import Observers
     from ngrpo.runs.run_dir import RunDir
     from ngrpo.runs.trackers import tracker_observers
 
     check_expressible(config, config.cluster)
-    if find_spec("verl") is None:
-        raise MissingDependencyError("verl", "verl", "--engine verl")
+    check_installed(config, config.cluster)
     check_before_loading(config)
+    from ngrpo.engines.verl.run import run_verl  # imports torch
+
     if resume:
         run = RunDir.open(folder)
         check_same_run(run.read_config()["config"], config.to_json())

@@ -12,6 +12,12 @@ class Observer:
     def on_start(self, facts: Sequence[str], *, first_step: int, last_step: int) -> None:
         """The run is about to take its first step; `facts` say what the settings will do."""
 
+    def on_phase(self, text: str) -> None:
+        """A phase of the start-up has begun, such as loading the model."""
+
+    def on_step_progress(self, step: int, done: int, total: int) -> None:
+        """A step has drawn and graded `done` of `total` completions; with all of them the update begins."""
+
     def on_step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """A step is over and its metrics are on disk."""
 
@@ -38,6 +44,16 @@ class Observers(Observer):
         """See `Observer.on_start`."""
         for observer in self._observers:
             observer.on_start(facts, first_step=first_step, last_step=last_step)
+
+    def on_phase(self, text: str) -> None:
+        """See `Observer.on_phase`."""
+        for observer in self._observers:
+            observer.on_phase(text)
+
+    def on_step_progress(self, step: int, done: int, total: int) -> None:
+        """See `Observer.on_step_progress`."""
+        for observer in self._observers:
+            observer.on_step_progress(step, done, total)
 
     def on_step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """See `Observer.on_step`."""

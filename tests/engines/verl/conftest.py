@@ -18,6 +18,8 @@ from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.runs.run_dir import RunDir
 
 CONFIG = Path(__file__).parents[3] / "configs" / "countdown" / "ngrpo.toml"
+HANG = 3600
+"""Seconds after which a test gives up: an end to a hang and no measure of speed, which a busy machine does not keep."""
 SMALL = (
     "run.steps=2",
     "sampling.problems_per_step=16",
@@ -132,8 +134,12 @@ PPOTrainer._update_actor, FSDPEngine.optimizer_step = recorded_update, recorded_
 class Run:
     """`ngrpo train --engine verl` below a folder, and the processes that it starts.
 
-    Modules, name and text each, are loaded into every process of verl; the first traces our estimator.
+    Modules, name and text each, are loaded into every process of verl; the first traces our estimator. What the command
+    prints is passed on to pytest's terminal while a test waits.
     """
+
+    capture = None
+    """pytest's capture manager."""
 
     def __init__(self, folder, *modules):
         self.folder, self.run_folder = folder, folder / "run"
@@ -163,8 +169,23 @@ class Run:
         command += [part for setting in given for part in ("--set", setting)] + list(more)
         environment = {**os.environ, "PYTHONPATH": str(self.folder), "TRACE": str(self.trace), "HF_HUB_OFFLINE": "1"}
         environment["VERL_USE_EXTERNAL_MODULES"] = ",".join(self.modules)
+        self.passed_on = 0
         with (self.folder / "said.txt").open("w") as said:
             return subprocess.Popen(command, env=environment, cwd=self.folder, stdout=said, stderr=said)
+
+    def wait_until(self, condition, seconds=HANG):
+        """Waits for a condition, and passes on what the command prints meanwhile."""
+        try:
+            wait_for(lambda: self.pass_on() or condition(), seconds)
+        finally:
+            self.pass_on()
+
+    def pass_on(self):
+        whole, _, _ = self.said[self.passed_on :].rpartition("\n")
+        if whole:
+            self.passed_on += len(whole) + 1
+            with self.capture.global_and_fixture_disabled():
+                print("", *whole.splitlines(), sep=f"\n  [{self.folder.name}] ", flush=True)
 
     @property
     def said(self):
@@ -175,25 +196,33 @@ class Run:
         process = self.start(workers, settings)
         heard = {}
         try:
-            wait_for(lambda: heard.update(self.processes.listening()) or process.poll() is not None)
+            self.wait_until(lambda: heard.update(self.processes.listening()) or process.poll() is not None)
         finally:
             process.kill()
         assert process.returncode == 0, self.said + self.files.log.read_text(errors="replace")[-4000:]
         assert len(heard) > 10  # so there was something to see
         assert [(str(address), port, heard[address, port]) for address, port in heard if not address.is_loopback] == []
-        assert self.processes.pids() == {}
+        self.wait_until_gone()
         return RunDir.open(self.run_folder), lines(self.trace)
+
+    def wait_until_gone(self):
+        """Waits until no process is left; one that has just ended can still be listed for a moment."""
+        wait_for(lambda: self.processes.pids() == {}, HANG)
 
     def steps(self):
         path = self.run_folder / "metrics.jsonl"
         return [line["step"] for line in lines(path)] if path.is_file() else []
 
 
-def wait_for(condition, seconds=280):
+def wait_for(condition, seconds):
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until
+        assert time.monotonic() < until, f"not within {seconds} seconds"
         time.sleep(0.5)
+
+
+def pytest_configure(config):
+    Run.capture = config.pluginmanager.getplugin("capturemanager")
 
 
 def lines(path):
@@ -216,9 +245,3 @@ def one_worker(tmp_path_factory):
 def verl_run():
     """Makes a run below a folder."""
     return Run
-
-
-@pytest.fixture(scope="session")
-def wait_until():
-    """Waits for a condition, and fails when it takes too long."""
-    return wait_for

@@ -19,7 +19,6 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )
 
@@ -43,6 +42,37 @@ def test_found_in_every_order(code, environment):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split()[-1] == "ngrpo.adapters.verl"
     assert "ngrpo:" not in done.stderr
+
+
+def test_a_misspelt_setting_ends_verls_entry_point_in_one_line_before_ray(tmp_path):
+    command = ["-m", "verl.trainer.main_ppo", "algorithm.adv_estimator=ngrpo", f"hydra.run.dir={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, *command, "+algorithm.ngrpo.num_virtul=1"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+    )
+    line = (
+        "algorithm.ngrpo.num_virtul: estimator ngrpo does not have this setting; allowed: num_virtual, std, calibrate"
+    )
+    assert done.returncode == 1
+    assert [said for said in done.stderr.splitlines() if said.startswith(line)], done.stderr
+    assert "Traceback" not in done.stderr
+    assert "ray init" not in done.stdout
+
+
+def test_a_nan_score_is_told_once_with_what_it_does_to_verls_averages():
+    code = """
+import torch
+from ngrpo.adapters.verl import estimator_of
+scores = torch.tensor([[0.0], [float("nan")], [1.0]])
+for _ in range(2):
+    estimator_of("ngrpo")(scores, torch.ones(3, 1), index=["a"] * 3)
+"""
+    said = [line for line in run(code).stderr.splitlines() if line.startswith("ngrpo:")]
+    assert len(said) == 1
+    assert said[0].startswith("ngrpo: 1 of 3 rows are ungraded (score NaN) and get advantage 0; verl averages all rows")
 
 
 def test_a_failing_import_says_why():

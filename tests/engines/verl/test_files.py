@@ -11,6 +11,7 @@ import pytest
 
 from ngrpo.config import load_config
 from ngrpo.engines.verl import reward as verl_reward
+from ngrpo.engines.verl import run as verl_run
 from ngrpo.engines.verl.files import VerlFiles, write_inputs
 from ngrpo.engines.verl.overrides import verl_command, verl_environment
 from ngrpo.runs.run_dir import RunDir
@@ -85,3 +86,13 @@ def test_the_tokenizer_without_a_chat_template_gets_one_that_only_joins(tmp_path
     command = verl_command(load_config(CONFIG, ["evaluation.every=0"]), tmp_path)
     assert any(part.startswith("actor_rollout_ref.model.custom_chat_template='{{ messages") for part in command)
     assert "VERL_FILE_LOGGER_PATH" in verl_environment(load_config(CONFIG), tmp_path)
+
+
+def test_every_process_of_verl_loads_the_filter_of_repeated_warnings_and_the_users_modules(tmp_path, monkeypatch):
+    name = "VERL_USE_EXTERNAL_MODULES"
+    assert verl_environment(load_config(CONFIG), tmp_path)[name] == "ngrpo.engines.verl.quiet"
+    on_cpu = load_config(CONFIG, ["cluster.device=cpu"])
+    modules = verl_environment(on_cpu, tmp_path)[name]
+    assert modules == "ngrpo.engines.verl.quiet,ngrpo.engines.verl.cpu.platform"
+    monkeypatch.setenv(name, "mine")
+    assert verl_run._environment(on_cpu, tmp_path)[name] == f"{modules},mine"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -38,9 +39,9 @@ sys.exit(3)
 """
 SLEEP = """
 import subprocess, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2400)"])
 (folder / "pids").write_text(json.dumps([os.getpid(), child.pid]))
-time.sleep(300)
+time.sleep(2400)
 """
 
 
@@ -65,7 +66,8 @@ def alive(pid):
         return False
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=1800):
+    """Waits; the limit is an end to a hang and no measure of speed, which a busy machine does not keep."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -77,6 +79,36 @@ def test_what_was_done_is_in_the_run_folder_when_it_is_over(run, config, monkeyp
     verl_run.run_verl(config, run, Observer())
     (line,) = run.read_metrics()
     assert (line["step"], line["update/loss"], line["time/tokens_per_second"]) == (1, 0.5, 4.0)
+
+
+def test_the_first_evaluation_is_announced_with_its_size_and_the_settings_for_a_smaller_one():
+    (fact,) = verl_run.first_evaluation_fact(load_config(CONFIG))
+    assert fact == (
+        "evaluation before the first step: 65,536 completions (1,024 problems x 64); fewer with [evaluation] problems "
+        "or samples, none with every = 0"
+    )
+    small = load_config(CONFIG, ["evaluation.problems=8", "evaluation.samples=4"])
+    assert verl_run.first_evaluation_fact(small)[0].startswith("evaluation before the first step: 32 completions (8 ")
+    assert verl_run.first_evaluation_fact(load_config(CONFIG, ["evaluation.every=0"])) == []
+
+
+def test_phases_are_told_from_the_start(run, config, monkeypatch):
+    class Heard(Observer):
+        told: ClassVar[list[object]] = []
+
+        def on_start(self, facts, *, first_step, last_step):
+            self.told.append("start")
+
+        def on_phase(self, text):
+            self.told.append(text)
+
+        def on_step_progress(self, step, done, total):
+            self.told.append((step, done, total))
+
+    phase = json.dumps({"kind": "step", "text": "", "step": 1, "done": 3, "total": 8})
+    in_its_place(monkeypatch, STEP + f"(folder / 'phase.json').write_text({phase!r})")
+    verl_run.run_verl(config, run, Heard())
+    assert Heard.told == ["start", "preparing the problems", "starting verl and Ray", (1, 3, 8)]
 
 
 def test_an_error_of_verl_is_told_and_what_it_did_before_is_kept(run, config, monkeypatch):
@@ -110,11 +142,11 @@ def test_however_we_are_ended_the_others_are_too(run, config, sent):
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     pids = VerlFiles(run.path).folder / "pids"
-    wait_for(lambda: pids.is_file() and pids.read_text().endswith("]"), 60)
+    wait_for(lambda: pids.is_file() and pids.read_text().endswith("]"))
     started = json.loads(pids.read_text())
     assert all(map(alive, started))
     os.kill(process.pid, sent)
-    process.wait(60)
+    process.wait()
     wait_for(lambda: not any(map(alive, started)))
 
 

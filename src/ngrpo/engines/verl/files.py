@@ -64,6 +64,11 @@ class VerlFiles:
         return self.folder / "lost_worker.txt"
 
     @property
+    def phase(self) -> Path:
+        """What verl is doing right now (`ngrpo.engines.verl.phases`)."""
+        return self.folder / "phase.json"
+
+    @property
     def steps(self) -> Path:
         """What was sampled for steps whose metrics are not yet ours (`ngrpo.engines.verl.records`)."""
         return self.folder / "steps"

@@ -10,33 +10,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ngrpo.adapters.verl_names import CLIPPED_LOSS, LENGTH, estimator_names, estimator_settings
+from ngrpo.adapters.verl_names import LENGTH, estimator_names, estimator_settings
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.engines.verl.checks import check_expressible, is_float32
 from ngrpo.engines.verl.cpu.settings import cpu_environment, cpu_overrides
 from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.engines.verl.hydra import hydra_override
+from ngrpo.engines.verl.networks import actor_overrides, critic_overrides, model_overrides
 from ngrpo.methods import PPO
-from ngrpo.models.paths import resolve_model_path
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
 
 Values = dict[str, Any]
 
-NO_DUAL_CLIP = 1e9
-"""verl's `clip_ratio_c`: it cuts ratios at e^20, so a bound beyond that is never met."""
-AGGREGATES = {
-    "token_mean": "token-mean",
-    "sequence_mean": "seq-mean-token-mean",
-    "constant": "seq-mean-token-sum-norm",
-}
-LOSSES = {"clipped": CLIPPED_LOSS, "gspo": "gspo", "cispo": "cispo"}
 LOGGED = "VERL_FILE_LOGGER_PATH"
 """Where verl writes its metrics."""
-JOINED = '{{ messages | map(attribute="content") | join("\\n\\n") }}'
-"""A chat template that does what `encode_prompt` does for a tokenizer without one; verl cannot do without."""
-FULL_PRECISION = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+EXTERNAL = "VERL_USE_EXTERNAL_MODULES"
+"""Modules that every process of verl imports."""
+QUIET = "ngrpo.engines.verl.quiet"
 
 
 def verl_command(config: Config, run_folder: Path, *, resume: bool = False) -> list[str]:
@@ -59,6 +51,7 @@ def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
     files = VerlFiles(run_folder.resolve())
     variables = {
         LOGGED: str(files.metrics),
+        EXTERNAL: QUIET,
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
@@ -66,7 +59,8 @@ def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
     if not cluster.ray_address and cluster.nodes == 1:
         variables |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # a cluster of one machine stays on loopback
     if cluster.device == "cpu":
-        variables |= cpu_environment(config)
+        ours = cpu_environment(config)
+        variables |= ours | {EXTERNAL: f"{QUIET},{ours[EXTERNAL]}"}
     return variables
 
 
@@ -81,10 +75,10 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
     files = VerlFiles(run_folder.resolve())
     return {
         **_data(config, files),
-        **{f"actor_rollout_ref.model.{key}": value for key, value in _model(config, cluster).items()},
+        **{f"actor_rollout_ref.model.{key}": value for key, value in model_overrides(config, cluster).items()},
         **_algorithm(config, files),
-        **_actor(config, cluster),
-        **_critic(config, cluster),
+        **actor_overrides(config, cluster),
+        **critic_overrides(config, cluster),
         **_rollout(config, cluster),
         **_reward(files),
         **_trainer(config, cluster, files, resume=resume),
@@ -114,56 +108,6 @@ def _data(config: Config, files: VerlFiles) -> Values:
         "data.shuffle": True,
         "data.seed": config.run.seed,
     }
-
-
-def _model(config: Config, cluster: ClusterSettings) -> Values:
-    """Returns the settings of a model of ours, without what they are prefixed by."""
-    path = resolve_model_path(config.model.path)
-    values: Values = {
-        "path": path,
-        "enable_gradient_checkpointing": config.model.gradient_checkpointing,
-        "use_remove_padding": cluster.device == "cuda",
-    }
-    if not has_chat_template(path):
-        values["custom_chat_template"] = JOINED
-    if (lora := config.model.lora) is not None:
-        values |= {
-            "lora_rank": lora.rank,
-            "lora_alpha": int(lora.alpha),
-            "target_modules": list(lora.target_modules) or "all-linear",
-        }
-    return values
-
-
-def _critic(config: Config, cluster: ClusterSettings) -> Values:
-    """Returns the settings of PPO's value model; verl takes the others from the policy's."""
-    method = config.method
-    if not isinstance(method, PPO):
-        return {}
-    values: Values = {
-        "strategy": "fsdp2",
-        "cliprange_value": method.value_clip,
-        "loss_agg_mode": "token-mean",
-        "ppo_max_token_len_per_gpu": _tokens_at_once(config),
-        "data_loader_seed": config.run.seed,
-        "fsdp.strategy": "fsdp2",
-        "fsdp.seed": config.run.seed,
-    }
-    values |= {f"model.{key}": value for key, value in _model(config, cluster).items()}
-    values |= {f"optim.{key}": value for key, value in {**_optimizer(config), "lr": method.critic_lr}.items()}
-    named = {f"critic.{key}": value for key, value in values.items()}
-    if is_float32(config, cluster):
-        named["+critic.fsdp.mixed_precision"] = FULL_PRECISION
-    return named
-
-
-def has_chat_template(path: str) -> bool:
-    """Returns whether a model's tokenizer has a chat template; a model that is not on this machine is said to."""
-    folder = Path(path)
-    if not folder.is_dir() or (folder / "chat_template.jinja").is_file():
-        return True
-    settings = folder / "tokenizer_config.json"
-    return settings.is_file() and '"chat_template"' in settings.read_text(encoding="utf-8")
 
 
 def _algorithm(config: Config, files: VerlFiles) -> Values:
@@ -205,67 +149,6 @@ def _gae(method: PPO) -> Values:
         "algorithm.kl_ctrl.kl_coef": method.reward_kl_coefficient,
         # verl: the first step whose policy is updated
         "trainer.critic_warmup": method.critic_warmup_steps + 1 if method.critic_warmup_steps else 0,
-    }
-
-
-def _actor(config: Config, cluster: ClusterSettings) -> Values:
-    method, optimizer, sampling = config.method, config.optimizer, config.sampling
-    updates_per_pass = optimizer.updates_per_step // optimizer.passes_per_step
-    values: Values = {
-        "strategy": "fsdp2",
-        "clip_ratio": method.clip_low,
-        "clip_ratio_low": method.clip_low,
-        "clip_ratio_high": method.clip_high,
-        "clip_ratio_c": NO_DUAL_CLIP,
-        "policy_loss.loss_mode": LOSSES[method.loss],
-        "loss_agg_mode": AGGREGATES[method.aggregate],
-        "entropy_coeff": method.entropy_bonus,
-        "use_kl_loss": method.kl_coefficient > 0,
-        "kl_loss_coef": method.kl_coefficient,
-        "kl_loss_type": method.kl_estimator,
-        "ppo_mini_batch_size": sampling.problems_per_step // updates_per_pass,
-        "ppo_epochs": optimizer.passes_per_step,
-        "use_dynamic_bsz": True,
-        "ppo_max_token_len_per_gpu": _tokens_at_once(config),
-        "data_loader_seed": config.run.seed,
-        "fsdp_config.model_dtype": "fp32",
-        "fsdp_config.seed": config.run.seed,
-        "checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
-    }
-    if method.aggregate == "constant":
-        values["loss_scale_factor"] = sampling.max_completion_tokens
-    values |= {f"optim.{key}": value for key, value in _optimizer(config).items()}
-    prefix = "actor_rollout_ref.actor."
-    named = {prefix + key: value for key, value in values.items()}
-    if is_float32(config, cluster):
-        named[f"+{prefix}fsdp_config.mixed_precision"] = FULL_PRECISION
-        named["+actor_rollout_ref.ref.fsdp_config.mixed_precision"] = FULL_PRECISION
-    return named
-
-
-def _tokens_at_once(config: Config) -> int:
-    sampling = config.sampling
-    return max(config.optimizer.tokens_per_micro_batch, sampling.max_prompt_tokens + sampling.max_completion_tokens)
-
-
-def _optimizer(config: Config) -> Values:
-    optimizer = config.optimizer
-    values: Values = {
-        "lr": optimizer.lr,
-        "betas": list(optimizer.betas),
-        "weight_decay": optimizer.weight_decay,
-        "clip_grad": optimizer.max_grad_norm,
-    }
-    if optimizer.schedule == "constant":
-        return {**values, "lr_scheduler_type": "constant", "lr_warmup_steps": 0}
-    # verl's constant schedule begins its warm-up with a step of learning rate 0. A cosine that does not fall, with
-    # steps counted from 1, is ours: lr * step / warmup_steps, then lr.
-    return {
-        **values,
-        "lr_scheduler_type": "cosine",
-        "min_lr_ratio": 1.0,
-        "zero_indexed_step": False,
-        "lr_warmup_steps": optimizer.warmup_steps,
     }
 
 

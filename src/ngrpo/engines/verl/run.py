@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from ngrpo.engines.verl import guard
 from ngrpo.engines.verl.files import VerlFiles, write_inputs
-from ngrpo.engines.verl.overrides import verl_command, verl_environment
+from ngrpo.engines.verl.overrides import EXTERNAL, verl_command, verl_environment
+from ngrpo.engines.verl.phases import PhaseFollower
 from ngrpo.engines.verl.results import Results
 from ngrpo.errors import TrainingError
+from ngrpo.evaluation.evaluate import EvaluationPlan, problems_of
 from ngrpo.runs.announcement import run_facts
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from ngrpo.runs.observer import Observer
     from ngrpo.runs.run_dir import RunDir
 
-_EXTERNAL = "VERL_USE_EXTERNAL_MODULES"
 _SECONDS_BETWEEN_LOOKS = 0.5
 _TAIL = 200_000
 """Bytes of the log in which the error is looked for."""
@@ -50,10 +51,14 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
     results = Results(config, run, observer)
     if resume:
         results.prepare_resume()
+    facts = [*run_facts(config), *first_evaluation_fact(config)]
+    observer.on_start(facts, first_step=results.step + 1, last_step=config.run.steps)
+    observer.on_phase("preparing the problems")
     write_inputs(config, run.path)
     files.lost.unlink(missing_ok=True)
-    observer.on_start(run_facts(config), first_step=results.step + 1, last_step=config.run.steps)
-    observer.on_message(f"verl starts; what it prints goes to {files.log}")
+    phases = PhaseFollower(files.phase, observer)
+    observer.on_message(f"output of verl: {files.log}")
+    observer.on_phase("starting verl" if config.cluster.ray_address else "starting verl and Ray")
     with files.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", guard.__name__, *command],
@@ -65,10 +70,12 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
         )
     try:
         while process.poll() is None:
+            phases.look()
             results.take_over()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     finally:
         _end(process)
+        phases.look()
         results.take_over()
     if process.returncode != 0:
         raise TrainingError(f"verl ended with status {process.returncode}: {_reason(files)}; see {files.log}")
@@ -89,10 +96,22 @@ def last_error(log: Path) -> str:
     return (ours or errors or lines or ["it printed nothing"])[-1]
 
 
+def first_evaluation_fact(config: Config) -> list[str]:
+    """Returns how many completions are sampled before the first step, and the settings for fewer, if any are."""
+    if not config.evaluation.every:
+        return []
+    plan = EvaluationPlan.of(config)
+    problems = sum(len(problems_of(task, plan)) for task in config.evaluation_tasks())
+    return [
+        f"evaluation before the first step: {problems * plan.samples:,} completions ({problems:,} problems x "
+        f"{plan.samples}); fewer with [evaluation] problems or samples, none with every = 0"
+    ]
+
+
 def _environment(config: Config, run_folder: Path) -> dict[str, str]:
     environment = {**os.environ, **verl_environment(config, run_folder)}
-    if (own := os.environ.get(_EXTERNAL)) and environment[_EXTERNAL] != own:
-        environment[_EXTERNAL] += f",{own}"  # modules of the user's own
+    if own := os.environ.get(EXTERNAL):
+        environment[EXTERNAL] += f",{own}"  # modules of the user's own
     return environment
 
 

@@ -15,6 +15,7 @@ from ngrpo.adapters.verl_groups import DrawnGroups, uid_of
 from ngrpo.adapters.verl_sampler import GroupSampler
 from ngrpo.config import load_config
 from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.engines.verl.phases import Phase
 from ngrpo.engines.verl.records import append_evaluated
 from ngrpo.engines.verl.rows import FIELDS, groups_of
 from ngrpo.engines.verl.steps import check_step, step_record
@@ -37,7 +38,10 @@ class RunSampler(GroupSampler):
         model = resolve_model_path(self.config.model.path)
         self.tokenizer = load_tokenizer(model, self.config.model.path)
         self.stop_tokens = stop_tokens_at(model, self.tokenizer)
-        self.watch = WorkerWatch(self.files.lost)
+        self.evaluated = ", ".join(task.slug for task in self.config.evaluation_tasks())
+        self.sampled_step = -1  # nothing is sampled yet
+        Phase("start", "loading the model").write(self.files.phase)
+        self.watch = WorkerWatch(self.files.lost, self._on_workers)
         self.watch.begin()  # before any of the workers is there
         return self.config.method
 
@@ -48,10 +52,13 @@ class RunSampler(GroupSampler):
             TrainingError: when the grader or the sampler is at fault, or no group is left to train on.
         """
         training = partition_id == "train"
+        self.sampled_step = global_steps
         if training:
             drawn = self.drawn_groups(partition_id, batch_size)
             self._record_step(global_steps, partition_id, drawn)
             batch = self.kept_rows(partition_id, drawn)
+            every = len(drawn.rewards)
+            Phase("step", step=global_steps, done=every, total=every).write(self.files.phase)
         else:
             self.wait_until_done(partition_id)
             self._record_evaluation(global_steps, partition_id)
@@ -59,6 +66,21 @@ class RunSampler(GroupSampler):
         if global_steps == self.config.run.steps and training != bool(self.config.evaluation.every):
             self.watch.end()
         return batch, {}
+
+    def on_look(self, partition_id: str) -> None:
+        """Notes how many completions of the step or of the evaluation have arrived."""
+        training = partition_id == "train"
+        samples = self.config.sampling.group_size if training else self.config.evaluation.samples
+        done, total = len(self.partitions[partition_id]), samples * len(self.prompt_global_steps[partition_id])
+        text = "" if training else self.evaluated
+        if not training or done < total:
+            phase = Phase("step" if training else "evaluation", text, self.sampled_step, done, total)
+            phase.write(self.files.phase)
+
+    def _on_workers(self, names: set[str]) -> None:
+        """Notes that the model is loaded: verl then starts its graders, and right after them the sampler."""
+        if self.sampled_step < 0 and any(name.startswith("reward_loop_worker") for name in names):
+            Phase("start", "starting the sampler").write(self.files.phase)
 
     def _record_step(self, step: int, partition_id: str, drawn: DrawnGroups) -> None:
         keys = list(drawn.rewards)

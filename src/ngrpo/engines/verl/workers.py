@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -20,10 +21,11 @@ class WorkerWatch:
 
     Args:
         path: the file that the reason is written to; in the log it would drown among what the others print.
+        on_look: is called at each look with the names of those that are alive.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, on_look: Callable[[set[str]], None] = lambda _: None) -> None:
+        self._path, self._on_look = path, on_look
         self._over = threading.Event()
 
     def begin(self) -> None:
@@ -43,6 +45,7 @@ class WorkerWatch:
                 self._path.write_text(f"the Ray worker {', '.join(lost)} has died", encoding="utf-8")
                 os._exit(1)
             known = alive
+            self._on_look(alive)
 
 
 def _named_workers() -> set[str]:

@@ -20,6 +20,7 @@ def cpu_environment(config: Config) -> dict[str, str]:
         "VERL_USE_EXTERNAL_MODULES": ",".join(modules),
         "VERL_ENGINE_DEVICE": "cuda",  # verl's FSDP engine is registered for that name alone; it asks no GPU
         "OMP_NUM_THREADS": "1",
+        "TQ_NUM_THREADS": "1",  # of the transfer queue, which warns at each call when it has more than the machine
         "GLOO_SOCKET_IFNAME": "lo",
     }
 
