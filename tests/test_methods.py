@@ -219,7 +219,7 @@ def test_only_methods_with_a_bound_refuse_rewards_above_max_reward(name: str) ->
     method = load_method({"name": name})
     assert method.bounded_by_max_reward == (name == "ngrpo")
     if method.bounded_by_max_reward:
-        with pytest.raises(ConfigError, match="max_reward is 1.0 but a reward is 2.0"):
+        with pytest.raises(ConfigError, match=r"max_reward is 1\.0 but a reward is 2\.0"):
             method.advantages(rewards)
     else:
         assert method.advantages(rewards).isfinite().all()

@@ -55,14 +55,14 @@ class ExactResumeTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Saves the generation in use, then TRL's checkpoint: one that is complete has both."""
-        if not self.args.save_only_model:
-            path = generation_file(self.checkpoint_folder(trial), self.args.process_index)
-            path.unlink(missing_ok=True)
-            if self._buffered_inputs is not None and self._updates_left(self._step):
-                try:
-                    save_generation(path, self._step, self._buffered_inputs, self._facts())
-                except TypeError as error:
-                    self.warn_once("save", f"{path} cannot be written, so a resume there samples again: {error}")
+        path = generation_file(self.checkpoint_folder(trial), self.args.process_index)
+        path.unlink(missing_ok=True)  # of an earlier run
+        within = self._buffered_inputs is not None and self._updates_left(self._step)
+        if within and not self.args.save_only_model:
+            try:
+                save_generation(path, self._step, self._buffered_inputs, self._facts())
+            except TypeError as error:
+                self.warn_once("save", f"{path} cannot be written, so a resume there samples again: {error}")
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
