@@ -65,7 +65,9 @@ class NGRPOTrainer(ExactResumeTrainer):
 
     def __init__(self, model: Any, reward_funcs: Any = None, args: Any = None, *rest: Any, **kwargs: Any) -> None:
         check_trl(GRPOTrainer)
-        args = NGRPOConfig() if args is None else args
+        if args is None:
+            name: str = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "")
+            args = NGRPOConfig(f"{name.split('/')[-1]}-NGRPO")  # named as TRL names it
         if not isinstance(args, NGRPOConfig):
             raise ConfigError(f"args is {type(args).__name__}; allowed is NGRPOConfig, which names the method")
         self.method = args.group_method()

@@ -57,10 +57,10 @@ class ExactResumeTrainer(GRPOTrainer):  # type: ignore[misc]
         """Saves the generation in use, then TRL's checkpoint: one that is complete has both."""
         path = generation_file(self.checkpoint_folder(trial), self.args.process_index)
         path.unlink(missing_ok=True)  # of an earlier run
-        within = self._buffered_inputs is not None and self._updates_left(self._step)
-        if within and not self.args.save_only_model:
+        batches, resumable = self._buffered_inputs, not self.args.save_only_model
+        if batches is not None and resumable and self._updates_left(self._step):
             try:
-                save_generation(path, self._step, self._buffered_inputs, self._facts())
+                save_generation(path, self._step, batches, self._facts())
             except TypeError as error:
                 self.warn_once("save", f"{path} cannot be written, so a resume there samples again: {error}")
         super()._save_checkpoint(model, trial)
