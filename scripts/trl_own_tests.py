@@ -14,6 +14,7 @@ Exit status: 0 without a difference, 1 with one, 2 for wrong usage.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import re
@@ -61,7 +62,7 @@ def main() -> int:
         ours = _run(work, "ours", given.select, {"TRL_OWN_TESTS": json.dumps(settings)})
     if theirs.keys() != ours.keys():
         sys.exit(f"the runs collected {len(theirs)} and {len(ours)} tests; see their output above")
-    return _print_comparison(theirs, ours, settings)
+    return print_comparison(theirs, ours, settings)
 
 
 def _arguments() -> argparse.Namespace:
@@ -76,26 +77,25 @@ def _arguments() -> argparse.Namespace:
 
 def _prepare(work: Path, tests: Path | None) -> None:
     """Puts tests, models, data and the plugin into the folder where pytest starts."""
-    import trl
-    import trl_tiny_models
-
     (work / "tests").mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        (work / "tests" / name).write_bytes(_test_file(name, trl.__version__, tests))
+        (work / "tests" / name).write_bytes(_test_file(name, tests))
+    import trl_tiny_models
+
     (work / "put_ngrpo.py").write_text(PLUGIN)
     if not (work / trl_tiny_models.OWNER / "zen" / "README.md").exists():
         trl_tiny_models.write_models(work)
         trl_tiny_models.write_data(work)
 
 
-def _test_file(name: str, version: str, tests: Path | None) -> bytes:
+def _test_file(name: str, tests: Path | None) -> bytes:
     if tests is not None:
         path = tests / name
         if not path.is_file() and name != "__init__.py":
             print(f"--tests is {tests}, which has no {name}; allowed is the folder tests of TRL", file=sys.stderr)
             raise SystemExit(2)
         return path.read_bytes() if path.is_file() else b""
-    url = SOURCE.format(version=version, name=name)
+    url = SOURCE.format(version=importlib.metadata.version("trl"), name=name)
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - https, of a constant
             return bytes(answer.read())
@@ -163,7 +163,8 @@ def refused_option(reason: str) -> str | None:
     return "max_reward" if "max_reward" in error[1] else option[1] if option else error[1]
 
 
-def _print_comparison(theirs: dict[str, Outcome], ours: dict[str, Outcome], settings: dict[str, object]) -> int:
+def print_comparison(theirs: dict[str, Outcome], ours: dict[str, Outcome], settings: dict[str, object]) -> int:
+    """Prints how often both passed, skipped, failed, refused or differed; returns 1 where they differ, else 0."""
     both = [name for name in theirs if theirs[name].result == ours[name].result == "passed"]
     failed = [name for name in theirs if theirs[name].result == "failed"]
     skipped = [name for name in theirs if theirs[name].result == "skipped"]

@@ -1,7 +1,8 @@
 """Local stand-ins for the tiny models and data sets of TRL's own tests, for `scripts/trl_own_tests.py`.
 
-The weights are random; the architecture of each family, TRL's chat templates and the numbers of those tokens of Qwen's
-vocabulary that the tests write out are real. Vision models, NemotronH and models with remote code are left out.
+The weights are random; the architecture of each family and TRL's chat templates are real. Qwen3's vocabulary has its
+real size, with the tokens that the tests write as numbers in their places; the others have bytes alone, which is twenty
+times faster on a CPU. Vision models, NemotronH and models with remote code are left out.
 """
 
 from __future__ import annotations
@@ -35,20 +36,17 @@ TOKENS = {
     "rement": 13477, "tool": 14172, " increment": 16252, "arguments": 16370, "Done": 17453, "_tool": 22785,
     "increment": 35744, "multiply": 64648, "_multiply": 93054, '"}}\n': 95642,
 }  # fmt: skip
-"""Tokens of Qwen's vocabulary that TRL's tests write as numbers; all other text is bytes, numbered as Qwen does."""
+"""Tokens of Qwen3's vocabulary that TRL's tests write as numbers; all other text is bytes, numbered as there."""
 
-VOCABULARY = 151_680
+LARGE, SMALL = 151_680, 272
 
 SHAPE: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
     "hidden_size": 8,
     "intermediate_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "bos_token_id": None,
-    "eos_token_id": SPECIAL["<|im_end|>"],
-    "pad_token_id": SPECIAL["<|endoftext|>"],
 }
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 4}
 
@@ -73,16 +71,24 @@ REWARD = {
 }
 
 
-def tokenizer(template: str) -> PreTrainedTokenizerFast:
-    """Returns a tokenizer of single bytes that decodes Qwen's numbers of `TOKENS`, with one of TRL's chat templates."""
+def tokenizer(template: str, size: int) -> PreTrainedTokenizerFast:
+    """Returns a tokenizer of single bytes with one of TRL's chat templates.
+
+    Args:
+        template: name of the file in TRL's folder `chat_templates`.
+        size: number of tokens; `LARGE` for the numbers of Qwen3, else the special tokens come right after the bytes.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [*map(chr, printable), *(chr(256 + n) for n in range(256 - len(printable)))]
     vocabulary = {letter: number for number, letter in enumerate(letters)}
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    vocabulary |= {split.pre_tokenize_str(text)[0][0]: number for text, number in TOKENS.items()}
-    taken = {*vocabulary.values(), *SPECIAL.values()}
-    unused = {f"<unused{number}>": number for number in range(VOCABULARY) if number not in taken}
-    whole = Tokenizer(models.BPE({**vocabulary, **SPECIAL, **unused}, []))
+    if size == LARGE:
+        vocabulary |= SPECIAL | {split.pre_tokenize_str(text)[0][0]: number for text, number in TOKENS.items()}
+    else:
+        vocabulary |= {token: len(letters) + number for number, token in enumerate(SPECIAL)}
+    taken = set(vocabulary.values())
+    vocabulary |= {f"<unused{number}>": number for number in range(size) if number not in taken}
+    whole = Tokenizer(models.BPE(vocabulary, []))
     whole.pre_tokenizer, whole.decoder = split, decoders.ByteLevel()
     whole.add_special_tokens(list(SPECIAL))
     end, padding = "<|im_end|>", "<|endoftext|>"
@@ -96,21 +102,24 @@ def write_models(folder: Path) -> None:
     for kind, table in ((AutoModelForCausalLM, CAUSAL), (AutoModelForSequenceClassification, REWARD)):
         for name, (model_type, changes) in table.items():
             torch.manual_seed(0)
-            labels = {"num_labels": 1} if kind is AutoModelForSequenceClassification else {}
-            model = kind.from_config(AutoConfig.for_model(model_type, **{**SHAPE, **changes}, **labels))
+            causal = kind is AutoModelForCausalLM
+            size = LARGE if causal and model_type.startswith("qwen3") else SMALL
+            words = tokenizer("qwen2_5" if model_type == "qwen2" else "qwen3", size)
+            ids = {"vocab_size": size, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
+            labels = {} if causal else {"num_labels": 1}
+            model = kind.from_config(AutoConfig.for_model(model_type, **{**SHAPE, **ids, **changes}, **labels))
             model.save_pretrained(folder / OWNER / name)
-            template = "qwen2_5" if model_type == "qwen2" else "qwen3"
-            tokenizer(template).save_pretrained(folder / OWNER / name)
+            words.save_pretrained(folder / OWNER / name)
 
 
 def write_data(folder: Path) -> None:
-    """Writes the data set `zen`, 17 rows to train on and 2 to test, prompts as text and as conversations."""
-    texts = [f"Line {number} of {total} is" for total in (17, 2) for number in range(total)]
+    """Writes the data set `zen`, 8 rows to train on and 2 to test, prompts as text and as conversations."""
+    texts = [f"Line {number} of {total} is" for total in (8, 2) for number in range(total)]
     conversations = [[{"role": "user", "content": text}] for text in texts]
     readme = ["---", "configs:"]
     for config, prompts in (("standard_prompt_only", texts), ("conversational_prompt_only", conversations)):
         readme += [f"- config_name: {config}", "  data_files:"]
-        for split, rows in (("train", prompts[:17]), ("test", prompts[17:])):
+        for split, rows in (("train", prompts[:8]), ("test", prompts[8:])):
             path = f"{config}/{split}.parquet"
             Dataset.from_dict({"prompt": rows}).to_parquet(folder / OWNER / "zen" / path)
             readme += [f"  - split: {split}", f"    path: {path}"]
