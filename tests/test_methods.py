@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ngrpo import advantages as functions
 from ngrpo.errors import ConfigError
-from ngrpo.methods import METHODS, load_method
+from ngrpo.methods import METHODS, GroupMethod, load_method
 
 COMMON: dict[str, Any] = {
     "loss": "clipped",
@@ -198,3 +198,29 @@ def test_an_unknown_method_names_those_that_are(name: object) -> None:
 def test_a_setting_of_another_method_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown key 'num_virtual'"):
         load_method({"name": "grpo", "num_virtual": 1})
+
+
+GROUP_METHODS = [name for name, kind in METHODS.items() if issubclass(kind, GroupMethod)]
+DIVIDING = {"grpo", "dapo", "constant", "ngrpo", "pass_at_k", "sova", "rl_zvp", "gspo", "cispo"}
+
+
+@pytest.mark.parametrize("name", GROUP_METHODS)
+def test_methods_that_divide_by_a_deviation_do_not_depend_on_the_unit_of_rewards(name: str) -> None:
+    rewards = torch.tensor([[0.0, 0.0, 0.5, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+    plain, tripled = load_method({"name": name}), load_method({"name": name, "max_reward": 3.0})
+    assert plain.divides_by_deviation == (name in DIVIDING)
+    if name in DIVIDING:
+        assert torch.allclose(plain.advantages(rewards), tripled.advantages(3 * rewards), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", GROUP_METHODS)
+def test_only_methods_with_a_bound_refuse_rewards_above_max_reward(name: str) -> None:
+    rewards = torch.tensor([[0.0, 1.0, 2.0, 0.0, 1.0]])
+    method = load_method({"name": name})
+    assert method.bounded_by_max_reward == (name == "ngrpo")
+    if method.bounded_by_max_reward:
+        with pytest.raises(ConfigError, match=r"max_reward is 1\.0 but a reward is 2\.0"):
+            method.advantages(rewards)
+    else:
+        assert method.advantages(rewards).isfinite().all()
+    assert not load_method({"name": "ngrpo", "num_virtual": 0}).bounded_by_max_reward

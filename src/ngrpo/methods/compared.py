@@ -22,6 +22,7 @@ class GRPO(GroupMethod):
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.03300"
     relative: ClassVar[bool] = True
+    divides_by_deviation: ClassVar[bool] = True
 
     name: Literal["grpo"] = "grpo"
     kl_coefficient: float = Field(0.001, ge=0.0)
@@ -73,6 +74,7 @@ class DAPO(GroupMethod):
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2503.14476"
     relative: ClassVar[bool] = True
+    divides_by_deviation: ClassVar[bool] = True
     also_depends_on: ClassVar[str] = "the lengths of completions (overlong penalty)"
 
     name: Literal["dapo"] = "dapo"
@@ -147,6 +149,7 @@ class Constant(GroupMethod):
     """Control for NGRPO: GRPO with -1/sqrt(G + 1) on all-wrong groups, under NGRPO's clip and filter."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2509.18851 (a control of this project, not of the paper)"
+    divides_by_deviation: ClassVar[bool] = True
 
     name: Literal["constant"] = "constant"
     clip_low: float = Field(0.16, ge=0.0, le=1.0)
@@ -164,6 +167,7 @@ class NGRPO(GroupMethod):
     """GRPO's statistics joined by virtual best rewards, asymmetric clipping, and no all-correct groups."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2509.18851"
+    divides_by_deviation: ClassVar[bool] = True
 
     name: Literal["ngrpo"] = "ngrpo"
     clip_low: float = Field(0.16, ge=0.0, le=1.0)
@@ -179,6 +183,11 @@ class NGRPO(GroupMethod):
     def least_group_size(self) -> int:
         """Returns 1, for one completion is compared with the virtual one; 2 without any."""
         return 1 if self.num_virtual > 0 else 2
+
+    @property
+    def bounded_by_max_reward(self) -> bool:
+        """True with virtual completions: none may be worse than a real one."""
+        return self.num_virtual > 0
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns (r - m') / (s' + 1e-6), with m' and s' over real and virtual rewards."""

@@ -96,8 +96,15 @@ class GroupMethod(Method):
     """True when completions are only compared with others of their group: one alone teaches nothing."""
     needs_entropies: ClassVar[bool] = False
     """True when the advantages depend on token entropies: then they are `token_advantages`."""
+    divides_by_deviation: ClassVar[bool] = False
+    """True when rewards are divided by a deviation of their group, which TRL calls scale_rewards="group"."""
     also_depends_on: ClassVar[str] = ""
     """What besides one group's rewards the advantages depend on; tables by reward alone say it in a note."""
+
+    @property
+    def bounded_by_max_reward(self) -> bool:
+        """True when the advantages need `max_reward` as an upper bound: a reward above it is an error."""
+        return False
 
     @abstractmethod
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -88,6 +88,7 @@ class PassAtK(GroupMethod):
     """Pass@k training: what a completion adds to the chance that one of k is correct, as a z-score over subsets."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2508.10751"
+    divides_by_deviation: ClassVar[bool] = True
 
     name: Literal["pass_at_k"] = "pass_at_k"
     entropy_bonus: float = 0.0
@@ -130,6 +131,7 @@ class SOVA(GroupMethod):
     """GRPO, with a share of the z-scores that one virtual reward would give in homogeneous groups, both signs."""
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2505.24718 (TW-GRPO, which it extends; SOVA itself is code so far)"
+    divides_by_deviation: ClassVar[bool] = True
 
     name: Literal["sova"] = "sova"
     entropy_bonus: float = 0.0
@@ -157,6 +159,7 @@ class RLZVP(GroupMethod):
     paper: ClassVar[str] = "https://arxiv.org/abs/2509.21880"
     needs_entropies: ClassVar[bool] = True
     also_depends_on: ClassVar[str] = "the entropies of tokens (in homogeneous groups)"
+    divides_by_deviation: ClassVar[bool] = True
 
     name: Literal["rl_zvp"] = "rl_zvp"
     clip_high: float = Field(0.28, ge=0.0)
@@ -194,6 +197,7 @@ class GSPO(GroupMethod):
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2507.18071"
     relative: ClassVar[bool] = True
+    divides_by_deviation: ClassVar[bool] = True
 
     name: Literal["gspo"] = "gspo"
     loss: Literal["clipped", "gspo", "cispo"] = "gspo"
@@ -216,6 +220,7 @@ class CISPO(GroupMethod):
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2506.13585"
     relative: ClassVar[bool] = True
+    divides_by_deviation: ClassVar[bool] = True
 
     name: Literal["cispo"] = "cispo"
     loss: Literal["clipped", "gspo", "cispo"] = "cispo"
