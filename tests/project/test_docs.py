@@ -42,14 +42,12 @@ def test_no_page_or_file_names_a_path_of_some_machine():
 
 
 def metrics_of_a_run(folder, *settings):
-    from ngrpo.cli.train import run_training
-    from ngrpo.runs.run_dir import RunDir
+    from ngrpo.api import train
     from tests.cli.conftest import TINY
 
     always = [*TINY[1::2], "run.steps=1", "evaluation.every=0", "sampling.old_logprobs=recompute"]
     config = load_config(ROOT / "configs" / "countdown" / "ngrpo.toml", [*always, *settings])
-    run = RunDir.create(folder, config.to_json(), seed=0)
-    run_training(config, run, quiet=True)
+    run = train(config, folder, progress=False)
     return set(run.read_metrics()[0]) - {"step"}
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from ngrpo.runs.announcement import clip_fact, run_facts

@@ -60,6 +60,7 @@ class RunDir:
         self.metrics_path = path / "metrics.jsonl"
         self.rollouts_path = path / "rollouts.jsonl"
         self.checkpoints_path = path / "checkpoints"
+        self.verl_path = path / "verl"
 
     @classmethod
     def create(

@@ -45,11 +45,6 @@ class Progress(Observer):
         self._clock = clock
         self._spoke = clock()
 
-    def loading(self, model: str) -> None:
-        """Says that the model is being loaded, which can take a while."""
-        if not self._quiet:
-            self._console.print(f"loading {model}", markup=False, soft_wrap=True)
-
     def on_start(self, facts: Sequence[str], *, first_step: int, last_step: int) -> None:
         """Prints the facts and opens the table."""
         self._first, self._last = first_step, last_step

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from ngrpo.cli.progress import Progress
+from ngrpo.runs.progress import Progress
 
 
 class Clock:

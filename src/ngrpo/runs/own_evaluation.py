@@ -1,4 +1,4 @@
-"""The settings of a run's own evaluation, for `ngrpo eval RUN` without a task."""
+"""A run folder as the model of an evaluation: its newest checkpoint, its own task and settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ngrpo.errors import ConfigError, DataError
+from ngrpo.errors import ConfigError, DataError, short_line
+from ngrpo.runs.run_dir import RunDir
 
 NO_TASK = "--task is required: only a run folder, or a checkpoint in one, has a task of its own"
 
 
-def run_tables(model: str) -> Mapping[str, Any]:
+def own_tables(model: str) -> Mapping[str, Any]:
     """Returns the task and the settings with which a run evaluates itself.
 
     Args:
@@ -40,6 +41,21 @@ def run_tables(model: str) -> Mapping[str, Any]:
         "evaluation": evaluation,
         "sampling": {"keep_special_tokens": special},
     }
+
+
+def checkpoint_of(model: str) -> str:
+    """Returns the newest checkpoint where the path is a run folder, else the path."""
+    run = RunDir(Path(model))
+    try:
+        is_run = run.checkpoints_path.is_dir()
+    except OSError as error:  # a name too long for any file
+        raise ConfigError(f"model '{short_line(model, 60)}' cannot be looked up: {error.strerror}") from None
+    if not is_run:
+        return model
+    newest = run.latest_checkpoint()
+    if newest is None:
+        raise ConfigError(f"run folder '{model}' has no checkpoint yet")
+    return str(newest[1])
 
 
 def _config(path: Path) -> Mapping[str, Any] | None:

@@ -1,0 +1,205 @@
+"""Train, evaluate and compare from Python: what the command line calls, with the same checks and the same folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ngrpo.config import Config, apply_overrides, config_of, load_config
+from ngrpo.errors import ConfigError, NgrpoError
+from ngrpo.runs.checks import check_before_loading, check_same_run, resumed_run
+from ngrpo.runs.observer import Observer, Observers
+from ngrpo.runs.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from ngrpo.evaluation.evaluate import Evaluation
+    from ngrpo.evaluation.evaluation_run import Resume
+
+Engine = Literal["local", "verl"]
+
+
+def train(
+    config: Config | Mapping[str, Any] | str | Path,
+    folder: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    engine: Engine = "local",
+    progress: bool = True,
+    observers: Sequence[Observer] = (),
+) -> RunDir:
+    """Trains a model from a config and returns its run folder.
+
+    Args:
+        config: a `Config`, a table of tables, or the path of a TOML config or of a run's config.json.
+        folder: the run folder; `runs/NAME` by default.
+        overrides: settings such as `"run.steps=100"`; not with a `Config`.
+        resume: continue from the newest checkpoint of the run folder.
+        engine: `local`, or `verl` (Ray, FSDP and vLLM on the machines of `[cluster]`).
+        progress: show steps and evaluations on standard error; messages are shown in either case.
+        observers: followers of the run beside the terminal and the config's trackers.
+
+    Returns:
+        The run folder, with `read_metrics()`, `read_summaries()` and `latest_checkpoint()`.
+
+    Raises:
+        NgrpoError: for whatever is wrong with the config, the data, the model or the folder, in one line.
+
+    Example:
+        >>> run = train("configs/countdown/ngrpo.toml", "runs/first", overrides=["run.steps=20"])  # doctest: +SKIP
+        >>> run.read_metrics()[-1]["group/all_wrong"]  # doctest: +SKIP
+    """
+    from ngrpo.runs.progress import Progress
+
+    settings = checked_config(config, overrides)
+    path = Path(folder) if folder is not None else Path("runs") / settings.run.name
+    followers = [Progress(quiet=not progress), *observers]
+    if engine not in get_args(Engine):
+        raise ConfigError(f"engine must be {' or '.join(get_args(Engine))}, got {engine!r}")
+    if engine == "verl":
+        return _train_with_verl(settings, path, followers, resume=resume)
+    check_before_loading(settings)
+    run = resumed_run(path, settings) if resume else RunDir.create(path, settings.to_json(), seed=settings.run.seed)
+    _train_locally(settings, run, followers)
+    return run
+
+
+def evaluate(
+    model: str | Path,
+    task: str | Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    resume: Resume = False,
+    progress: bool = True,
+) -> Evaluation:
+    """Samples a model on a task, grades the completions and returns Pass@k with its AUC.
+
+    Args:
+        model: `builtin:countdown-base`, a model, checkpoint or run folder, or a hub id; for sampler `endpoint` the
+            name that the server knows it by.
+        task: a task's name or its table; by default a run's own task, with the run's `[evaluation]` settings.
+        folder: for samples, record and summary; `evals/MODEL/TASK` by default.
+        settings: keys of the `[evaluation]` table, such as `{"samples": 64}`.
+        overrides: settings of any table, such as `"sampling.max_sequences=64"`.
+        resume: continue an unfinished evaluation; "retry-refused" asks again for refused completions.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The evaluation; its `summary` holds `pass_at_k`, `auc` and their intervals.
+
+    Raises:
+        NgrpoError: for whatever is wrong with the model, the task, the folder or the server, in one line.
+    """
+    config, path = evaluation_config(model, task, folder, settings=settings, overrides=overrides)
+    return evaluate_config(config, path, resume=resume, progress=progress)[0]
+
+
+def evaluate_config(
+    config: Config, folder: Path, *, resume: Resume, progress: bool
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Returns the evaluation of a checked config, and the content of its summary.json."""
+    from ngrpo.evaluation.evaluation_run import run_evaluation
+    from ngrpo.runs.progress import EvaluationProgress
+    from ngrpo.runs.termination import exits_when_terminated
+
+    with EvaluationProgress(config.task.slug, quiet=not progress) as follower, exits_when_terminated():
+        return run_evaluation(config, folder, follower, resume=resume)
+
+
+def evaluation_config(
+    model: str | Path,
+    task: str | Mapping[str, Any] | None = None,
+    folder: str | Path | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
+    overrides: Sequence[str] = (),
+) -> tuple[Config, Path]:
+    """Returns the config of an evaluation and its folder; see `evaluate`.
+
+    Args:
+        model: as in `evaluate`.
+        task: as in `evaluate`.
+        folder: as in `evaluate`.
+        settings: as in `evaluate`.
+        overrides: as in `evaluate`.
+        tables: settings of further tables, such as `{"sampling": {"engine": "vllm"}}`.
+    """
+    from ngrpo.runs.own_evaluation import checkpoint_of, own_tables
+
+    given = dict(tables or {})
+    defaults = own_tables(str(model)) if task is None else {"task": {"name": task} if isinstance(task, str) else task}
+    served = given.get("sampling", {}).get("engine") == "endpoint"
+    merged: dict[str, Any] = {
+        **given,
+        "model": {"path": str(model) if served else checkpoint_of(str(model))},
+        "task": dict(defaults["task"]),
+        "sampling": {**defaults.get("sampling", {}), **given.get("sampling", {})},
+        "evaluation": {**defaults.get("evaluation", {}), **(settings or {})},
+    }
+    apply_overrides(merged, overrides)
+    config = config_of(merged)
+    return config, Path(folder) if folder is not None else Path("evals") / _file_name(str(model)) / config.task.slug
+
+
+def _file_name(model: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", model).strip("._")
+    return name[-100:] or "model"
+
+
+def checked_config(config: Config | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Returns the config of any of the forms that `train` takes."""
+    if isinstance(config, str | Path):
+        return load_config(config, overrides)
+    if isinstance(config, Config):
+        if overrides:
+            raise ConfigError("overrides change a file or a table; a Config is final")
+        return config
+    tables = {name: dict(table) if isinstance(table, Mapping) else table for name, table in config.items()}
+    apply_overrides(tables, overrides)
+    return config_of(tables)
+
+
+def _train_locally(config: Config, run: RunDir, followers: Sequence[Observer]) -> None:
+    from ngrpo.runs.trackers import tracker_observers
+    from ngrpo.training.trainer import Trainer
+
+    for follower in followers:
+        follower.on_phase(f"loading {config.model.path}")
+    try:
+        observer = Observers([*followers, *tracker_observers(config, run.path)])
+        trainer = Trainer(config, run, observer)
+    except NgrpoError:
+        run.remove_if_unused()  # so that the same command works once the cause is removed
+        raise
+    try:
+        trainer.train()
+    finally:
+        observer.close()
+
+
+def _train_with_verl(config: Config, folder: Path, followers: Sequence[Observer], *, resume: bool) -> RunDir:
+    from ngrpo.engines.verl.checks import check_expressible
+    from ngrpo.engines.verl.installed import check_installed
+    from ngrpo.runs.trackers import tracker_observers
+
+    check_expressible(config, config.cluster)
+    check_installed(config, config.cluster)
+    check_before_loading(config)
+    from ngrpo.engines.verl.run import run_verl  # imports torch
+
+    if resume:
+        run = RunDir.open(folder)
+        check_same_run(run.read_config()["config"], config.to_json())
+    else:
+        run = RunDir.create(folder, config.to_json(), seed=config.run.seed)
+    observer = Observers([*followers, *tracker_observers(config, run.path)])
+    try:
+        run_verl(config, run, observer, resume=resume)
+    finally:
+        observer.close()
+    return run
