@@ -192,9 +192,10 @@ class Run:
     def pass_on(self):
         whole, _, _ = self.said[self.passed_on :].rpartition("\n")
         if whole:
+            begin = "" if self.passed_on else "\n"  # after the name of the test
             self.passed_on += len(whole) + 1
             with self.capture.global_and_fixture_disabled():
-                print("".join(f"\n  [{self.folder.name}] {line}" for line in whole.splitlines()), end="", flush=True)
+                print(begin + "\n".join(f"  [{self.folder.name}] {line}" for line in whole.splitlines()), flush=True)
 
     @property
     def said(self):
