@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,15 @@ def test_what_verl_cannot_do_is_one_line_and_leaves_no_folder(run, tmp_path, arg
     outcome = run("train", CONFIG, *arguments, "--out", tmp_path / "r")
     assert (outcome.status, outcome.err.count("\n")) == (status, 1)
     assert said in outcome.err
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.skipif(find_spec("verl") is not None, reason="verl is installed here")
+def test_without_the_packages_of_verl_nothing_is_started(run, tmp_path):
+    outcome = run("train", CONFIG, "--engine", "verl", "--set", "cluster.device=cpu", "--out", tmp_path / "r")
+    assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    assert "--engine verl needs the packages 'verl', 'ray', 'transfer_queue', " in outcome.err
+    assert outcome.err.endswith(": pip install 'ngrpo[verl]'\n")
     assert not (tmp_path / "r").exists()
 
 

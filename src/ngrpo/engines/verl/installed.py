@@ -27,8 +27,11 @@ DECLARED = (
     "uvicorn",
 )
 """Import names that verl's trainer cannot do without; the extra `verl` declares their packages."""
-ON_GPU = {"vllm": "vllm", "flash_attn": "flash-attn"}
-"""Import name -> distribution of what a GPU needs besides; not in the extra, as each build fits one CUDA and torch."""
+ON_GPU = {"vllm": "'vllm>=0.24,<0.32'", "flash_attn": "flash-attn"}
+"""Import name -> requirement of what a GPU needs besides; not in the extra, as each build fits one CUDA and torch.
+
+Newer vLLM asks for a newer transformers than verl 0.9 takes.
+"""
 
 
 def check_installed(config: Config, cluster: ClusterSettings) -> None:
