@@ -58,7 +58,7 @@ def main() -> int:
         work = given.keep or Path(folder)
         _prepare(work, given.tests)
         settings = {"method": given.method, "updates_per_generation": 1, "method_args": json.loads(given.method_args)}
-        theirs = _run(work, "theirs", given.select, {})
+        theirs = _outcomes(work, "theirs") if given.reuse else _run(work, "theirs", given.select, {})
         ours = _run(work, "ours", given.select, {"TRL_OWN_TESTS": json.dumps(settings)})
     if theirs.keys() != ours.keys():
         sys.exit(f"the runs collected {len(theirs)} and {len(ours)} tests; see their output above")
@@ -72,7 +72,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--method-args", default="{}", help="its settings, as JSON")
     parser.add_argument("--select", default="", help="pytest's -k: only tests of these names")
     parser.add_argument("--keep", type=Path, help="folder for models, tests and logs (default: a temporary one)")
-    return parser.parse_args()
+    parser.add_argument("--reuse", action="store_true", help="take the results of TRL's classes from --keep")
+    given = parser.parse_args()
+    if given.reuse and (given.keep is None or not (given.keep / "theirs.xml").exists()):
+        parser.error("--reuse needs --keep with the results of an earlier run")
+    return given
 
 
 def _prepare(work: Path, tests: Path | None) -> None:
@@ -130,6 +134,12 @@ def _run(work: Path, name: str, select: str, env: dict[str, str]) -> dict[str, O
     print(f"{name}: {work / f'{name}.log'}", flush=True)
     with (work / f"{name}.log").open("wb") as log:
         subprocess.run(command, cwd=work, env={**os.environ, **offline, **env}, stdout=log, stderr=log, check=False)
+    return _outcomes(work, name)
+
+
+def _outcomes(work: Path, name: str) -> dict[str, Outcome]:
+    """Reads pytest's report; ends with what pytest printed where no test ran."""
+    report = work / f"{name}.xml"
     cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - of pytest's
     if not any(case.find("error") is None for case in cases):
         sys.exit((work / f"{name}.log").read_text()[-3000:] + f"\nno test of {work / 'tests'} ran")

@@ -113,13 +113,13 @@ def write_models(folder: Path) -> None:
 
 
 def write_data(folder: Path) -> None:
-    """Writes the data set `zen`, 8 rows to train on and 2 to test, prompts as text and as conversations."""
-    texts = [f"Line {number} of {total} is" for total in (8, 2) for number in range(total)]
+    """Writes the data set `zen`, 5 rows to train on and 2 to test, prompts as text and as conversations."""
+    texts = [f"Line {number} of {total} is" for total in (5, 2) for number in range(total)]
     conversations = [[{"role": "user", "content": text}] for text in texts]
     readme = ["---", "configs:"]
     for config, prompts in (("standard_prompt_only", texts), ("conversational_prompt_only", conversations)):
         readme += [f"- config_name: {config}", "  data_files:"]
-        for split, rows in (("train", prompts[:8]), ("test", prompts[8:])):
+        for split, rows in (("train", prompts[:5]), ("test", prompts[5:])):
             path = f"{config}/{split}.parquet"
             Dataset.from_dict({"prompt": rows}).to_parquet(folder / OWNER / "zen" / path)
             readme += [f"  - split: {split}", f"    path: {path}"]
