@@ -8,7 +8,7 @@ import pytest
 
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import read_counts
-from ngrpo.evaluation.samples import Sample, append_samples
+from ngrpo.evaluation.samples.sample import Sample, append_samples
 from ngrpo.types import Status
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.formats import format_of
+from ngrpo.evaluation.samples.registry import format_of
 
 LINES: list[tuple[dict[str, Any], str]] = [
     ({"problem_id": "p", "sample": 0, "status": "wrong"}, "ngrpo's lines"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.verdicts import Verdicts
+from ngrpo.evaluation.samples.columns import Verdicts
 
 Key = tuple[int, int, int]
 
