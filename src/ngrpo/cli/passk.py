@@ -57,8 +57,9 @@ def passk(
         list[Path],
         typer.Argument(
             metavar="FILE",
-            help="Samples: of ngrpo, lm-evaluation-harness, inspect_ai, evalplus, HumanEval, LiveCodeBench, lighteval or "
-            "verl, or a table (JSON, CSV, TSV, parquet; - is standard input); or the folder of an evaluation or a run.",
+            help="Samples of ngrpo, lm-evaluation-harness, inspect_ai, evalplus, HumanEval, LiveCodeBench, lighteval "
+            "or verl, or a table (JSON, CSV, TSV, parquet; - for standard input), or the folder of an "
+            "evaluation or a run.",
         ),
     ],
     k: Annotated[

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ngrpo.errors import ConfigError, DataError
+from ngrpo.errors import ConfigError
+from ngrpo.evaluation.samples.entry import Choices
 from ngrpo.evaluation.samples.registry import format_of
 
 LINES: list[tuple[dict[str, Any], str]] = [
@@ -24,17 +25,22 @@ def test_the_keys_of_a_line_tell_its_format(row: dict[str, Any], name: str) -> N
     assert format_of({"note": "more keys do no harm", **row}).name == name
 
 
-@pytest.mark.parametrize("row", [{}, {"id": 0}, {"doc_id": 0}, {"input": "q", "output": "a"}])
-def test_any_other_line_is_refused(row: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="not a line of a samples file: expected the keys problem_id, sample and"):
-        format_of(row)
+@pytest.mark.parametrize("row", [{}, {"id": 0}, {"doc_id": 0}, {"input": "q", "output": "a"}, {"problem_id": "p"}])
+def test_any_other_line_is_one_of_a_table(row: dict[str, Any]) -> None:
+    assert format_of(row).name == "tables"
 
 
 @pytest.mark.parametrize(("row", "name"), LINES)
-def test_only_the_harness_has_metrics_and_filters(row: dict[str, Any], name: str) -> None:
-    for choice in ({"metric": "acc"}, {"filter_name": "none"}):
+def test_named_columns_make_any_line_one_of_a_table(row: dict[str, Any], name: str) -> None:
+    assert format_of(row).name == name
+    assert format_of(row, Choices(id="id")).name == "tables"
+
+
+@pytest.mark.parametrize(("row", "name"), LINES)
+def test_metrics_and_filters_are_for_the_formats_that_have_them(row: dict[str, Any], name: str) -> None:
+    for choices in (Choices(metric="acc"), Choices(filter_name="none")):
         if "harness" in name:
-            assert format_of(row, **choice).name == name
+            assert format_of(row, choices).name == name
             continue
-        with pytest.raises(ConfigError, match=f"in sample logs of lm-evaluation-harness, not in {name}"):
-            format_of(row, **choice)
+        with pytest.raises(ConfigError, match=f"is for sample logs of lm-evaluation-harness.*, not for {name}"):
+            format_of(row, choices)

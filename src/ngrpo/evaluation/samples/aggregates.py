@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-LFS_HEAD = b"version https://git-lfs"
-
 
 def aggregate_hint(document: Any) -> str:
     """Returns what an aggregated results document is and how its tool writes samples; empty for any other document."""

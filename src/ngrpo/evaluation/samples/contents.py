@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.samples.aggregates import LFS_HEAD, aggregate_hint
+from ngrpo.evaluation.samples.aggregates import aggregate_hint
 from ngrpo.evaluation.samples.entry import JsonRow
 from ngrpo.evaluation.samples.registry import rows_of_document
 from ngrpo.evaluation.samples.zip_log import zip_rows
+from ngrpo.files import LFS_HEAD
 
 NumberedRows = Iterable[tuple[int, JsonRow]]
 
@@ -165,18 +166,18 @@ def _csv_rows(content: bytes) -> NumberedRows:
     header = text.lstrip().partition("\n")[0]
     delimiter = "\t" if "\t" in header else ";" if ";" in header and "," not in header else ","
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(
-        io.StringIO(text.lstrip("\r\n"), newline=""), skipinitialspace=True, strict=True, delimiter=delimiter
-    )
+    lines = io.StringIO(text.lstrip("\r\n"), newline="")
+    reader = csv.reader(lines, skipinitialspace=True, strict=True, delimiter=delimiter)
+    rows: list[tuple[int, JsonRow]] = []
     try:
-        rows = []
-        for row in reader:
-            if None in row:
-                raise DataError(f"line {reader.line_num}: more cells than the {len(reader.fieldnames or ())} columns")
-            rows.append((reader.line_num, {key: value for key, value in row.items() if value is not None}))
+        names = next(reader, [])
+        for cells in reader:
+            if cells and len(cells) != len(names):
+                raise DataError(f"line {reader.line_num}: {len(cells)} cells under {len(names)} column names")
+            if cells:
+                rows.append((reader.line_num, dict(zip(names, cells, strict=True))))
     except csv.Error as error:
         raise DataError(f"line {reader.line_num}: not CSV, {error}") from None
-    names = list(reader.fieldnames or ())
     if len(names) < 2:
         raise DataError("is neither JSON lines, JSON, parquet nor CSV with named columns")
     if len(set(names)) < len(names):

@@ -45,10 +45,8 @@ class EvalplusFormat(Format):
         if not self._tests:
             self._tests = self._chosen_tests(row)
         statuses = [row["base_status"], row.get("plus_status")][: 1 + (self._tests == "plus")]
-        if None in statuses:
-            verdict = UNGRADED
-        else:
-            verdict = CORRECT if all(status == PASS for status in statuses) else WRONG
+        passed = all(status == PASS for status in statuses)
+        verdict = UNGRADED if None in statuses else CORRECT if passed else WRONG
         solution = row.get("solution")
         return [
             Entry(

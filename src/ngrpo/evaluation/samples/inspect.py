@@ -127,8 +127,8 @@ class InspectFormat(Format):
         if isinstance(value, int | float) and value in (0, 1):
             return CORRECT if value == 1 else WRONG
         raise DataError(
-            f"{self.place} {entry.line}: score {value!r} of {scorer!r} is neither C, I, P or N nor 0 or 1: Pass@k needs "
-            "right or wrong"
+            f"{self.place} {entry.line}: score {value!r} of {scorer!r} is none of C, I, P, N, 0 and 1: Pass@k "
+            "needs right or wrong"
         )
 
 

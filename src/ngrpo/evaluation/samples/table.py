@@ -68,6 +68,7 @@ class TableFormat(Format):
     @classmethod
     def recognises(cls, row: JsonRow) -> bool:
         """Returns True: a table may have any columns."""
+        del row
         return True
 
     def read(self, row: JsonRow, line: int) -> Iterable[Entry]:
@@ -95,7 +96,7 @@ class TableFormat(Format):
         self._taken = taken_columns(
             self._rows, [self._place(at) for at in range(len(self._rows))], self.choices, list(self._found)
         )
-        if self._taken.count:
+        if self._taken.total:
             self._note_counts()
             return ()
         self._refuse_mixed_zeros()
@@ -105,8 +106,8 @@ class TableFormat(Format):
     def reading(self) -> str:
         """The columns that were taken."""
         taken = self._taken
-        if taken.count:
-            return f"columns: id '{taken.id}', samples '{taken.count}', correct '{taken.correct}'"
+        if taken.total:
+            return f"columns: id '{taken.id}', samples '{taken.total}', correct '{taken.correct}'"
         sample = f"sample '{taken.sample}'" if taken.sample else "sample by order"
         return f"columns: id '{taken.id}', {sample}, correct '{taken.correct}'"
 
@@ -143,8 +144,8 @@ class TableFormat(Format):
         verdict = verdict_of(value)
         if verdict is None:
             raise DataError(
-                f"{self._place(at)}: '{self._taken.correct}' is {shortened(str(value), 40)}, expected true or false, 0 or 1, "
-                "correct or wrong, or a list of these"
+                f"{self._place(at)}: '{self._taken.correct}' is {shortened(str(value), 40)}, expected true or false, "
+                "0 or 1, correct or wrong, or a list of these"
             )
         reason = f"'{self._taken.correct}' is empty" if verdict == UNGRADED else ""
         return self._more[at]._replace(verdict=verdict, reason=reason)
@@ -159,7 +160,8 @@ class TableFormat(Format):
         if isinstance(value, str) and value.strip():
             return numbers.named(value)
         raise DataError(
-            f"{self._place(at)}: the sample '{self._taken.sample}' is {shortened(str(value), 40)}, expected a number or text"
+            f"{self._place(at)}: the sample '{self._taken.sample}' is {shortened(str(value), 40)}, expected a "
+            "number or text"
         )
 
     def _problem_id(self, row: Mapping[str, Any], at: int) -> str:
@@ -176,7 +178,8 @@ class TableFormat(Format):
     def _refuse_repeated_list(self, problem_id: str, at: int, lists: dict[str, int]) -> None:
         if self.choices.sample is not None:
             raise ConfigError(
-                f"--sample: {self._place(at)} holds a list of verdicts, '{self._taken.correct}': its order is the sample number"
+                f"--sample: {self._place(at)} holds a list of verdicts, '{self._taken.correct}': its order is "
+                "the sample number"
             )
         first = lists.setdefault(problem_id, at)
         if first != at:
@@ -205,10 +208,10 @@ class TableFormat(Format):
                     f"duplicate problem {problem_id!r} ({self._place(seen[problem_id])} and {self._place(at)})"
                 )
             seen[problem_id] = at
-            n, c = (self._number(row, name, at) for name in (self._taken.count, self._taken.correct))
+            n, c = (self._number(row, name, at) for name in (self._taken.total, self._taken.correct))
             if c > n:
                 raise DataError(
-                    f"{self._place(at)}: {self._taken.correct} = {c} is larger than {self._taken.count} = {n}"
+                    f"{self._place(at)}: {self._taken.correct} = {c} is larger than {self._taken.total} = {n}"
                 )
             self.counts.append(CountRow(problem_id, n, c, self._more[at].line))
 

@@ -47,7 +47,7 @@ class Taken(NamedTuple):
     id: str
     sample: str = ""
     correct: str = ""
-    count: str = ""
+    total: str = ""
 
 
 def taken_columns(rows: Sequence[Cells], places: Sequence[str], choices: Choices, found: Sequence[str]) -> Taken:
@@ -70,7 +70,9 @@ def taken_columns(rows: Sequence[Cells], places: Sequence[str], choices: Choices
     count, correct = _counts(rows, present, choices.correct)
     if not count:
         correct = choices.correct or _verdict_column(rows, places, present, found)
-    column = choices.id or _id_column(rows, present, found, each_once=not count and list_in(rows[0][correct]) is None)
+    column = choices.id or _id_column(
+        rows, present, found, each_once=not count and not any(list_in(row.get(correct)) for row in rows)
+    )
     sample = choices.sample or next((name for name in SAMPLES if name in present and name != column), "")
     if count and choices.sample is not None:
         raise ConfigError(f"--sample: the table holds counts, '{count}' and '{correct}'")
@@ -107,7 +109,8 @@ def _verdict_column(rows: Sequence[Cells], places: Sequence[str], present: set[s
             return _agreed(readable, places)
     if faults:
         raise DataError(
-            f"no column of verdicts (true or false, 0 or 1, ...): {'; '.join(faults[:3])}; name it with --correct COLUMN"
+            f"no column of verdicts (true or false, 0 or 1, ...): {'; '.join(faults[:3])}; name it "
+            "with --correct COLUMN"
         )
     raise DataError(f"no column that says what is correct, found: {_listed(found)}; name it with --correct COLUMN")
 
@@ -154,7 +157,7 @@ def _id_column(rows: Sequence[Cells], present: set[str], found: Sequence[str], *
         for other in [*ids[1:], *texts]:
             if other != "sample_id" and other != column and _repeats(rows, other):
                 raise DataError(
-                    f"every '{column}' is there once, but '{other}' repeats: say which one is the problem with --id COLUMN"
+                    f"every '{column}' is there once, but '{other}' repeats: name the column of the problem with --id"
                 )
     return column
 
