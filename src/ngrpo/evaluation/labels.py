@@ -11,7 +11,7 @@ from ngrpo.evaluation.counts import read_rows_and_entries
 from ngrpo.evaluation.facts import shortened
 from ngrpo.evaluation.samples.entry import NO_CHOICES, Choices, Entry, problem_id_of
 from ngrpo.tasks.cells import cell
-from ngrpo.tasks.columns import IDS
+from ngrpo.tasks.columns import IDS, recognised
 from ngrpo.tasks.rows import Row, read_rows
 
 TABLES = ("doc", "metadata", "extra_info")
@@ -56,7 +56,7 @@ def labels_of_table(path: str | Path, column: str) -> dict[str, str]:
         DataError: for a row without a value, an id with two values, or as `read_rows`.
     """
     rows: Sequence[Row] = read_rows(path)
-    name = next((candidate for candidate in IDS if cell(rows[0], candidate) is not None), "")
+    name = recognised(rows, IDS)
     labels: dict[str, str] = {}
     for number, row in enumerate(rows):
         problem_id = problem_id_of(cell(row, name)) if name else str(number)

@@ -10,6 +10,7 @@ import stat
 import sys
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
@@ -59,7 +60,8 @@ def _keep(path: Path, file: IO[bytes]) -> IO[bytes]:
     spooled.seek(0)
     if spooled.read(2) == b"\x1f\x8b":
         spooled.seek(0)
-        spooled = _unpacked(path, spooled)
+        with spooled:
+            spooled = _unpacked(path, spooled)
     _kept[str(path)] = spooled
     return spooled
 
@@ -67,8 +69,9 @@ def _keep(path: Path, file: IO[bytes]) -> IO[bytes]:
 def _unpacked(path: Path, file: IO[bytes]) -> IO[bytes]:
     unpacked = _spooled()
     try:
-        shutil.copyfileobj(gzip.GzipFile(fileobj=file), unpacked, 2**20)
+        shutil.copyfileobj(gzip.GzipFile(fileobj=file, mode="rb"), unpacked, 2**20)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        unpacked.close()
         raise DataError(f"cannot read {path}: damaged gzip file ({error})") from None
     unpacked.seek(0)
     return unpacked
@@ -79,6 +82,6 @@ def _spooled() -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _rewound(file: IO[bytes]):  # type: ignore[no-untyped-def]
+def _rewound(file: IO[bytes]) -> Iterator[IO[bytes]]:
     file.seek(0)
     yield file
