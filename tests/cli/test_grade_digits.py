@@ -29,3 +29,10 @@ def test_the_columns_are_named(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"output": "\\\\boxed{4}", "gold": "4"}')
     assert "columns: completion 'output', reference 'gold'" in run("grade", path).err
+
+
+def test_a_long_integer_inside_a_cell_is_text(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"output": r"\boxed{4}", "gold": '{"a": %s}' % DIGITS}))
+    outcome = run("grade", path)
+    assert (outcome.status, "Traceback" in outcome.err) == (0, False)
