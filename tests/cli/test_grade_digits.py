@@ -33,6 +33,6 @@ def test_the_columns_are_named(run: Any, tmp_path: Path) -> None:
 
 def test_a_long_integer_inside_a_cell_is_text(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({"output": r"\boxed{4}", "gold": '{"a": %s}' % DIGITS}))
+    path.write_text(json.dumps({"output": r"\boxed{4}", "gold": f'{{"a": {DIGITS}}}'}))
     outcome = run("grade", path)
     assert (outcome.status, "Traceback" in outcome.err) == (0, False)
