@@ -26,6 +26,16 @@ PARTIAL = ".partial"
 """How the name of everything ends that is not yet complete."""
 
 
+LFS_HEAD = b"version https://git-lfs"
+"""How the few lines begin that stand for a file that Git LFS has not fetched."""
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Returns whether a file is the pointer of Git LFS in place of the file itself."""
+    with path.open("rb") as file:
+        return file.read(len(LFS_HEAD)) == LFS_HEAD
+
+
 def is_file_name(name: str) -> bool:
     """Returns whether a name is safe for a file or folder: 1 to 128 of A-Z a-z 0-9 . _ -, not `.` or `..`.
 

@@ -140,3 +140,14 @@ def test_only_common_problems_are_compared(run: Any, folder: Path) -> None:
         "a.csv: 18 of 20 problems left out, not in all files",
         "few.csv: 1 of 3 problems left out, not in all files",
     ]
+
+
+def test_uneven_files_are_compared_up_to_the_fewest_samples(run: Any, folder: Path) -> None:
+    (folder / "u.csv").write_text("problem_id,n,c\np,2,1\nq,4,1\n")
+    (folder / "v.json").write_text('{"p": [1, 1], "q": [0, 0, 0, 1]}')
+    assert run("compare", "u.csv", "v.json").status == 1
+    found = json.loads(run("compare", "u.csv", "v.json", "--uneven", "--json").out)
+    assert found["pass_at_k"]["1"]["difference"] == pytest.approx(((1 / 2 + 1 / 4) - (1 + 1 / 4)) / 2)
+    assert list(found["pass_at_k"]) == ["1", "2"]
+    assert "u.csv: 2 to 4 samples per problem" in found["notes"]
+    assert "v.json: columns: id 'id', sample by order, correct 'correct'" in found["notes"]

@@ -302,3 +302,29 @@ def test_no_output_holds_nan(tmp_path: Path) -> None:
     path.write_text("problem_id,n,c\np,128,128\nq,128,40\n")
     assert "nan" not in run(path, "--k", "64", "--json").stdout.lower()
     assert "[nan" not in run(path, "--k", "64", "--format", "latex").stdout
+
+
+def test_uneven_problems_have_their_own_estimates(tmp_path: Path) -> None:
+    path = tmp_path / "uneven.csv"
+    path.write_text("problem_id,n,c\na,2,1\nb,5,2\n")
+    with pytest.raises(DataError, match="Pass@k over problems needs the same number for each, or --uneven"):
+        CliRunner().invoke(app, [str(path)], catch_exceptions=False)
+    summary = json.loads(run(path, "--uneven", "--json").stdout)
+    # 1 - C(3, 2) / C(5, 2) = 7/10 for b
+    assert summary["pass_at_k"] == {"1": pytest.approx((1 / 2 + 2 / 5) / 2), "2": pytest.approx((1 + 7 / 10) / 2)}
+    assert (summary["samples"], summary["samples_per_problem"], summary["most_samples_per_problem"]) == (7, 2, 5)
+    shown = run(path, "--uneven").output
+    assert "2 to 5 samples per problem, so k is at most 2" in shown
+    with pytest.raises(ConfigError, match="Pass@3 needs 3 graded samples, but problem 'a' has 2"):
+        CliRunner().invoke(app, [str(path), "--uneven", "--k", "3"], catch_exceptions=False)
+
+
+def test_named_columns_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps([{"frage": "p", "lauf": i, "gut": {"ja": i % 2}} for i in range(4)]))
+    result = run(path, "--id", "frage", "--sample", "lauf", "--correct", "gut.ja")
+    assert result.exit_code == 0, result.output
+    assert f"{path}: columns: id 'frage', sample 'lauf', correct 'gut.ja'" in result.output
+    assert " 50.00 [—]" in result.output
+    with pytest.raises(ConfigError, match="--id must be the name of a column"):
+        CliRunner().invoke(app, [str(path), "--id", ""], catch_exceptions=False)

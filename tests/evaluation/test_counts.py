@@ -8,7 +8,8 @@ import pytest
 
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import read_counts
-from ngrpo.evaluation.samples import Sample, append_samples
+from ngrpo.evaluation.samples.entry import Choices
+from ngrpo.evaluation.samples.sample import Sample, append_samples
 from ngrpo.types import Status
 
 
@@ -82,7 +83,7 @@ def test_the_reference_file_may_number_its_samples_as_it_likes(tmp_path: Path) -
         ('{"problem_id": "p", "sample": 1}', "line 2: the key 'status' is missing"),
         ('{"problem_id": "p", "status": "wrong"}', "line 2: the key 'sample' is missing"),
         (reference_row(), "line 2: the key 'status' is missing"),
-        (row(), "sample 0 of problem 'p' is there twice, in lines 1 and 2"),
+        (row(), r"duplicate sample 0 of problem 'p' \(lines 1 and 2\)"),
         (row(sample=2), "sample 1 of problem 'p' is missing"),
     ],
 )
@@ -101,7 +102,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
         (reference_row(label=None), "label None"),
         (reference_row(label=2), "label 2"),
         (reference_row(generation_id="0"), "generation_id must be a whole number >= 0, got '0'"),
-        (reference_row(), "sample 0 of problem '0' is there twice, in lines 1 and 2"),
+        (reference_row(), r"duplicate sample 0 of problem '0' \(lines 1 and 2\)"),
     ],
 )
 def test_a_bad_line_of_the_reference_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -121,18 +122,18 @@ def test_a_cut_off_last_line_is_said(tmp_path: Path) -> None:
     [
         ("", "is empty: it holds no samples"),
         ("\n \n", "is empty: it holds no samples"),
-        ('{"id": 3}', "line 1: not a line of a samples file: expected the keys problem_id"),
-        ("name,n,c\np,1,1", "is neither JSON lines nor CSV with the columns problem_id,n,c"),
-        ("[1, 2]", "is neither JSON lines nor CSV"),
-        ("problem_id,n,c\n", "is empty: it holds no problems"),
+        ('{"id": 3}', "no column that says what is correct, found: "),
+        ("name,n,c\np,1,1", "no column that says which problem a row is of, found: name, n, c; name it with --id"),
+        ("[1, 2]", "is a JSON array, but not of objects"),
+        ("problem_id,n,c\n", "is empty: it holds no samples"),
         ("problem_id,n,c\np,1,2", "line 2: c = 2 is larger than n = 1"),
         ("problem_id,n,c\np,1.5,1", "line 2: n must be a whole number >= 0, got '1.5'"),
         ("problem_id,n,c\np,-1,1", "line 2: n must be a whole number >= 0, got '-1'"),
         ("problem_id,n,c\np,1_0,1", "line 2: n must be a whole number"),
         ("problem_id,n,c\np,²,1", "line 2: n must be a whole number"),
-        ("problem_id,n,c\np,4", "line 2: c must be a whole number >= 0, got ''"),
-        ("problem_id,n,c\n,4,1", "line 2: the problem_id is empty"),
-        ("problem_id,n,c\np,4,1\np,4,1", "line 3: problem 'p' is there twice"),
+        ("problem_id,n,c\np,4", "line 2: 2 cells under 3 column names"),
+        ("problem_id,n,c\n,4,1", "line 2: the id 'problem_id' is empty"),
+        ("problem_id,n,c\np,4,1\np,4,1", r"duplicate problem 'p' \(line 2 and line 3\)"),
         ('problem_id,n,c\n"p,4,1', "not CSV"),
         (f"problem_id,n,c\np,{10**30},1", "line 2: n must be a whole number"),
     ],
@@ -169,13 +170,13 @@ def test_seeds_stand_in_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([row(seed=7), row(), row(seed=7)], "sample 0 of problem 'p' with seed 7 is there twice, in lines 1 and 3"),
+        ([row(seed=7), row(), row(seed=7)], r"duplicate sample 0 of problem 'p' with seed 7 \(lines 1 and 3\)"),
         ([row(seed=7), row(seed=7, sample=2), row(sample=0)], "sample 1 of problem 'p' with seed 7 is missing"),
-        ([row(), row(seed=0)], "sample 0 of problem 'p' is there twice"),
+        ([row(), row(seed=0)], "duplicate sample 0 of problem 'p'"),
         ([row(seed="1")], "line 1: seed must be a whole number >= 0, got '1'"),
         ([row(seed=-1)], "line 1: seed must be a whole number >= 0, got -1"),
-        ([row(step=1), row(step=2, sample=1)], r": holds 2 training steps \(1, 2\), hence several policies"),
-        ([row(), row(step=2, sample=1)], r": holds 2 training steps \(none, 2\)"),
+        ([row(step=1), row(step=2, sample=1)], r" holds 2 training steps \(1, 2\), hence several policies"),
+        ([row(), row(step=2, sample=1)], r" holds 2 training steps \(none, 2\)"),
         ([row(step=i, sample=i) for i in range(7)], r"holds 7 training steps \(0, 1, 2, 3, 4, \.\.\.\)"),
         ([row(step="1")], "line 1: step must be a whole number, got '1'"),
     ],
@@ -201,7 +202,7 @@ def test_a_metric_is_for_the_harness_alone(tmp_path: Path) -> None:
     csv_counts = tmp_path / "counts.csv"
     csv_counts.write_text("problem_id,n,c\np,2,1\n")
     for path in (written(tmp_path, row()), csv_counts):
-        with pytest.raises(ConfigError, match="a metric or a filter can be chosen in sample logs of lm-evaluation-har"):
-            read_counts(path, metric="acc")
-        with pytest.raises(ConfigError, match="can be chosen"):
-            read_counts(path, filter_name="none")
+        with pytest.raises(ConfigError, match="--metric is for sample logs of lm-evaluation-harness"):
+            read_counts(path, Choices(metric="acc"))
+        with pytest.raises(ConfigError, match="--filter is for sample logs"):
+            read_counts(path, Choices(filter_name="none"))

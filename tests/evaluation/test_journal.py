@@ -12,7 +12,7 @@ from ngrpo.errors import ConfigError, GradingError
 from ngrpo.evaluation.evaluate import evaluate
 from ngrpo.evaluation.journal import Journal, journal_path
 from ngrpo.evaluation.refusals import MOST_PROBLEMS, RefusalWatch
-from ngrpo.evaluation.samples import Sample
+from ngrpo.evaluation.samples.sample import Sample
 from ngrpo.sampling import Decoding, Request
 from ngrpo.types import Completion, Grade, Problem
 from tests.evaluation.test_evaluate import PLAN, Scripted, Scripts, Words, lines

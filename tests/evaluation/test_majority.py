@@ -195,7 +195,10 @@ def test_votes_of_verl(tmp_path: Path) -> None:
             ],
             "has no answers: sample logs of lm-evaluation-harness have them under filtered_resps",
         ),
-        ([{"problem_id": "p", "sample": 0, "status": "wrong", "answer": "1"}] * 2, "is there twice, in lines 1 and 2"),
+        (
+            [{"problem_id": "p", "sample": 0, "status": "wrong", "answer": "1"}] * 2,
+            r"duplicate sample 0 of problem 'p' \(lines 1 and 2\)",
+        ),
         ([{"problem_id": "p", "sample": 1, "status": "wrong", "answer": "1"}], "sample 0 of problem 'p' is missing"),
     ],
 )

@@ -140,12 +140,17 @@ def test_several_observers_each_hear_everything_in_order() -> None:
         return SimpleNamespace(**{method: hear(method) for method in methods})  # type: ignore[return-value]
 
     both = Observers([observer("a"), observer("b")])
+    both.on_phase("loading")
     both.on_start([], first_step=1, last_step=1)
+    both.on_step_progress(1, 1, 2)
     both.on_step(1, {})
     both.on_evaluation_progress("t", 1, 2)
     both.on_evaluation(1, "t", {})
     both.on_message("text")
     both.close()
-    order = ("on_start", "on_step", "on_evaluation_progress", "on_evaluation", "on_message", "close")
+    order = (
+        *("on_phase", "on_start", "on_step_progress", "on_step", "on_evaluation_progress", "on_evaluation"),
+        *("on_message", "close"),
+    )
     assert heard == [(name, method) for method in order for name in "ab"]
     assert {name for name in vars(Observer) if not name.startswith("_")} == set(order)

@@ -197,7 +197,16 @@ def test_ids_are_unique_or_an_error(tmp_path: Path) -> None:
     rows = [{"id": name, "question": "q", "answer": "1"} for name in ("a", "b", "a")]
     path = tmp_path / "rows.jsonl"
     assert [p.id for p in problems(path, rows[:2])] == ["a", "b"]
-    assert [p.id for p in problems(path, rows)] == ["0", "1", "2"]
+    for row, index in zip(rows, "bcd", strict=True):
+        row["index"] = index
+    assert [p.id for p in problems(path, rows)] == ["b", "c", "d"]  # the next column whose ids are unique
+    rows[2]["index"] = "b"
+    with pytest.raises(DataError, match="rows 1 and 3 have the same 'id', 'a'; name another column with id, or number"):
+        problems(path, rows)
+    assert [p.id for p in problems(path, rows, id="#")] == ["0", "1", "2"]
+    assert [p.id for p in problems(path, [{**row, "id": None, "index": ""} for row in rows])] == ["0", "1", "2"]
+    with pytest.raises(DataError, match="row 2: the id 'id' is None"):
+        problems(path, [rows[0], {"question": "q", "answer": "1"}, rows[2]])
     with pytest.raises(DataError, match="rows 1 and 3 have the same 'id', 'a'"):
         problems(path, rows, id="id")
     with pytest.raises(DataError, match="row 1: 'key' is missing or empty"):

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ngrpo.cli.passk import FILTER, METRIC, parsed_ks, read_samples
+from ngrpo.cli.passk import (
+    CORRECT,
+    FILTER,
+    ID,
+    METRIC,
+    SAMPLE,
+    UNEVEN,
+    choices_of,
+    parsed_ks,
+    read_samples,
+    reading_notes,
+)
 from ngrpo.cli.passk_tables import fact_text
 from ngrpo.cli.problem_groups import BY, CLUSTER, ONLY_COMMON, PROBLEMS, column_source, common, named_groups, part_of
 from ngrpo.cli.share_tables import (
@@ -56,6 +67,10 @@ def compare(
     cluster: Annotated[str | None, CLUSTER] = None,
     problems: Annotated[Path | None, PROBLEMS] = None,
     only_common: Annotated[bool, ONLY_COMMON] = False,
+    id_column: Annotated[str | None, ID] = None,
+    sample_column: Annotated[str | None, SAMPLE] = None,
+    correct_column: Annotated[str | None, CORRECT] = None,
+    uneven: Annotated[bool, UNEVEN] = False,
     metric: Annotated[str | None, METRIC] = None,
     filter_name: Annotated[str | None, FILTER] = None,
     format_name: Annotated[
@@ -68,11 +83,13 @@ def compare(
     checked_format(format_name)
     paths_a, paths_b = _sides(files, against)
     # A side is read by itself: only within one side is the same file a mistake.
-    a, b = (list(read_samples(paths, metric=metric, filter_name=filter_name).values()) for paths in (paths_a, paths_b))
-    source = column_source(cluster, by, problems, metric, filter_name)
+    choices = choices_of(metric, filter_name, id_column, sample_column, correct_column)
+    a, b = (list(read_samples(paths, choices).values()) for paths in (paths_a, paths_b))
+    source = column_source(cluster, by, problems, choices)
     both, notes = common([*a, *b], only_common)
+    notes = [*dict.fromkeys(reading_notes(both)), *notes]
     a, b = both[: len(a)], both[len(a) :]
-    comparing = _Comparing(ks, ungraded, source.labels(cluster, both))
+    comparing = _Comparing(ks, ungraded, uneven, source.labels(cluster, both))
     found = comparing.compare(a, b)
     parts = named_groups(by, source.labels(by, both) or {}) if by else {}
     groups = {name: comparing.compare(part_of(a, part), part_of(b, part)) for name, part in parts.items()}
@@ -96,13 +113,14 @@ class _Comparing(NamedTuple):
 
     ks: list[int] | None
     ungraded: str
+    uneven: bool
     clusters: dict[str, str] | None
 
     def compare(self, a: Sequence[SamplesFile], b: Sequence[SamplesFile]) -> Comparison:
         """Returns the comparison of files."""
         from ngrpo.evaluation import compare
 
-        return compare.compare(a, b, self.ks, ungraded=self.ungraded, clusters=self.clusters)
+        return compare.compare(a, b, self.ks, ungraded=self.ungraded, uneven=self.uneven, clusters=self.clusters)
 
     def flips(self, a: Sequence[SamplesFile], b: Sequence[SamplesFile]) -> list[Flip]:
         """Returns the problems that flipped."""

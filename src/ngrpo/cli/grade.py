@@ -106,7 +106,7 @@ class _Table:
             "completion": _column(rows, where, "completion", completion, COMPLETIONS),
             "reference": _column(rows, where, "reference", reference, REFERENCES),
         }
-        name = label or next((name for name in LABELS if isinstance(rows[0].get(name), bool)), None)
+        name = label or _label_column(rows, LABELS)
         if name is not None:
             self.columns["label"] = name
         numbered = [(f"{where}, row {number}", dict(row)) for number, row in enumerate(rows, start=1)]
@@ -129,6 +129,11 @@ def _column(rows: Sequence[Mapping[str, Any]], where: str, role: str, wanted: st
         names = ", ".join(dict.fromkeys(key for row in rows[:100] for key in row))
         raise DataError(f"{where}: {what} for the {role}, found: {names}; name it with --{role} COLUMN")
     return found
+
+
+def _label_column(rows: Sequence[Mapping[str, Any]], known: Sequence[str]) -> str | None:
+    """Returns the first column that holds true or false in every row, None where there is none."""
+    return next((name for name in known if all(isinstance(row.get(name), bool) for row in rows)), None)
 
 
 def _completion(row: dict[str, Any], column: str, where: str) -> str:

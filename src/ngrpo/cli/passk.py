@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +31,25 @@ from ngrpo.errors import ConfigError, NgrpoError
 if TYPE_CHECKING:
     from ngrpo.evaluation.majority import Votes
     from ngrpo.evaluation.matching import SamplesFile
+    from ngrpo.evaluation.samples.entry import Choices
     from ngrpo.evaluation.summary import Summary
 
 
-METRIC = typer.Option("--metric", help="Which metric of an lm-evaluation-harness log is correctness.")
+METRIC = typer.Option(
+    "--metric", help="What is correctness: a metric of lm-evaluation-harness or lighteval, a scorer of inspect_ai, "
+    "plus or base of evalplus."
+)  # fmt: skip
 FILTER = typer.Option("--filter", help="Which filter of an lm-evaluation-harness log is read.")
+ID = typer.Option(
+    "--id", metavar="COLUMN", help="Column of a table that names the problem; a dot reaches into objects."
+)
+SAMPLE = typer.Option(
+    "--sample", metavar="COLUMN", help="Column of a table that numbers the samples of a problem.", show_default="order"
+)
+CORRECT = typer.Option(
+    "--correct", metavar="COLUMN", help="Column of a table that says what is correct: a verdict, a list, or a count."
+)
+UNEVEN = typer.Option("--uneven", help="Allow problems with different numbers of samples.")
 
 
 def passk(
@@ -42,8 +57,9 @@ def passk(
         list[Path],
         typer.Argument(
             metavar="FILE",
-            help="Samples: our JSON lines, the reference implementation's, an lm-evaluation-harness log, a verl dump, "
-            "or CSV with problem_id,n,c; or the folder of an evaluation or a run.",
+            help="Samples of ngrpo, lm-evaluation-harness, inspect_ai, evalplus, HumanEval, LiveCodeBench, lighteval "
+            "or verl, or a table (JSON, CSV, TSV, parquet; - for standard input), or the folder of an "
+            "evaluation or a run.",
         ),
     ],
     k: Annotated[
@@ -62,6 +78,10 @@ def passk(
     cluster: Annotated[str | None, CLUSTER] = None,
     problems: Annotated[Path | None, PROBLEMS] = None,
     only_common: Annotated[bool, ONLY_COMMON] = False,
+    id_column: Annotated[str | None, ID] = None,
+    sample_column: Annotated[str | None, SAMPLE] = None,
+    correct_column: Annotated[str | None, CORRECT] = None,
+    uneven: Annotated[bool, UNEVEN] = False,
     metric: Annotated[str | None, METRIC] = None,
     filter_name: Annotated[str | None, FILTER] = None,
     format_name: Annotated[
@@ -79,15 +99,21 @@ def passk(
         from ngrpo.charts.chart_files import check_chart_path
 
         check_chart_path(chart)
-    source = column_source(cluster, by, problems, metric, filter_name)
-    read, notes = common(list(read_samples(files, metric=metric, filter_name=filter_name).values()), only_common)
-    counting = _Counting(ks, ungraded, cluster, source)
+    choices = choices_of(metric, filter_name, id_column, sample_column, correct_column)
+    source = column_source(cluster, by, problems, choices)
+    read, notes = common(list(read_samples(files, choices).values()), only_common)
+    notes = [*reading_notes(read), *notes]
+    counting = _Counting(ks, ungraded, uneven, cluster, source)
     summaries = {file.name: counting.summary(file) for file in read}
     votes, voting = _majorities(read if majority else (), counting)
     notes += voting
     shown = {**counting.mean(read, summaries), **_without_intervals(summaries)} if seeds else summaries
     groups = counting.groups(read, by, seeds=seeds)
-    notes += [*_ungraded_notes(summaries), *_cautions(shown, several_seeds=seeds and len(summaries) > 1)]
+    notes += [
+        *_uneven_notes(summaries),
+        *_ungraded_notes(summaries),
+        *_cautions(shown, several_seeds=seeds and len(summaries) > 1),
+    ]
     if json_output:
         typer.echo(json.dumps({**_json(summaries, shown if seeds else {}, votes, groups), "notes": notes}))
     else:
@@ -114,9 +140,23 @@ def parsed_ks(text: str) -> list[int]:
         raise ConfigError(f"--k takes whole numbers and commas, such as 1,8,64; got {text!r}") from None
 
 
-def read_samples(
-    paths: Iterable[Path], *, metric: str | None = None, filter_name: str | None = None
-) -> dict[str, SamplesFile]:
+def choices_of(
+    metric: str | None, filter_name: str | None, id_column: str | None, sample: str | None, correct: str | None
+) -> Choices:
+    """Returns what the options --metric, --filter, --id, --sample and --correct name.
+
+    Raises:
+        ConfigError: for an empty name.
+    """
+    from ngrpo.evaluation.samples.entry import Choices
+
+    for option, name in (("--id", id_column), ("--sample", sample), ("--correct", correct)):
+        if name is not None and not name.strip():
+            raise ConfigError(f"{option} must be the name of a column, got {name!r}")
+    return Choices(metric, filter_name, id_column, sample, correct)
+
+
+def read_samples(paths: Iterable[Path], choices: Choices) -> dict[str, SamplesFile]:
     """Returns the counts of each argument of the command line, by that argument; see `read_counts`.
 
     Raises:
@@ -129,13 +169,15 @@ def read_samples(
     found: dict[Path, str] = {}
     for path in paths:
         file = samples_path(path)
-        if file.resolve() in (other.resolve() for other in found):
+        if os.path.realpath(file) in map(os.path.realpath, found):  # Path.resolve() raises for a loop of links
             raise ConfigError(f"{path} is given twice")
         found[file] = str(path)
-    return {
-        name: SamplesFile(name, read_counts(file, metric=metric, filter_name=filter_name))
-        for file, name in found.items()
-    }
+    return {name: SamplesFile(name, read_counts(file, choices)) for file, name in found.items()}
+
+
+def reading_notes(files: Iterable[SamplesFile]) -> list[str]:
+    """Returns what was chosen in reading the files: columns, scorers, tests."""
+    return [f"{file.name}: {file.counts.reading}" for file in files if file.counts.reading]
 
 
 class _Counting(NamedTuple):
@@ -143,6 +185,7 @@ class _Counting(NamedTuple):
 
     ks: list[int] | None
     ungraded: str
+    uneven: bool
     cluster: str | None
     source: ColumnSource
 
@@ -152,7 +195,7 @@ class _Counting(NamedTuple):
 
         clusters = self.source.labels(self.cluster, [file])
         try:
-            return summarize(file.counts, self.ks, ungraded=self.ungraded, clusters=clusters)
+            return summarize(file.counts, self.ks, ungraded=self.ungraded, uneven=self.uneven, clusters=clusters)
         except NgrpoError as error:
             raise type(error)(f"{file.name}: {error}") from None
 
@@ -161,7 +204,7 @@ class _Counting(NamedTuple):
         from ngrpo.evaluation.summary import summarize_seeds
 
         clusters = self.source.labels(self.cluster, files)
-        mean = summarize_seeds(files, self.ks, ungraded=self.ungraded, clusters=clusters)
+        mean = summarize_seeds(files, self.ks, ungraded=self.ungraded, uneven=self.uneven, clusters=clusters)
         return {f"mean of {len(summaries)} seeds": mean}
 
     def groups(self, files: Sequence[SamplesFile], by: str | None, *, seeds: bool) -> dict[str, dict[str, Summary]]:
@@ -184,10 +227,11 @@ class _Counting(NamedTuple):
 def _majorities(files: Iterable[SamplesFile], counting: _Counting) -> tuple[Majorities, list[str]]:
     """Returns maj@k of each file, and notes on answers that were judged both ways and on values that are not exact."""
     from ngrpo.evaluation.majority import majority_curve, read_votes
+    from ngrpo.evaluation.samples.entry import NO_CHOICES
 
     curves, notes, source = {}, [], counting.source
     for file in files:
-        votes = read_votes(samples_path(Path(file.name)), metric=source.metric, filter_name=source.filter_name)
+        votes = read_votes(samples_path(Path(file.name)), source.choices or NO_CHOICES)
         kept = {problem_id: votes[problem_id] for problem_id in file.counts.problem_ids}
         clusters = source.labels(counting.cluster, [file])
         names = None if clusters is None else [clusters[problem_id] for problem_id in kept]
@@ -237,6 +281,15 @@ def _json(
     for name, found in by_group.items():
         objects[name] |= found
     return next(iter(objects.values())) if len(objects) == 1 else {"files": objects}
+
+
+def _uneven_notes(summaries: Mapping[str, Summary]) -> list[str]:
+    return [
+        f"{name}: {summary.samples_per_problem} to {summary.most_samples} samples per problem, so k is at most "
+        f"{summary.samples_per_problem}; each problem has the unbiased estimate of its own number"
+        for name, summary in summaries.items()
+        if summary.uneven
+    ]
 
 
 def _ungraded_notes(summaries: Mapping[str, Summary]) -> list[str]:

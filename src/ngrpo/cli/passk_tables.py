@@ -37,7 +37,7 @@ def passk_table(summaries: Mapping[str, Summary], majorities: Majorities = Mappi
     columns = summaries.values()
     rows: list[list[str | Share]] = [
         ["problems", *(str(summary.problems) for summary in columns)],
-        ["samples per problem", *(str(summary.samples_per_problem) for summary in columns)],
+        ["samples per problem", *(_samples(summary) for summary in columns)],
     ]
     if any(summary.clusters for summary in columns):
         rows.insert(1, ["clusters", *(str(summary.clusters) for summary in columns)])
@@ -97,6 +97,11 @@ def _rows(summaries: Mapping[str, Summary], heading: str, votes: Majorities) -> 
         for name, summary in summaries.items()
     ]
     return ShareTable([heading, *(f"Pass@{k}" for k in ks), "AUC", *(f"maj@{k}" for k in voted)], rows)
+
+
+def _samples(summary: Summary) -> str:
+    fewest = str(summary.samples_per_problem)
+    return f"{fewest} to {summary.most_samples}" if summary.uneven else fewest
 
 
 def _at(summary: Summary, k: int) -> Share:

@@ -13,6 +13,7 @@ from ngrpo.errors import ConfigError
 
 if TYPE_CHECKING:
     from ngrpo.evaluation.matching import SamplesFile
+    from ngrpo.evaluation.samples.entry import Choices
 
 CLUSTER = typer.Option("--cluster", metavar="COLUMN", help="Take intervals over clusters of problems.")
 BY = typer.Option("--by", metavar="COLUMN", help="Add a table per value of a column, such as level or source.")
@@ -26,8 +27,7 @@ class ColumnSource(NamedTuple):
     """Where the columns of problems are: in the samples files, or in a table of problems."""
 
     problems: Path | None = None
-    metric: str | None = None
-    filter_name: str | None = None
+    choices: Choices | None = None
 
     def labels(self, column: str | None, files: Iterable[SamplesFile]) -> dict[str, str] | None:
         """Returns a column by problem for files of the same problems, None for no column.
@@ -36,6 +36,7 @@ class ColumnSource(NamedTuple):
             DataError: for a problem without a value, or with two.
         """
         from ngrpo.evaluation.labels import chosen_labels, labels_of_table, read_labels
+        from ngrpo.evaluation.samples.entry import NO_CHOICES
 
         if column is None:
             return None
@@ -43,17 +44,12 @@ class ColumnSource(NamedTuple):
         if self.problems is not None:
             found = [labels_of_table(self.problems, column)]
         else:
-            found = [
-                read_labels(samples_path(Path(file.name)), column, metric=self.metric, filter_name=self.filter_name)
-                for file in listed
-            ]
+            found = [read_labels(samples_path(Path(file.name)), column, self.choices or NO_CHOICES) for file in listed]
         ids = dict.fromkeys(problem_id for file in listed for problem_id in file.counts.problem_ids)
         return chosen_labels(found, ids, column)
 
 
-def column_source(
-    cluster: str | None, by: str | None, problems: Path | None, metric: str | None, filter_name: str | None
-) -> ColumnSource:
+def column_source(cluster: str | None, by: str | None, problems: Path | None, choices: Choices) -> ColumnSource:
     """Returns the source of --cluster and --by.
 
     Raises:
@@ -61,7 +57,7 @@ def column_source(
     """
     if problems is not None and cluster is None and by is None:
         raise ConfigError("--problems needs --cluster or --by: it holds their columns")
-    return ColumnSource(problems, metric, filter_name)
+    return ColumnSource(problems, choices)
 
 
 def common(files: Sequence[SamplesFile], only_common: bool) -> tuple[list[SamplesFile], list[str]]:

@@ -88,6 +88,7 @@ def compare(
     ks: Iterable[int] | None = None,
     *,
     ungraded: str = "excluded",
+    uneven: bool = False,
     clusters: Labels | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -103,6 +104,7 @@ def compare(
         b: files of the other, over the same problems.
         ks: the values of k; by default 1, 2, 4, ... up to the fewest graded completions of any problem in any file.
         ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        uneven: problems may differ in their number of completions; each has its own unbiased estimate.
         clusters: the cluster of each problem by its id: intervals are over clusters, and their signs are flipped.
         resamples: of the sign-flip test, where it is not exact.
         seed: of the sign-flip test.
@@ -121,10 +123,10 @@ def compare(
     if not a or not b:
         raise ConfigError("a comparison needs a samples file of A and one of B")
     files = [*a, *b]
-    aligned = aligned_values(files, ks, ungraded)
+    aligned = aligned_values(files, ks, ungraded, uneven=uneven)
     names = cluster_names(clusters, aligned.problem_ids)
     found = _differences(aligned.values, len(a), names, resamples, seed)
-    samples = [even_samples(file.counts) for file in files]
+    samples = [even_samples(file.counts, uneven=uneven) for file in files]
     facts_a, facts_b = (fact_shares([file.counts.facts for file in side]) for side in (a, b))
     cautions = caution_notes(
         problems=aligned.problems,
@@ -148,6 +150,7 @@ def compare(
         notes=(
             *_left_out_notes(aligned.left_out, files, ungraded),
             *_sample_notes(samples, aligned.auc_max_k, ks is None),
+            *_uneven_notes(files),
             *_seed_notes(len(a), len(b)),
             *cautions,
         ),
@@ -201,6 +204,15 @@ def _sample_notes(samples: Sequence[int], largest: int, by_default: bool) -> lis
     listed = " and ".join(map(str, sorted(set(samples))))
     scope = f"up to k = {largest}, which all of them reach" if by_default else f"AUC up to k = {largest}"
     return [f"the files have {listed} samples per problem: compared {scope}"]
+
+
+def _uneven_notes(files: Sequence[SamplesFile]) -> list[str]:
+    notes = []
+    for name, counts in files:
+        totals = counts.n + counts.ungraded
+        if (fewest := int(totals.min())) < (most := int(totals.max())):
+            notes.append(f"{name}: {fewest} to {most} samples per problem")
+    return notes
 
 
 def _seed_notes(seeds_a: int, seeds_b: int) -> list[str]:

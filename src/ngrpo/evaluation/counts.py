@@ -1,14 +1,13 @@
 """Counts per problem, which is all that Pass@k needs of a file of graded completions.
 
-Files are JSON lines in one of the formats of `ngrpo.evaluation.formats`, or counts as CSV with `problem_id,n,c`.
+What a file may be is in `ngrpo.evaluation.samples.contents`, which formats there are in `...samples.registry`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,16 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.arrow_lines import arrow_verdicts
-from ngrpo.evaluation.entries import CORRECT, UNGRADED, Entry, Format, Identity
 from ngrpo.evaluation.facts import Facts, facts_of
-from ngrpo.evaluation.formats import OwnFormat, ReferenceFormat, format_of
-from ngrpo.evaluation.verdicts import VerdictColumns, Verdicts
+from ngrpo.evaluation.samples.aggregates import row_hint
+from ngrpo.evaluation.samples.columns import VerdictColumns, Verdicts
+from ngrpo.evaluation.samples.contents import Contents, contents_of, json_object
+from ngrpo.evaluation.samples.entry import CORRECT, NO_CHOICES, UNGRADED, Choices, CountRow, Entry, Format, Identity
+from ngrpo.evaluation.samples.fast_reader import arrow_verdicts
+from ngrpo.evaluation.samples.own import OwnFormat
+from ngrpo.evaluation.samples.reference import ReferenceFormat
+from ngrpo.evaluation.samples.registry import format_of
+from ngrpo.evaluation.samples.source import opened, size_of
 
 FAST_FROM = 2**20
 """From this many bytes on it pays to load pyarrow."""
 FAST_LINE = 4096
 """Up to this many bytes in the first line: of longer ones `json` is as fast (benchmarks/passk.py --completion 5000)."""
+
+CANONICAL = "columns: id 'problem_id', samples 'n', correct 'c'"
+_PLACE = re.compile(r"(line|row|sample) \d+[:,]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +42,7 @@ class Counts:
 
     `reasons` counts, over all problems, why completions are ungraded; those whose lines do not say so are not in it.
     `facts` and, by problem, `identities` are what lines hold beside verdicts; counts as CSV have none.
+    `reading` says what was chosen in reading the file (columns, scorer, ...), empty where there was no choice.
     """
 
     problem_ids: tuple[str, ...]
@@ -44,6 +52,7 @@ class Counts:
     reasons: Mapping[str, int] = field(default_factory=dict)
     facts: Facts | None = None
     identities: tuple[Identity, ...] = ()
+    reading: str = ""
 
     def of(self, problems: NDArray[np.int64]) -> Counts:
         """Returns the counts of some problems, by their indices, without `reasons`, which are not by problem."""
@@ -54,35 +63,36 @@ class Counts:
             ungraded=self.ungraded[problems],
             facts=None if self.facts is None else self.facts.of(problems),
             identities=tuple(self.identities[at] for at in problems) if self.identities else (),
+            reading=self.reading,
         )
 
 
-def read_counts(path: str | Path, *, metric: str | None = None, filter_name: str | None = None) -> Counts:
-    """Returns the counts of a file of graded completions, its format recognised by its first line.
+def read_counts(path: str | Path, choices: Choices = NO_CHOICES) -> Counts:
+    """Returns the counts of a file of graded completions, its format recognised by its content.
 
     The key of a sample is (problem, seed, sample): evaluations with several sampling seeds may stand in one file, and
     then a problem's n is their sum. Empty lines are passed over.
 
     Args:
-        path: JSON lines in one of the formats of `ngrpo.evaluation.formats`, or CSV with `problem_id,n,c`.
-        metric: of a sample log of lm-evaluation-harness: the metric that tells correct from wrong.
-        filter_name: of such a log: the filter whose responses count.
+        path: a file, a pipe, or `-` for standard input; unpacked if it is gzip.
+        choices: a metric, a filter or columns, where the file has several.
 
     Raises:
         DataError: when the file is missing, empty or of no known format; for a malformed line, a missing key
             or an impossible value (with the line number); for a sample that is there twice or lacking; for a file of
-            several training steps, filters or metrics.
-        ConfigError: for a metric or a filter where the format has none.
+            several training steps, filters, metrics or scorers without a choice; for aggregated results.
+        ConfigError: for a choice that the format does not have.
     """
     path = Path(path)
-    with _opened(path) as file:
-        if not _first_line(path, file).lstrip().startswith(b"{"):
-            if metric is not None or filter_name is not None:
-                raise ConfigError(
-                    f"{path}: a metric or a filter can be chosen in sample logs of lm-evaluation-harness only"
-                )
-            return _counts_of_csv(path, file.read())
-        verdicts = _verdicts_of_lines(path, file, metric, filter_name)
+    with _located(path), opened(path) as file:
+        fast = _fast_verdicts(file, choices) if size_of(file) >= FAST_FROM else None
+        if fast is not None:
+            return _counts(fast, "")
+        found, verdicts = _checked(file, lambda _entry: None, choices)
+    return _of_rows(found) if found.counts else _counts(verdicts, found.reading)
+
+
+def _counts(verdicts: Verdicts, reading: str) -> Counts:
     size = len(verdicts.problem_ids)
     problem, verdict = verdicts.problem, verdicts.verdict
     return Counts(
@@ -93,7 +103,16 @@ def read_counts(path: str | Path, *, metric: str | None = None, filter_name: str
         reasons=dict(verdicts.reasons),
         facts=_facts(verdicts),
         identities=verdicts.identities,
+        reading=reading,
     )
+
+
+def _of_rows(found: Format) -> Counts:
+    n, c = np.array([(row.n, row.c) for row in found.counts], dtype=np.int64).T
+    ids = tuple(row.problem_id for row in found.counts)
+    # The names that were the only ones once need no mention.
+    reading = "" if found.reading == CANONICAL else found.reading
+    return Counts(ids, n, c, np.zeros(len(n), dtype=np.int64), reading=reading)
 
 
 def _facts(verdicts: Verdicts) -> Facts | None:
@@ -102,184 +121,117 @@ def _facts(verdicts: Verdicts) -> Facts | None:
     return facts_of(verdicts.problem, verdicts.text, verdicts.flags, len(verdicts.problem_ids))
 
 
-def read_entries(
-    path: str | Path, take: Callable[[Entry], None], *, metric: str | None = None, filter_name: str | None = None
-) -> None:
-    """Hands the entries of a file of JSON lines that has answers to `take`, checked as `read_counts` checks.
+def read_entries(path: str | Path, take: Callable[[Entry], None], choices: Choices = NO_CHOICES) -> None:
+    """Hands the entries of a file that has answers to `take`, checked as `read_counts` checks.
 
     Raises:
         DataError: as `read_counts`; for a file that has no answers.
         ConfigError: as `read_counts`.
     """
     path = Path(path)
-    with _opened(path) as file:
-        if not _first_line(path, file).lstrip().startswith(b"{"):
-            raise DataError(f"{path} has no answers: it holds counts, or is no file of JSON lines")
-        found, _ = _checked(path, file, take, metric, filter_name)
+    with _located(path), opened(path) as file:
+        found, _ = _checked(file, take, choices)
+    if found.counts:
+        raise DataError(f"{path} has no answers: it holds counts")
     if not found.has_answers:
-        raise DataError(f"{path} has no answers: {found.name} have them under {found.answer_key}")
+        where = f": {found.name} have them under {found.answer_key}" if found.answer_key else ""
+        raise DataError(f"{path} has no answers{where}")
 
 
 def read_rows_and_entries(
     path: Path,
     take: Callable[[Entry], None],
-    see: Callable[[int, dict[str, Any]], None],
-    *,
-    metric: str | None = None,
-    filter_name: str | None = None,
-) -> bool:
-    """Hands each line of JSON to `see`, with its number, then its entries to `take`; returns False for a CSV file.
+    see: Callable[[int, Mapping[str, Any]], None],
+    choices: Choices = NO_CHOICES,
+) -> None:
+    """Hands each row to `see`, with its number, and its entries to `take`; of counts, one entry for each problem.
 
     Raises:
         DataError, ConfigError: as `read_counts`.
     """
-    with _opened(path) as file:
-        if not _first_line(path, file).lstrip().startswith(b"{"):
-            return False
-        _entries(path, file, take, metric, filter_name, see)
-    return True
+    with _located(path), opened(path) as file:
+        found = _entries(contents_of(file), take, choices, see)
+        for row in found.counts:
+            take(_entry_of(row))
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _entry_of(row: CountRow) -> Entry:
+    return Entry(row.problem_id, 0, 0, UNGRADED, row.line)
+
+
+@contextmanager
+def _located(path: Path) -> Iterator[None]:
+    """Names the file in errors about what it holds."""
     try:
-        file = path.open("rb")
-        file.peek(1)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    return file
+        yield
+    except (DataError, ConfigError) as error:
+        text = str(error)
+        if text.startswith(("cannot read", str(path))):
+            raise
+        joint = " " if text.startswith(("is ", "holds ", "has ", "two ")) else ", " if _PLACE.match(text) else ": "
+        raise type(error)(f"{path}{joint}{text}") from None
 
 
-def _first_line(path: Path, file: IO[bytes]) -> bytes:
-    first = next((line for line in file if line.strip()), b"")
-    file.seek(0)
-    if not first:
-        raise DataError(f"{path} is empty: it holds no samples")
-    return first
-
-
-def _verdicts_of_lines(path: Path, file: IO[bytes], metric: str | None, filter_name: str | None) -> Verdicts:
-    if path.stat().st_size >= FAST_FROM and (fast := _fast_verdicts(path, file, metric, filter_name)) is not None:
-        return fast
-    return _checked(path, file, lambda _entry: None, metric, filter_name)[1]
-
-
-def _checked(
-    path: Path, file: IO[bytes], take: Callable[[Entry], None], metric: str | None, filter_name: str | None
-) -> tuple[Format, Verdicts]:
+def _checked(file: IO[bytes], take: Callable[[Entry], None], choices: Choices) -> tuple[Format, Verdicts]:
     columns = VerdictColumns()
 
     def add(entry: Entry) -> None:
         columns.add(entry)
         take(entry)
 
-    found = _entries(path, file, add, metric, filter_name)
+    contents = contents_of(file)
+    found = _entries(contents, add, choices)
     verdicts = columns.verdicts()
-    try:
-        verdicts.check(numbered=found.numbered)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    verdicts.check(numbered=found.numbered, place=contents.place)
     return found, verdicts
 
 
-def _fast_verdicts(path: Path, file: IO[bytes], metric: str | None, filter_name: str | None) -> Verdicts | None:
+def _fast_verdicts(file: IO[bytes], choices: Choices) -> Verdicts | None:
     """Returns the verdicts of a file in which nothing at all is wrong, None for any other."""
     try:
-        line = _first_line(path, file)
-        if len(line) > FAST_LINE:
+        line = next((line for line in file if line.strip()), b"")
+        if len(line) > FAST_LINE or not line.startswith(b"{"):
             return None
-        first = _object(line)
-        found = format_of(first, metric, filter_name)
+        first = json_object(line)
+        found = format_of(first, choices)
         if not isinstance(found, OwnFormat | ReferenceFormat):
             return None
+        file.seek(0)
         verdicts = arrow_verdicts(file, first)
         if verdicts is not None:
             verdicts.check(numbered=found.numbered)
         return verdicts
     except (ConfigError, DataError):
-        return None  # said by the reader that goes line by line
+        return None  # reported by the reader that goes line by line
     finally:
         file.seek(0)
 
 
 def _entries(
-    path: Path,
-    file: Iterable[bytes],
+    contents: Contents,
     take: Callable[[Entry], None],
-    metric: str | None,
-    filter_name: str | None,
-    see: Callable[[int, dict[str, Any]], None] = lambda _number, _row: None,
+    choices: Choices,
+    see: Callable[[int, Mapping[str, Any]], None] = lambda _number, _row: None,
 ) -> Format:
     found: Format | None = None
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
+    for number, row in contents.rows:
         try:
-            row = _object(line)
             if found is None:
-                found = format_of(row, metric, filter_name)
+                found = format_of(row, choices, contents.place)
+                if not choices.columns and (hint := row_hint(row)):
+                    raise DataError(hint)
             see(number, row)
             for entry in found.read(row, number):
                 take(entry)
         except KeyError as error:
-            raise DataError(f"{path}, line {number}: the key {error} is missing") from None
-        except (DataError, ConfigError) as error:
-            raise type(error)(f"{path}, line {number}: {error}") from None
+            raise DataError(f"{contents.place} {number}: the key {error} is missing") from None
+        except DataError as error:
+            raise DataError(f"{contents.place} {number}: {error}") from None
     if found is None:
-        raise DataError(f"{path} is empty: it holds no samples")
-    try:
-        for entry in found.finish():
+        raise DataError("is empty: it holds no samples")
+    for entry in found.finish():
+        try:
             take(entry)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        except DataError as error:
+            raise DataError(f"{contents.place} {entry.line}: {error}") from None
     return found
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        cut = "" if line.endswith(b"\n") else ", the line is cut off"
-        raise DataError(f"not JSON{cut}") from None
-    if not isinstance(row, dict):
-        raise DataError("expected a JSON object")
-    return row
-
-
-def _counts_of_csv(path: Path, content: bytes) -> Counts:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is neither JSON lines nor CSV: not UTF-8") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    rows: dict[str, tuple[int, int]] = {}
-    try:
-        if not {"problem_id", "n", "c"} <= set(reader.fieldnames or ()):
-            raise DataError(f"{path} is neither JSON lines nor CSV with the columns problem_id,n,c")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            problem_id = row["problem_id"]
-            if not problem_id:
-                raise DataError(f"{where}: the problem_id is empty")
-            if problem_id in rows:
-                raise DataError(f"{where}: problem {problem_id!r} is there twice")
-            rows[problem_id] = _csv_counts(row, where)
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not CSV, {error}") from None
-    if not rows:
-        raise DataError(f"{path} is empty: it holds no problems")
-    n, c = np.array(list(rows.values()), dtype=np.int64).T
-    return Counts(tuple(rows), n, c, np.zeros(len(n), dtype=np.int64))
-
-
-def _csv_counts(row: Mapping[str, str | None], where: str) -> tuple[int, int]:
-    n, c = (_csv_count(row[key], key, where) for key in ("n", "c"))
-    if c > n:
-        raise DataError(f"{where}: c = {c} is larger than n = {n}")
-    return n, c
-
-
-def _csv_count(value: str | None, key: str, where: str) -> int:
-    value = (value or "").strip()
-    if not (value.isascii() and value.isdecimal() and len(value) < 19):
-        raise DataError(f"{where}: {key} must be a whole number >= 0, got {value!r}")
-    return int(value)

@@ -17,7 +17,7 @@ from ngrpo.evaluation.background_grader import BackgroundGrader
 from ngrpo.evaluation.counts import Counts, read_counts
 from ngrpo.evaluation.journal import Journal
 from ngrpo.evaluation.refusals import RefusalWatch, Refused, refused_in
-from ngrpo.evaluation.samples import sample_of
+from ngrpo.evaluation.samples.sample import sample_of
 from ngrpo.evaluation.summary import Summary, summarize
 from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.entries import Entry, Identity
+from ngrpo.evaluation.samples.entry import Entry, Identity
 
 Integers = NDArray[np.int64]
 

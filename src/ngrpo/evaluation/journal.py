@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.samples import Sample
+from ngrpo.evaluation.samples.sample import Sample
 from ngrpo.storage import atomic_file, json_line
 from ngrpo.types import Grade
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ngrpo.errors import DataError
 from ngrpo.evaluation.counts import read_rows_and_entries
-from ngrpo.evaluation.entries import Entry, problem_id_of
 from ngrpo.evaluation.facts import shortened
+from ngrpo.evaluation.samples.entry import NO_CHOICES, Choices, Entry, problem_id_of
 from ngrpo.tasks.cells import cell
-from ngrpo.tasks.columns import IDS
+from ngrpo.tasks.columns import IDS, recognised
 from ngrpo.tasks.rows import Row, read_rows
 
 TABLES = ("doc", "metadata", "extra_info")
@@ -23,16 +21,13 @@ Labels = Mapping[str, str]
 """The value of a column, as text, by the id of the problem."""
 
 
-def read_labels(
-    path: str | Path, column: str, *, metric: str | None = None, filter_name: str | None = None
-) -> dict[str, str]:
+def read_labels(path: str | Path, column: str, choices: Choices = NO_CHOICES) -> dict[str, str]:
     """Returns a column of a samples file by problem: a key of its lines, or of the tables `TABLES` in them.
 
     Args:
         path: what `read_counts` reads.
         column: its name; a dot reaches into a table.
-        metric: as in `read_counts`.
-        filter_name: as in `read_counts`.
+        choices: as in `read_counts`.
 
     Raises:
         DataError: for a problem without a value or with two, or as `read_counts`.
@@ -48,9 +43,7 @@ def read_labels(
     def take(entry: Entry) -> None:
         _add(labels, entry.problem_id, by_line[entry.line], f"{path}: problem {entry.problem_id!r}", column)
 
-    if not read_rows_and_entries(path, take, see, metric=metric, filter_name=filter_name):
-        for row in csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""), skipinitialspace=True):
-            _add(labels, row["problem_id"], _label(row, column), f"{path}: problem {row['problem_id']!r}", column)
+    read_rows_and_entries(path, take, see, choices)
     return labels
 
 
@@ -63,7 +56,7 @@ def labels_of_table(path: str | Path, column: str) -> dict[str, str]:
         DataError: for a row without a value, an id with two values, or as `read_rows`.
     """
     rows: Sequence[Row] = read_rows(path)
-    name = next((candidate for candidate in IDS if cell(rows[0], candidate) is not None), "")
+    name = recognised(rows, IDS)
     labels: dict[str, str] = {}
     for number, row in enumerate(rows):
         problem_id = problem_id_of(cell(row, name)) if name else str(number)

@@ -15,9 +15,9 @@ import numpy as np
 
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import read_entries
-from ngrpo.evaluation.entries import CORRECT, UNGRADED, Entry
 from ngrpo.evaluation.intervals import Clusters, Interval, mean_intervals
 from ngrpo.evaluation.pass_at_k import pass_at_k, powers_of_two
+from ngrpo.evaluation.samples.entry import CORRECT, NO_CHOICES, UNGRADED, Choices, Entry
 from ngrpo.evaluation.units import Floats
 from ngrpo.evaluation.vote_shares import MOST_WORK, drawn_shares, exact_shares, exact_work
 
@@ -61,7 +61,7 @@ class MajorityCurve(NamedTuple):
     exact: bool
 
 
-def read_votes(path: str | Path, *, metric: str | None = None, filter_name: str | None = None) -> dict[str, Votes]:
+def read_votes(path: str | Path, choices: Choices = NO_CHOICES) -> dict[str, Votes]:
     """Returns the votes of each problem of a file whose lines have answers, in the order of the file.
 
     Answers are compared by their text, without white space around it. Ungraded completions are left out: a problem all
@@ -69,9 +69,9 @@ def read_votes(path: str | Path, *, metric: str | None = None, filter_name: str 
 
     Args:
         path: JSON lines: ngrpo's (`answer`), the reference implementation's (`pred_answer`), a sample log of
-            lm-evaluation-harness (`filtered_resps`), or a dump of verl (`pred`).
-        metric: as in `read_counts`.
-        filter_name: as in `read_counts`.
+            lm-evaluation-harness (`filtered_resps`), a dump of verl (`pred`), a log of inspect_ai, or a table with
+            a column such as `extracted_answer`.
+        choices: as in `read_counts`.
 
     Raises:
         DataError: as `read_counts`; for a file without answers.
@@ -90,7 +90,7 @@ def read_votes(path: str | Path, *, metric: str | None = None, filter_name: str 
         elif entry.verdict != UNGRADED:
             own.silent += 1
 
-    read_entries(path, take, metric=metric, filter_name=filter_name)
+    read_entries(path, take, choices)
     return votes
 
 

@@ -93,13 +93,15 @@ def counted(counts: Counts, ungraded: str) -> NDArray[np.int64]:
     return counts.n + counts.ungraded if checked_ungraded(ungraded) == "wrong" else counts.n
 
 
-def even_samples(counts: Counts) -> int:
-    """Returns how many completions each problem has, graded or not.
+def even_samples(counts: Counts, *, uneven: bool = False) -> int:
+    """Returns how many completions each problem has, graded or not; with `uneven`, the fewest of any.
 
     Raises:
-        DataError: when they are not the same for all problems, with the name of one that differs.
+        DataError: when they are not the same for all problems, with the name of one that differs, unless `uneven`.
     """
     totals = counts.n + counts.ungraded
+    if uneven:
+        return int(totals.min(initial=2**62)) if totals.size else 0
     values, frequencies = np.unique(totals, return_counts=True)
     usual = int(values[np.argmax(frequencies)]) if values.size else 0
     odd = np.flatnonzero(totals != usual)
@@ -107,18 +109,21 @@ def even_samples(counts: Counts) -> int:
         index = int(odd[0])
         raise DataError(
             f"problem {counts.problem_ids[index]!r} has {totals[index]} samples where others have {usual}: "
-            "Pass@k over problems needs the same number for each"
+            "Pass@k over problems needs the same number for each, or --uneven"
         )
     return usual
 
 
-def aligned_values(files: Sequence[SamplesFile], ks: Iterable[int] | None, ungraded: str) -> AlignedValues:
+def aligned_values(
+    files: Sequence[SamplesFile], ks: Iterable[int] | None, ungraded: str, *, uneven: bool = False
+) -> AlignedValues:
     """Returns the values of several files over the problems that all of them have graded completions of.
 
     Args:
         files: one or more; their problems may stand in any order and differ in n from file to file.
         ks: the values of k; by default 1, 2, 4, ... up to the fewest completions of any problem in any file.
         ungraded: "excluded" or "wrong".
+        uneven: problems may differ in their number of completions.
 
     Raises:
         DataError: when the files do not hold the same problems, when one has uneven numbers of completions, or
@@ -128,7 +133,7 @@ def aligned_values(files: Sequence[SamplesFile], ks: Iterable[int] | None, ungra
     first, *others = files
     for name, counts in files:
         try:
-            even_samples(counts)
+            even_samples(counts, uneven=uneven)
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
     check_same_problems(files)

@@ -38,7 +38,8 @@ class Summary:
     computed from the graded completions, over the problems that have any, or, where `ungraded_as` is "wrong", from
     all. `auc` is always that of k = 1, 2, 4, ..., `auc_max_k`, the largest power of two that each of these problems
     has enough completions for; None when that is 1. Intervals are of `level`, over problems or `clusters` of them; a
-    single one has none. `facts` are shares of all completions.
+    single one has none. `facts` are shares of all completions. `most_samples` is the largest number of completions of
+    a problem, `samples_per_problem` the smallest.
     """
 
     problems: int
@@ -55,11 +56,17 @@ class Summary:
     ungraded_as: UngradedAs = "excluded"
     clusters: int | None = None
     facts: FactShares = UNKNOWN
+    most_samples: int = 0
 
     @property
     def counted_problems(self) -> int:
         """How many problems Pass@k is the mean over."""
         return self.problems - (self.ungraded_problems if self.ungraded_as == "excluded" else 0)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether problems differ in their number of completions: `samples_per_problem` is then the fewest."""
+        return self.most_samples > self.samples_per_problem
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values, with k as a string key and an interval as a list of its ends or null."""
@@ -67,6 +74,7 @@ class Summary:
             "problems": self.problems,
             "samples": self.samples,
             "samples_per_problem": self.samples_per_problem,
+            **({"most_samples_per_problem": self.most_samples} if self.uneven else {}),
             "ungraded": self.ungraded,
             "ungraded_problems": self.ungraded_problems,
             "ungraded_as": self.ungraded_as,
@@ -86,6 +94,7 @@ def summarize(
     ks: Iterable[int] | None = None,
     *,
     ungraded: str = "excluded",
+    uneven: bool = False,
     clusters: Labels | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -96,15 +105,18 @@ def summarize(
         counts: what `read_counts` returned.
         ks: the values of k to report; by default 1, 2, 4, ... up to the fewest graded completions of any.
         ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        uneven: problems may differ in their number of completions; each has its own unbiased estimate.
         clusters: the cluster of each problem by its id; by default each problem is its own.
         resamples: of the bootstrap behind the intervals.
         seed: of the bootstrap.
 
     Raises:
-        DataError: when problems differ in their number of completions, graded or not, or none was graded.
+        DataError: when problems differ in their number of completions, graded or not, unless `uneven`; when none was
+            graded.
         ConfigError: for a k below 1 or above the fewest graded completions of any problem, or another `ungraded`.
     """
-    samples_per_problem = even_samples(counts)
+    samples_per_problem = even_samples(counts, uneven=uneven)
+    totals = counts.n + counts.ungraded
     all_n = counted(counts, ungraded)
     kept = all_n > 0
     if not kept.any():
@@ -123,8 +135,9 @@ def summarize(
     intervals, auc_interval = _split(found, curve, len(set(names or range(len(n)))))
     return Summary(
         problems=len(counts.problem_ids),
-        samples=samples_per_problem * len(counts.problem_ids),
+        samples=int(totals.sum()),
         samples_per_problem=samples_per_problem,
+        most_samples=int(totals.max(initial=0)),
         ungraded=int(counts.ungraded.sum()),
         ungraded_problems=int(np.count_nonzero(counts.n == 0)),
         pass_at_k=curve,
@@ -143,6 +156,7 @@ def summarize_seeds(
     ks: Iterable[int] | None = None,
     *,
     ungraded: str = "excluded",
+    uneven: bool = False,
     clusters: Labels | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -158,6 +172,7 @@ def summarize_seeds(
         files: one or more, over the same problems.
         ks: the values of k to report; by default 1, 2, 4, ... up to the fewest graded completions of any problem.
         ungraded: "excluded" leaves ungraded completions out, "wrong" counts them as wrong.
+        uneven: problems may differ in their number of completions; each has its own unbiased estimate.
         clusters: the cluster of each problem by its id; by default each problem is its own.
         resamples: of the bootstrap, which only a single file needs.
         seed: of the bootstrap.
@@ -165,17 +180,19 @@ def summarize_seeds(
     Raises:
         DataError, ConfigError: as `aligned_values` does.
     """
-    aligned = aligned_values(files, ks, ungraded)
+    aligned = aligned_values(files, ks, ungraded, uneven=uneven)
     names = cluster_names(clusters, aligned.problem_ids)
     found = seeded_mean_intervals(aligned.values, clusters=names, level=LEVEL, resamples=resamples, seed=seed)
     intervals, auc_interval = _split(found, aligned.ks, len(set(names or aligned.problem_ids)))
     means = aligned.values.mean(axis=(0, 1))
-    per_problem = [even_samples(file.counts) for file in files]
+    totals = [file.counts.n + file.counts.ungraded for file in files]
+    per_problem = [even_samples(file.counts, uneven=uneven) for file in files]
     problems = aligned.problems + aligned.left_out
     return Summary(
         problems=problems,
-        samples=sum(per_problem) * problems,
+        samples=sum(int(of_file.sum()) for of_file in totals),
         samples_per_problem=min(per_problem),
+        most_samples=max(int(of_file.max(initial=0)) for of_file in totals) if uneven else min(per_problem),
         ungraded=sum(int(file.counts.ungraded.sum()) for file in files),
         ungraded_problems=aligned.left_out,
         pass_at_k={k: float(means[i]) for i, k in enumerate(aligned.ks)},

@@ -137,5 +137,5 @@ def _json_in(value: Any, opening: str) -> Any:
         return None
     try:
         return json.loads(value)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also an integer of more than 4,300 digits
         return None

@@ -27,6 +27,8 @@ REFERENCES = (
     *("reward_model.ground_truth", "final_answer", "answer", "solution"),
 )
 IDS = ("id", "problem_id", "question_id", "unique_id", "uid", "index", "extra_info.index")
+ROW_NUMBER = "#"
+"""In place of a column's name: the ids are the numbers of the rows, from 0."""
 LABELS = ("correct", "label", "is_correct", "acc")
 METADATA = ("level", "type", "subject", "difficulty", "data_source", "source")
 """Columns that are kept with the problem, for filters and reports."""
@@ -76,8 +78,8 @@ def problems_of(
     """Returns the problem of each row, in order.
 
     A question that is a chat of one user message is that message; a longer chat becomes the problem's `messages`. Ids
-    that a named column holds must be unique; where a column that was only recognised repeats one, all problems are
-    numbered from 0 by row instead. A row without an answer is an error; in a large file a few of them
+    must be unique: of the recognised columns the first one is taken whose ids are; rows are numbered from 0 where there
+    is no such column, or where it is named `#`. A row without an answer is an error; in a large file a few of them
     (`UNANSWERED_SHARE`) are left out and logged instead.
 
     Args:
@@ -170,14 +172,31 @@ def _chosen(rows: Sequence[Row], where: str, role: str, wanted: str, candidates:
 
 
 def _ids(rows: Sequence[Row], where: str, named: str, column: str) -> list[str]:
+    if named == ROW_NUMBER:
+        return [str(number) for number in range(len(rows))]
     if named:
         ids = [text_of(cell(row, named), f"{where}, row {number}: '{named}'") for number, row in enumerate(rows, 1)]
-        name, count = Counter(ids).most_common(1)[0]
+        value, count = Counter(ids).most_common(1)[0]
         if count > 1:
-            first, second = [row for row, value in enumerate(ids, start=1) if value == name][:2]
-            raise DataError(f"{where}: rows {first} and {second} have the same '{named}', {name!r}")
+            raise DataError(f"{where}: {_repeated_id(named, ids, value)}")
         return ids
-    values = [cell(row, column) for row in rows] if column else []
-    if all(isinstance(value, str | int) for value in values) and len(set(map(str, values))) == len(rows):
-        return [str(value) for value in values]
-    return [str(number) for number in range(len(rows))]
+    if not column:
+        return [str(number) for number in range(len(rows))]
+    first = ""
+    for name in [column, *(other for other in IDS if other != column)]:
+        values = [cell(row, name) for row in rows]
+        if all(isinstance(value, str | int) for value in values):
+            ids = [str(value) for value in values]
+            repeated = Counter(ids).most_common(1)[0]
+            if repeated[1] == 1:
+                return ids
+            first = first or _repeated_id(name, ids, repeated[0])
+        elif not first and any(not is_empty(value) for value in values):
+            number = next(row for row, value in enumerate(values, start=1) if not isinstance(value, str | int))
+            first = f"row {number}: the id '{name}' is {values[number - 1]!r}"
+    raise DataError(f"{where}: {first}; name another column with id, or number the rows with id = '{ROW_NUMBER}'")
+
+
+def _repeated_id(name: str, ids: Sequence[str], value: str) -> str:
+    first, second = [row for row, other in enumerate(ids, start=1) if other == value][:2]
+    return f"rows {first} and {second} have the same '{name}', {value[:80]!r}"

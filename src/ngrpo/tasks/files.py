@@ -26,7 +26,7 @@ class FileTask(MathTask):
     reference: str = ""
     """Column of the reference answers, such as `reward_model.ground_truth`; empty: recognised."""
     id: str = ""
-    """Column of unique ids; empty: recognised, else rows are numbered from 0."""
+    """Column of unique ids; empty: recognised, or rows are numbered from 0 if there is none; `#`: rows are numbered."""
 
     @field_validator("name")
     @classmethod

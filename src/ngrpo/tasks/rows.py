@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ngrpo.errors import DataError
+from ngrpo.storage import is_lfs_pointer
 
 Row = dict[str, Any]
 
@@ -31,6 +32,8 @@ def read_rows(path: str | Path) -> list[Row]:
     if reader is None:
         raise DataError(f"{path}: unknown ending '{file.suffix}', allowed: {', '.join(READERS)}")
     try:
+        if is_lfs_pointer(file):
+            raise DataError(f"{path} is a Git LFS pointer, not the file itself: fetch it with git lfs pull")
         rows = reader(file)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from None
@@ -79,6 +82,8 @@ def _parsed(text: str, where: str) -> Any:
         raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
     except RecursionError:
         raise DataError(f"{where}: not JSON that can be read (nested too deep)") from None
+    except ValueError:
+        raise DataError(f"{where}: not JSON that can be read (an integer of more than 4,300 digits)") from None
 
 
 def _as_row(value: object, where: str) -> Row:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ngrpo.evaluation.samples import Sample, sample_of
+from ngrpo.evaluation.samples.sample import Sample, sample_of
 from ngrpo.storage import append_json_lines, read_json_lines, read_json_object, write_json
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ngrpo.engines.verl.records import StepRecord, read_evaluated
 from ngrpo.engines.verl.rows import missing_rollout
 from ngrpo.errors import CheckpointError
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of, problems_of
-from ngrpo.evaluation.samples import sample_of
+from ngrpo.evaluation.samples.sample import sample_of
 from ngrpo.runs.evaluation_results import record_evaluation
 from ngrpo.storage import atomic_file, json_line
 from ngrpo.training.checkpoint import TrainerState

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.entries import Entry, Identity
 from ngrpo.evaluation.facts import FactColumns
+from ngrpo.evaluation.samples.entry import Entry, Identity
 
 Integers = NDArray[np.int64]
 
@@ -36,11 +36,11 @@ class Verdicts:
     flags: NDArray[np.int8] | None = None
     identities: tuple[Identity, ...] = ()
 
-    def check(self, *, numbered: bool) -> None:
+    def check(self, *, numbered: bool, place: str = "line") -> None:
         """Refuses a sample that is there twice and, where samples are `numbered` 0, 1, 2, ..., one that lacks.
 
         The key of a sample is its problem, seed and number: evaluations with several sampling seeds may stand in
-        one file.
+        one file. `place` is what a row of the file is called.
 
         Raises:
             DataError: naming the sample.
@@ -53,8 +53,8 @@ class Verdicts:
             at = int(np.flatnonzero(same)[0])
             first, second = sorted((int(order[at]), int(order[at + 1])))
             raise DataError(
-                f"{self._name(first, int(self.sample[first]))} is there twice, "
-                f"in lines {self.line[first]} and {self.line[second]}"
+                f"duplicate {self._name(first, int(self.sample[first]))} "
+                f"({place}s {self.line[first]} and {self.line[second]})"
             )
         if numbered:
             self._refuse_gaps(group, order)

@@ -9,11 +9,14 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.entries import (
+from ngrpo.evaluation.samples.entry import (
     CORRECT,
+    NO_CHOICES,
     UNGRADED,
     WRONG,
+    Choices,
     Entry,
+    Format,
     JsonRow,
     OneStep,
     answer_of,
@@ -22,7 +25,7 @@ from ngrpo.evaluation.entries import (
 )
 
 
-class VerlFormat:
+class VerlFormat(Format):
     """Lines of `trainer.validation_data_dir` and `trainer.rollout_data_dir`; there is no id of the problem.
 
     Equal `input` and `gts` are one problem. Newer trainers write a `uid` of the form PROMPT_ROLLOUT_TURN: then the
@@ -35,13 +38,18 @@ class VerlFormat:
     answer_key: ClassVar[str] = "pred"
     numbered: ClassVar[bool] = True
 
-    def __init__(self) -> None:
-        self.has_answers = False
+    def __init__(self, choices: Choices = NO_CHOICES, place: str = "line") -> None:
+        super().__init__(choices, place)
         self._step = OneStep()
         self._key: str | None = None
         self._low: dict[int, int] = {}
         self._seen: dict[str, int] = {}
         self._turns: dict[tuple[str, str], dict[int, Entry]] = {}
+
+    @classmethod
+    def recognises(cls, row: JsonRow) -> bool:
+        """Returns whether a row has `input`, `output` and `score`."""
+        return {"input", "output", "score"} <= row.keys()
 
     def read(self, row: JsonRow, line: int) -> Iterable[Entry]:
         """Returns the entry of a line; a turn of a rollout is held back, for a later one may replace it."""
@@ -50,7 +58,7 @@ class VerlFormat:
             self._key = "acc" if "acc" in row else "score"
         verdict, reason = self._verdict(row[self._key], row, line)
         self.has_answers |= "pred" in row
-        name = _name_of_input(row["input"], row.get("gts"))
+        name = name_of_input(row["input"], row.get("gts"))
         answer = answer_of(row.get("pred"))
         entry = Entry(
             name,
@@ -118,7 +126,7 @@ class VerlFormat:
         return WRONG, ""
 
 
-def _name_of_input(text: object, reference: object) -> str:
+def name_of_input(text: object, reference: object) -> str:
     """A name that the same problem has in every file: a digest, and the beginning of its input for the reader."""
     if not isinstance(text, str):
         raise DataError(f"input must be text, got {text!r}")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.verdicts import Verdicts
+from ngrpo.evaluation.samples.columns import Verdicts
 
 Key = tuple[int, int, int]
 
@@ -45,10 +45,10 @@ def test_duplicates_and_gaps_are_those_of_a_plain_search(keys: list[Key]) -> Non
 
 def test_the_lines_of_a_sample_that_is_there_twice() -> None:
     assert fault([(0, 0, 0), (1, 0, 4), (0, 0, 1), (1, 0, 4)], False) == (
-        "sample 4 of problem 'b' is there twice, in lines 2 and 4"
+        "duplicate sample 4 of problem 'b' (lines 2 and 4)"
     )
     assert fault([(1, 3, 4), (1, 0, 4), (1, 3, 4)], False) == (
-        "sample 4 of problem 'b' with seed 3 is there twice, in lines 1 and 3"
+        "duplicate sample 4 of problem 'b' with seed 3 (lines 1 and 3)"
     )
 
 

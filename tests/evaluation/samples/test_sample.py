@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ngrpo.evaluation.samples import Sample, append_samples, sample_of
+from ngrpo.evaluation.samples.sample import Sample, append_samples, sample_of
 from ngrpo.types import Completion, Grade, Problem, Rollout, Status
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, get_args
+from typing import Any, ClassVar, NamedTuple, get_args
 
 from ngrpo.errors import DataError
 from ngrpo.types import Status
@@ -41,25 +41,75 @@ class Entry(NamedTuple):
     silent: bool | None = None
 
 
-class Format(Protocol):
-    """Reads the lines of one file, in their order.
+class Choices(NamedTuple):
+    """What a user names of a file: a metric or scorer, a filter, and columns of a table (dots reach into objects)."""
+
+    metric: str | None = None
+    filter_name: str | None = None
+    id: str | None = None
+    sample: str | None = None
+    correct: str | None = None
+
+    @property
+    def columns(self) -> bool:
+        """Whether any column is named, which makes any file a table."""
+        return not (self.id is None and self.sample is None and self.correct is None)
+
+
+NO_CHOICES = Choices()
+
+
+class CountRow(NamedTuple):
+    """A row that holds counts: c of n completions of a problem are correct; `line` is its place in the file."""
+
+    problem_id: str
+    n: int
+    c: int
+    line: int
+
+
+class Format:
+    """Reads the rows of one file, in their order.
 
     `name` is for messages. `numbered` says that the samples of a problem are 0, 1, 2, ...: a gap is then an error.
-    `has_answers` is True as soon as a line has a place for an answer, `answer_key`, even an empty one.
+    `has_answers` is True as soon as a row has a place for an answer, `answer_key`, even an empty one. `choosable` are
+    the fields of `Choices` that the format understands. `counts` are the rows of a file that holds counts alone.
     """
 
     name: ClassVar[str]
     answer_key: ClassVar[str]
-    numbered: ClassVar[bool]
-    has_answers: bool
+    numbered: ClassVar[bool] = False
+    choosable: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, choices: Choices = NO_CHOICES, place: str = "line") -> None:
+        self.choices = choices
+        self.place = place
+        self.has_answers = False
+        self.counts: list[CountRow] = []
+
+    @classmethod
+    def recognises(cls, row: JsonRow) -> bool:
+        """Returns whether a first row is of this format."""
+        raise NotImplementedError
+
+    @classmethod
+    def rows_in(cls, document: Mapping[str, Any]) -> Iterable[JsonRow] | None:
+        """Returns the rows that a JSON document of this format holds, None for any other document."""
+        del document
+        return None
 
     def read(self, row: JsonRow, line: int) -> Iterable[Entry]:
-        """Returns the entries of a line; raises DataError, or KeyError for a missing key."""
-        ...
+        """Returns the entries of a row; raises DataError, or KeyError for a missing key."""
+        raise NotImplementedError
 
     def finish(self) -> Iterable[Entry]:
         """Returns the entries that were held back; raises DataError for what is wrong with the file as a whole."""
-        ...
+        return ()
+
+    @property
+    def reading(self) -> str:
+        """What was chosen in reading the file, for the output; empty where there was no choice."""
+        return ""
 
 
 class OneStep:

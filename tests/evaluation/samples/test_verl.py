@@ -85,9 +85,9 @@ def test_a_uid_of_another_form_is_no_key(tmp_path: Path) -> None:
         ([verl(acc="yes")], "line 1: acc 'yes' is neither"),
         ([verl_score(score=-1), verl_score(score=0)], ": score is 0 in line 2 and -1 in line 1: it must be 0 or 1"),
         ([verl(), verl_score()], "line 2: the key 'acc' is missing"),
-        ([verl(), verl(step=40)], r": holds 2 training steps \(20, 40\), hence several policies"),
+        ([verl(), verl(step=40)], r" holds 2 training steps \(20, 40\), hence several policies"),
         ([verl(input=["q"])], r"line 1: input must be text, got \['q'\]"),
-        ([{"input": "q", "output": "a"}], "line 1: not a line of a samples file: expected the keys problem_id"),
+        ([{"input": "q", "output": "a"}], "no column that says what is correct, found: "),
     ],
 )
 def test_a_bad_dump_of_verl_is_said(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:

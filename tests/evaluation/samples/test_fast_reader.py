@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngrpo.errors import NgrpoError
-from ngrpo.evaluation import arrow_lines, counts
+from ngrpo.evaluation import counts
 from ngrpo.evaluation.counts import read_counts
+from ngrpo.evaluation.samples import fast_reader
 
 
 def outcome(path: Path, fast_from: int, monkeypatch: pytest.MonkeyPatch) -> object:
@@ -29,9 +30,9 @@ def both(path: Path) -> tuple[object, object, int]:
     said = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(
-            counts, "arrow_verdicts", lambda *a: said.append(arrow_lines.arrow_verdicts(*a)) or said[-1]
+            counts, "arrow_verdicts", lambda *a: said.append(fast_reader.arrow_verdicts(*a)) or said[-1]
         )
-        monkeypatch.setattr(arrow_lines, "CHUNK", 200)
+        monkeypatch.setattr(fast_reader, "CHUNK", 200)
         fast = outcome(path, 0, monkeypatch)
         careful = outcome(path, 2**60, monkeypatch)
     return fast, careful, sum(one is not None for one in said)
@@ -104,7 +105,7 @@ ODD = [
     b' {"question_id": 1, "generation_id": 5, "label": true}',
     b'{"question_id": 1, "generation_id": 5, "label": true},',
     b'{"question_id": 1, "generation_id": 5, "label": true}}',
-    b'{"question_id": 1, "generation_id": 5, "label": true, "a": "' + b"x" * 2 * arrow_lines.BLOCK + b'"}',
+    b'{"question_id": 1, "generation_id": 5, "label": true, "a": "' + b"x" * 2 * fast_reader.BLOCK + b'"}',
     b'{"problem_id": "p", "question_id": 1, "generation_id": 5, "label": true, "sample": 0, "status": "wrong"}',
 ]  # fmt: skip
 

@@ -6,10 +6,21 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.entries import CORRECT, WRONG, Entry, JsonRow, answer_of, identity_of, problem_id_of
+from ngrpo.evaluation.samples.entry import (
+    CORRECT,
+    NO_CHOICES,
+    WRONG,
+    Choices,
+    Entry,
+    Format,
+    JsonRow,
+    answer_of,
+    identity_of,
+    problem_id_of,
+)
 
 
-class HarnessFormat:
+class HarnessFormat(Format):
     """A line per document and filter; a metric is one value, or a list of one per response.
 
     A file of several filters or metrics needs a choice. One value for several responses is an aggregate (such as
@@ -18,18 +29,23 @@ class HarnessFormat:
 
     name: ClassVar[str] = "sample logs of lm-evaluation-harness"
     answer_key: ClassVar[str] = "filtered_resps"
-    numbered: ClassVar[bool] = False
+    choosable: ClassVar[frozenset[str]] = frozenset({"metric", "filter_name"})
     KEYS = (
         *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
         *("doc_hash", "prompt_hash", "target_hash"),
     )
     """What is no metric, for logs that do not list theirs."""
 
-    def __init__(self, metric: str | None = None, filter_name: str | None = None) -> None:
-        self.has_answers = False
-        self._metric, self._filter = metric, filter_name
-        self._chosen = filter_name
+    def __init__(self, choices: Choices = NO_CHOICES, place: str = "line") -> None:
+        super().__init__(choices, place)
+        self._metric, self._filter = choices.metric, choices.filter_name
+        self._chosen = choices.filter_name
         self._filters: dict[str, None] = {}
+
+    @classmethod
+    def recognises(cls, row: JsonRow) -> bool:
+        """Returns whether a row has `doc_id` and responses or a filter."""
+        return "doc_id" in row and not row.keys().isdisjoint(("filter", "filtered_resps", "resps"))
 
     def read(self, row: JsonRow, line: int) -> Iterable[Entry]:
         """Returns an entry per response; none for a line of another filter."""
