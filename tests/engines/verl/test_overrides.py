@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("verl")
 
 from ngrpo.config import load_config
-from ngrpo.engines.verl.overrides import NO_DUAL_CLIP, verl_command
+from ngrpo.engines.verl.networks import NO_DUAL_CLIP
+from ngrpo.engines.verl.overrides import verl_command
 from ngrpo.errors import ConfigError
 from ngrpo.methods import METHODS
 

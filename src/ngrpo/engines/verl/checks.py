@@ -21,7 +21,7 @@ def is_float32(config: Config, cluster: ClusterSettings) -> bool:
 
 
 def check_expressible(config: Config, cluster: ClusterSettings) -> None:
-    """Raises ConfigError for the first setting that verl has no word for."""
+    """Raises ConfigError for the first setting that verl does not support."""
     for complaint in _complaints(config, cluster):
         raise ConfigError(f"--engine verl: {complaint}")
 

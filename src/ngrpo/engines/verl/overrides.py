@@ -40,7 +40,7 @@ def verl_command(config: Config, run_folder: Path, *, resume: bool = False) -> l
         resume: go on from verl's newest checkpoint there.
 
     Raises:
-        ConfigError: for a setting that verl has no word for.
+        ConfigError: for a setting that verl does not support.
     """
     overrides = verl_overrides(config, run_folder, resume=resume)
     return [sys.executable, "-m", "verl.trainer.main_ppo", *(hydra_override(k, v) for k, v in overrides.items())]
@@ -68,7 +68,7 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
     """Returns what the command sets: Hydra key (with `+` where verl's schema does not know it) -> value.
 
     Raises:
-        ConfigError: for a setting that verl has no word for.
+        ConfigError: for a setting that verl does not support.
     """
     cluster = cluster_of(config)
     check_expressible(config, cluster)

@@ -43,7 +43,7 @@ def run_verl(config: Config, run: RunDir, observer: Observer, *, resume: bool = 
         resume: go on from verl's newest checkpoint there.
 
     Raises:
-        ConfigError: for a setting that verl has no word for.
+        ConfigError: for a setting that verl does not support.
         CheckpointError: when there is nothing to resume from.
         TrainingError: when verl ends with an error; what it printed says which.
     """
