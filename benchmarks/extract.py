@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ngrpo.grading.policies import POLICIES
+from ngrpo.grading.graders import GRADERS
 
 PROSE = r"We set $x = \frac{1}{2}$ and add \{1, 2\}: then \boxed{3} cannot be, since the answer is larger. "
 TEXTS: dict[str, Callable[[int], str]] = {
@@ -44,19 +44,19 @@ def least_milliseconds(extract: Callable[[str], str | None], text: str) -> float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", nargs="+", type=float, default=[0.25, 0.5, 1.0, 2.0])
-    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=["strict", "reference", "choice"])
+    parser.add_argument("--graders", nargs="+", choices=list(GRADERS), default=["strict", "reference", "choice"])
     parser.add_argument("--out", type=Path, default=Path("extract.json"))
     arguments = parser.parse_args()
     sizes = sorted(arguments.megabytes)
-    print(f"| policy | completion | {' | '.join(f'{size:g} MB' for size in sizes)} | growth |")
+    print(f"| grader | completion | {' | '.join(f'{size:g} MB' for size in sizes)} | growth |")
     print(f"|---|---|{'---|' * (len(sizes) + 1)}")
     table: dict[str, dict[str, list[float]]] = {}
-    for policy in arguments.policies:
+    for grader in arguments.graders:
         for name, text in TEXTS.items():
-            row = [least_milliseconds(POLICIES[policy].extract, text(int(size * 2**20))) for size in sizes]
+            row = [least_milliseconds(GRADERS[grader].extract, text(int(size * 2**20))) for size in sizes]
             growth = f"{row[-1] / row[-2]:.1f}" if len(row) > 1 and row[-2] > 1 else "—"
-            print(f"| {policy} | {name} | {' | '.join(f'{each:.2f}' for each in row)} | {growth} |", flush=True)
-            table.setdefault(policy, {})[name] = row
+            print(f"| {grader} | {name} | {' | '.join(f'{each:.2f}' for each in row)} | {growth} |", flush=True)
+            table.setdefault(grader, {})[name] = row
     arguments.out.write_text(json.dumps({"megabytes": sizes, "milliseconds": table}, indent=1) + "\n", "utf-8")
 
 

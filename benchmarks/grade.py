@@ -34,9 +34,9 @@ def math_verify(pairs: Pairs) -> float:
     return time.perf_counter() - began
 
 
-def pooled(policy: str, workers: int, warm_up: Pairs) -> Callable[[Pairs], float]:
+def pooled(grader: str, workers: int, warm_up: Pairs) -> Callable[[Pairs], float]:
     def seconds(pairs: Pairs) -> float:
-        with GraderPool(workers, 2.0, policy) as pool:
+        with GraderPool(workers, 2.0, grader) as pool:
             # Every worker is started, has loaded sympy, and has graded other pairs than those that are timed.
             pool.grade_many([(boxed(str(n)), rf"\int_0^1 {n} dx") for n in range(16 * workers)])
             pool.grade_many(warm_up)

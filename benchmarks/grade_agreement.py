@@ -1,6 +1,6 @@
-"""How often each policy of `ngrpo.grading` agrees with independent labels: the table of docs/grading.md.
+"""How often each grader of `ngrpo.grading` agrees with independent labels: the table of docs/grading.md.
 
-    OMP_NUM_THREADS=1 python benchmarks/grade_agreement.py SHARED [--policies strict reference] [--pairs 10000] [--show]
+    OMP_NUM_THREADS=1 python benchmarks/grade_agreement.py SHARED [--graders strict reference] [--pairs 10000] [--show]
     OMP_NUM_THREADS=1 python benchmarks/grade_agreement.py SHARED --kinds
 
 SHARED is a folder with `data/graded/` (HardVerify-Math, tricky pairs, pairs from public bug reports, Qwen's graded
@@ -19,8 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ngrpo.grading import POLICIES, GraderPool, last_boxed
-from ngrpo.grading.policies import MATHEMATICAL
+from ngrpo.grading import GRADERS, GraderPool, last_boxed
+from ngrpo.grading.graders import MATHEMATICAL
 from ngrpo.tasks.rows import read_rows
 
 Pairs = list[tuple[str, str, bool]]
@@ -103,8 +103,8 @@ def data_sets(shared: Path, count: int, seed: int) -> dict[str, Callable[[], Pai
     }
 
 
-def measured(policy: str, pairs: Pairs, show: bool) -> dict[str, float]:
-    with GraderPool(1, 10.0, policy) as pool:
+def measured(grader: str, pairs: Pairs, show: bool) -> dict[str, float]:
+    with GraderPool(1, 10.0, grader) as pool:
         pool.grade_many([(boxed("x+1"), "1+x")])
         began = time.perf_counter()
         grades = pool.grade_many([pair[:2] for pair in pairs])
@@ -113,7 +113,7 @@ def measured(policy: str, pairs: Pairs, show: bool) -> dict[str, float]:
     if show:
         for grade, (_, reference, label), agrees in zip(grades, pairs, right, strict=True):
             if not agrees:
-                print(f"  {policy}: {reference!r} | {grade.answer!r} -> {grade.status} ({grade.reason}), label {label}")
+                print(f"  {grader}: {reference!r} | {grade.answer!r} -> {grade.status} ({grade.reason}), label {label}")
     ungraded = sum(grade.status == "ungraded" for grade in grades)
     return {"agree": sum(right), "of": len(pairs), "ungraded": ungraded, "ms": 1e3 * seconds / len(pairs)}
 
@@ -121,7 +121,7 @@ def measured(policy: str, pairs: Pairs, show: bool) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path)
-    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(MATHEMATICAL))
+    parser.add_argument("--graders", nargs="+", choices=list(GRADERS), default=list(MATHEMATICAL))
     parser.add_argument("--pairs", type=int, default=10_000, help="random pairs of different MATH references")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="list every disagreement")
@@ -129,11 +129,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("grade_agreement.json"))
     arguments = parser.parse_args()
     table = {}
-    print(f"| set | {' | '.join(arguments.policies)} |\n|---|{'---|' * len(arguments.policies)}")
+    print(f"| set | {' | '.join(arguments.graders)} |\n|---|{'---|' * len(arguments.graders)}")
     everything = data_sets(arguments.shared, arguments.pairs, arguments.seed)
     for name, load in (reported_kinds(arguments.shared) if arguments.kinds else everything).items():
         pairs = load()
-        row = {policy: measured(policy, pairs, arguments.show) for policy in arguments.policies}
+        row = {grader: measured(grader, pairs, arguments.show) for grader in arguments.graders}
         cells = [f"{cell['agree']:,} of {cell['of']:,} ({cell['ms']:.2f} ms)" for cell in row.values()]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
         table[name] = row

@@ -1,9 +1,9 @@
 r"""Near misses: answers that one small change made wrong, which no grader may accept.
 
-    OMP_NUM_THREADS=1 python benchmarks/near_misses.py [--policies strict math-verify] [--show]
+    OMP_NUM_THREADS=1 python benchmarks/near_misses.py [--graders strict math-verify] [--show]
 
 Each mutation of `MUTATIONS` makes its pairs from the right answers of this file, without chance: another sign, bound,
-unit or base, `and` for `or`. Prints how many of each kind each policy accepts, and so would pay for.
+unit or base, `and` for `or`. Prints how many of each kind each grader accepts, and so would pay for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from ngrpo.grading import POLICIES, GraderPool
+from ngrpo.grading import GRADERS, GraderPool
 
 Pairs = list[tuple[str, str]]
 """(wrong answer, reference)"""
@@ -265,28 +265,28 @@ def near_misses() -> list[NearMiss]:
     return list(dict.fromkeys(found))
 
 
-def accepted(misses: list[NearMiss], policy: str) -> list[NearMiss]:
-    """Returns those that a policy takes for correct."""
-    with GraderPool(1, 10.0, policy) as pool:
+def accepted(misses: list[NearMiss], grader: str) -> list[NearMiss]:
+    """Returns those that a grader takes for correct."""
+    with GraderPool(1, 10.0, grader) as pool:
         grades = pool.grade_many([(miss.completion, miss.reference) for miss in misses])
     return [miss for miss, grade in zip(misses, grades, strict=True) if grade.status == "correct"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=["strict"])
+    parser.add_argument("--graders", nargs="+", choices=list(GRADERS), default=["strict"])
     parser.add_argument("--show", action="store_true", help="list every one that is accepted")
     arguments = parser.parse_args()
     misses = near_misses()
-    taken = {policy: accepted(misses, policy) for policy in arguments.policies}
+    taken = {grader: accepted(misses, grader) for grader in arguments.graders}
     print(f"| kind | near misses | {' | '.join(taken)} |\n|---|---|{'---|' * len(taken)}")
     for kind in (*MUTATIONS, "all"):
         counts = [sum(kind in (miss.kind, "all") for miss in some) for some in (misses, *taken.values())]
         print(f"| {kind} | {' | '.join(map(str, counts))} |")
     if arguments.show:
-        for policy, some in taken.items():
+        for grader, some in taken.items():
             for miss in some:
-                print(f"  {policy}: {miss.kind}: {miss.completion!r} for {miss.reference!r}")
+                print(f"  {grader}: {miss.kind}: {miss.completion!r} for {miss.reference!r}")
 
 
 if __name__ == "__main__":

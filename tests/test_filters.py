@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ngrpo.choices import GroupFilter
 from ngrpo.errors import ConfigError
-from ngrpo.filters import GroupFilter, comparable_reward, correct_completions, group_kinds, kept_groups
+from ngrpo.filters import comparable_reward, correct_completions, group_kinds, kept_groups
 
 KINDS = ("all_wrong", "all_correct", "mixed", "ungraded")
 DROPPED = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from ngrpo.choices import Engine
 from ngrpo.config import Config, apply_overrides, config_of, load_config
 from ngrpo.errors import ConfigError, NgrpoError
 from ngrpo.runs.checks import check_before_loading, check_same_run, resumed_run
@@ -16,8 +17,6 @@ from ngrpo.runs.run_dir import RunDir
 if TYPE_CHECKING:
     from ngrpo.evaluation.evaluate import Evaluation
     from ngrpo.evaluation.evaluation_run import Resume
-
-Engine = Literal["local", "verl"]
 
 
 def train(
@@ -127,13 +126,13 @@ def evaluation_config(
         folder: as in `evaluate`.
         settings: as in `evaluate`.
         overrides: as in `evaluate`.
-        tables: settings of further tables, such as `{"sampling": {"engine": "vllm"}}`.
+        tables: settings of further tables, such as `{"sampling": {"sampler": "vllm"}}`.
     """
     from ngrpo.runs.own_evaluation import checkpoint_of, own_tables
 
     given = dict(tables or {})
     defaults = own_tables(str(model)) if task is None else {"task": {"name": task} if isinstance(task, str) else task}
-    served = given.get("sampling", {}).get("engine") == "endpoint"
+    served = given.get("sampling", {}).get("sampler") == "endpoint"
     merged: dict[str, Any] = {
         **given,
         "model": {"path": str(model) if served else checkpoint_of(str(model))},

@@ -6,7 +6,7 @@
     ├── GradingError (RuntimeError)         the grader itself failed, not the answer that it graded
     ├── CheckpointError (RuntimeError)      a checkpoint is missing, torn or of another run
     ├── TrainingError (RuntimeError)        training cannot go on: what was computed so far is on disk
-    ├── EngineError (RuntimeError)          a server that draws completions does not answer any more
+    ├── SamplerError (RuntimeError)          a server that samples completions no longer answers
     └── MissingDependencyError (ImportError) an optional package is not installed
 
 A message is one line: what is wrong, what was given, what is allowed. The command line prints it without a traceback.
@@ -55,8 +55,8 @@ class TrainingError(NgrpoError, RuntimeError):
     """Training cannot go on, for example because no group carries a signal any more."""
 
 
-class EngineError(NgrpoError, RuntimeError):
-    """An engine outside this process does not answer any more; what it had drawn is kept."""
+class SamplerError(NgrpoError, RuntimeError):
+    """A sampler outside this process no longer answers; completions that have arrived are kept."""
 
 
 class MissingDependencyError(NgrpoError, ImportError):

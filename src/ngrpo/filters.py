@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ngrpo.choices import GroupFilter
 from ngrpo.errors import ConfigError
-
-GroupFilter = Literal["none", "all", "all_correct", "all_incorrect"]
-"""Which kinds of group are dropped: none, both homogeneous ones, the all-correct or the all-wrong ones."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,6 +22,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former names of keys, each with its present one."""
 
     @classmethod
     def parse(cls, table: Mapping[str, Any], *, where: str = "") -> Self:
@@ -46,6 +49,9 @@ def first_complaint(model: type[BaseModel], error: ValidationError) -> str:
     complaint = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in complaint["loc"])
     if complaint["type"] == "extra_forbidden":
+        now = getattr(model, "renamed", {}).get(key)
+        if now is not None:
+            return f"the key '{key}' is now '{now}'"
         allowed = _fields_at(model, complaint["loc"][:-1])
         return unknown_key(key, allowed)
     if complaint["type"] == "missing" and isinstance(complaint["loc"][-1], int):

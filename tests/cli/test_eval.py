@@ -73,8 +73,8 @@ def test_a_run_is_evaluated_on_its_own_task_with_its_own_settings(run, tmp_path)
         (("builtin:countdown-base", "--task", "file:no.jsonl"), 1, "no.jsonl: no such file"),
         (("no/such/folder", "--task", "countdown"), 2, "does not exist"),
         (("builtin:countdown-base", "--task", "countdown", "--samples", "0"), 2, "'samples'"),
-        (("builtin:countdown-base", "--task", "countdown", "--engine", "sglang"), 2, "'engine'"),
-        (("x", "--task", "countdown", "--engine", "endpoint", "--url", "ftp://x"), 2, "'url': must be an address"),
+        (("builtin:countdown-base", "--task", "countdown", "--sampler", "sglang"), 2, "'sampler'"),
+        (("x", "--task", "countdown", "--sampler", "endpoint", "--url", "ftp://x"), 2, "'url': must be an address"),
         (("x", "--task", "countdown", "--url", "http://user:key@x/v1"), 2, "'url' must hold no user or password"),
         (("builtin:countdown-base", "--task", "gym:count"), 2, "reasoning-gym has no data set 'count'"),
         (("builtin:countdown-base", "--task", "countdown", "--top-p", "0"), 2, "'top_p'"),
@@ -106,18 +106,19 @@ def test_real_mathematics(run, tmp_path, tiny_model_folder, name):
 @pytest.mark.parametrize("command", ["eval", "train"])
 def test_an_engine_that_is_not_installed_says_how_to_install_it(run, tmp_path, command):
     arguments = {
-        "eval": ("eval", "builtin:countdown-base", "--task", "countdown", "--engine", "vllm"),
-        "train": ("train", CONFIG, "--set", "sampling.engine=vllm"),
+        "eval": ("eval", "builtin:countdown-base", "--task", "countdown", "--sampler", "vllm"),
+        "train": ("train", CONFIG, "--set", "sampling.sampler=vllm"),
     }[command]
     outcome = run(*arguments, "--out", tmp_path / "e")
     assert outcome.status == 1
-    assert outcome.err.endswith("ngrpo: [sampling] engine 'vllm' needs the package 'vllm': pip install 'ngrpo[vllm]'\n")
+    message = "[sampling] sampler 'vllm' needs the package 'vllm': pip install 'ngrpo[vllm]'"
+    assert outcome.err.endswith(f"ngrpo: {message}\n")
     assert not (tmp_path / "e").exists()
 
 
 def test_a_server_that_does_not_answer_is_one_line(run, tmp_path):
     address = ("--url", "http://127.0.0.1:9/v1")
-    outcome = run("eval", "m", "--task", "countdown", "--engine", "endpoint", *address, "--out", tmp_path / "e")
+    outcome = run("eval", "m", "--task", "countdown", "--sampler", "endpoint", *address, "--out", tmp_path / "e")
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1].startswith("ngrpo: no answer from http://127.0.0.1:9/v1 for 10 s: ")
     assert not (tmp_path / "e").exists()

@@ -40,7 +40,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def arguments(server: FakeServer, out: Path, *more: object, problems: int = 30, samples: int = 10) -> list[str]:
-    command = ["eval", "m", "--task", "countdown", "--engine", "endpoint", "--url", f"http://127.0.0.1:{server.port}"]
+    command = ["eval", "m", "--task", "countdown", "--sampler", "endpoint", "--url", f"http://127.0.0.1:{server.port}"]
     size = ["--problems", problems, "--samples", samples, "--max-completion-tokens", 8]
     table = ["--set", f"endpoint.concurrency={CONCURRENCY}"]
     return [str(part) for part in (*command, *size, *table, "--out", out, *more)]
@@ -215,7 +215,7 @@ def test_many_refused_problems_are_a_list_and_a_short_line(run: Run, tmp_path: P
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--engine", "transformers"), "--url needs --engine endpoint: engine 'transformers' uses no server"),
+        (("--sampler", "transformers"), "--url needs --sampler endpoint: sampler 'transformers' uses no server"),
         (("--seed", 2**70), "'seed': input should be less than 9223372036854775808, got 1180591620717411303424"),
         (("--retry-ungraded",), "--retry-ungraded continues an evaluation: add --resume"),
     ],

@@ -1,4 +1,4 @@
-"""`ngrpo grade`: the columns of other people's files, labels, comparisons of policies, and what is refused."""
+"""`ngrpo grade`: the columns of other people's files, labels, comparisons of graders, and what is refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_table_of_the_statuses_and_the_labels(run: Any, file: Path) -> None:
 
 def test_json_lists_what_another_policy_sees_otherwise(run: Any, file: Path) -> None:
     found = json.loads(run("grade", file, "--compare", "reference", "--json").out)
-    assert (found["policy"], found["compared"]["policy"], found["rows"]) == ("strict", "reference", 4)
+    assert (found["grader"], found["compared"]["grader"], found["rows"]) == ("strict", "reference", 4)
     assert found["labels"] == {"accepted_of_correct": [2, 2], "rejected_of_wrong": [2, 2]}
     assert found["compared"]["labels"]["rejected_of_wrong"] == [1, 2]
     assert [(one["row"], one["status"], one["compared_status"]) for one in found["disagreements"]] == [
@@ -63,7 +63,7 @@ def test_other_endings_and_other_names_of_columns(run: Any, tmp_path: Path, endi
         path.write_text("response,ground_truth\n" + "\n".join(f"{r['response']},{r['ground_truth']}" for r in rows))
     else:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    found = json.loads(run("grade", path, "--policy", "choice", "--json").out)
+    found = json.loads(run("grade", path, "--grader", "choice", "--json").out)
     assert (found["correct"], found["wrong"]) == (1, 1)
 
 
@@ -87,7 +87,7 @@ def test_a_verifier_and_a_reference_that_nobody_reaches(
     path = written(
         tmp_path / "rows.jsonl", [{"output": "1", "answer": "2+*3"}, {"output": "1", "answer": "\x1b[31m(("}]
     )
-    found = json.loads(run("grade", path, "--policy", "graders:half", "--json").out)
+    found = json.loads(run("grade", path, "--grader", "graders:half", "--json").out)
     assert (found["wrong"], found["mean_reward"]) == (2, 0.5)
     done = run("grade", path)
     assert "row 1: no completion can reach the reference 2+*3: its operators or brackets do not match" in done.err
@@ -99,12 +99,12 @@ def test_a_verifier_and_a_reference_that_nobody_reaches(
     ("arguments", "status", "message"),
     [
         (["missing.jsonl"], 1, "missing.jsonl: no such file"),
-        (["rows.jsonl", "--policy", "lax"], 2, "policy must be one of strict"),
-        (["rows.jsonl", "--compare", "strict"], 2, "--compare must be another policy"),
+        (["rows.jsonl", "--grader", "lax"], 2, "grader must be one of strict"),
+        (["rows.jsonl", "--compare", "strict"], 2, "--compare must be another grader"),
         (["rows.jsonl", "--timeout", "0"], 2, "--timeout must be above 0"),
         (["rows.jsonl", "--completion", "text"], 1, "no column 'text' for the completion"),
         (["rows.jsonl", "--label", "completion"], 1, "row 1: the label 'completion' must be true or false"),
-        (["rows.jsonl", "--policy", "nowhere:f"], 1, "nowhere:f cannot be loaded: ModuleNotFoundError"),
+        (["rows.jsonl", "--grader", "nowhere:f"], 1, "nowhere:f cannot be loaded: ModuleNotFoundError"),
         (["rows.jsonl", "--workers", "0"], 2, "--workers"),
     ],
 )
@@ -126,7 +126,7 @@ def test_a_row_without_text_names_itself(run: Any, tmp_path: Path) -> None:
 def test_ctrl_c_ends_with_130_and_leaves_no_process(tmp_path: Path, workers: int) -> None:
     hard = [{"completion": rf"\boxed{{(10^{{10}})!+{n}}}", "reference": "x^2+1"} for n in range(200)]
     path = written(tmp_path / "hard.jsonl", hard)
-    command = [sys.executable, "-m", "ngrpo", "grade", str(path), "--policy", "math-verify", "--workers", str(workers)]
+    command = [sys.executable, "-m", "ngrpo", "grade", str(path), "--grader", "math-verify", "--workers", str(workers)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             while len(children := descendants(process.pid)) < 2 * workers:  # each process and the fork in its place

@@ -87,12 +87,12 @@ def test_whole_numbers_in_a_column_of_floats(run: Any, tmp_path: Path) -> None:
     rows = [{"question": "q", "completion": r"\boxed{27}", "reference": 27.0}]
     path = written(tmp_path / "rows.parquet", rows)
     assert references(path) == ["27"]
-    assert json.loads(run("grade", path, "--policy", "exact", "--json").out)["correct"] == 1
+    assert json.loads(run("grade", path, "--grader", "exact", "--json").out)["correct"] == 1
 
 
 def test_references_of_a_choice_task_are_read_too(tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", [{"question": "q", "solution": r"So it is $\boxed{\text{(B)}}$."}])
-    task = load_task({"name": f"file:{path}", "verifier": "choice"})
+    task = load_task({"name": f"file:{path}", "grader": "choice"})
     (problem,) = task.load_problems("train")
     assert problem.reference == r"\text{(B)}"
     assert task.grade_many([(problem, "The answer is B."), (problem, "(C)")])[0].status == "correct"

@@ -1,4 +1,4 @@
-"""`ngrpo regrade`: stored completions by another policy; what it shows is what a fresh evaluation would say."""
+"""`ngrpo regrade`: stored completions by another grader; what it shows is what a fresh evaluation would say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
 
 
 def samples(folder: Path) -> Path:
-    """Two problems with two completions each; the stored grades are those of the reference's policy."""
+    """Two problems with two completions each; the stored grades are those of the reference's grader."""
     rows = [
         ("0", 0, r"\boxed{1}", "100", "correct"),
         ("0", 1, r"\boxed{100}", "100", "correct"),
@@ -46,12 +46,12 @@ def test_a_samples_file_before_and_now(run: Any, tmp_path: Path) -> None:
 
 def test_what_ngrpo_eval_wrote_knows_its_task_and_settings(run: Any, tmp_path: Path) -> None:
     path = samples(tmp_path / "eval")
-    settings = {"name": "math", "policy": "reference"}
+    settings = {"name": "math", "grader": "reference"}
     (path.parent / "summary.json").write_text(json.dumps({"task": "math", "task_settings": settings}))
     found = json.loads(run("regrade", path.parent, "--json").out)["files"]["samples.jsonl"]
     assert found["after"]["correct"] == 3
     out = tmp_path / "again"
-    assert run("regrade", path.parent, "--policy", "strict", "--out", out).status == 0
+    assert run("regrade", path.parent, "--grader", "strict", "--out", out).status == 0
     lines = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert [(line["status"], line["reward"]) for line in lines][:2] == [("wrong", 0.0), ("correct", 1.0)]
     assert json.loads(run("passk", out / "samples.jsonl", "--json").out)["pass_at_k"]["1"] == 0.5
@@ -75,8 +75,8 @@ def test_a_run_has_its_evaluations_and_rollouts_graded_as_they_were(run: Any, tm
     mended = json.loads((tmp_path / "out" / "rollouts.jsonl").read_text().splitlines()[0])
     assert mended["status"] != "ungraded"
     assert mended["advantage"] is None
-    assert run("regrade", folder, "--policy", "strict").err == (
-        "ngrpo: --policy is for mathematical tasks; countdown has a grader of its own\n"
+    assert run("regrade", folder, "--grader", "strict").err == (
+        "ngrpo: --grader is for mathematical tasks; countdown has a grader of its own\n"
     )
 
 
@@ -87,7 +87,7 @@ def test_a_run_has_its_evaluations_and_rollouts_graded_as_they_were(run: Any, tm
         (["eval/samples.jsonl"], 2, "name its task with --task"),
         (["eval"], 2, "has no summary.json that names its task"),
         (["eval", "--task", "nope"], 2, "unknown task 'nope'"),
-        (["eval", "--task", "math", "--policy", "lax"], 2, "'verifier': must be math, exact"),
+        (["eval", "--task", "math", "--grader", "lax"], 2, "'verifier': must be math, exact"),
         (["eval", "--task", "math", "--out", "eval"], 2, "--out must be a folder that does not exist yet"),
         (["eval", "--task", "countdown"], 1, "has no test problem '0'"),
         (["torn", "--task", "math"], 1, "line 1: the key 'completion' is missing or no text"),

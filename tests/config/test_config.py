@@ -82,7 +82,7 @@ def test_the_resolved_config_repeats_the_run(tmp_path: Path, method: str) -> Non
         ("[sampling]\ngroup_size = 0", "[sampling] 'group_size': input should be greater than or equal to 1, got 0"),
         ("[sampling]\ntop_p = 0.0", "[sampling] 'top_p': input should be greater than 0, got 0.0"),
         ("[sampling]\ntemperature = nan", "[sampling] 'temperature': input should be a finite number, got nan"),
-        ('[sampling]\nengine = "vllm2"', "[sampling] 'engine': "),
+        ('[sampling]\nsampler = "vllm2"', "[sampling] 'sampler': "),
         (
             '[run]\nname = "a/b"',
             "[run] 'name': must be 1 to 128 letters, digits, dots, dashes or underscores, got 'a/b'",

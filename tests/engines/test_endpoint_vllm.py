@@ -199,7 +199,7 @@ def test_an_evaluation_goes_on_when_server_and_evaluation_are_killed(server: VLL
     """The command line: its server dies and comes back, then it dies itself and resumes; nothing is lost."""
     out = tmp_path / "e"
     arguments = ["eval", MODEL, "--task", "countdown", "--problems", "48", "--samples", "64", "--json"]
-    arguments += ["--max-completion-tokens", "12", "--engine", "endpoint", "--url", f"http://127.0.0.1:{server.port}"]
+    arguments += ["--max-completion-tokens", "12", "--sampler", "endpoint", "--url", f"http://127.0.0.1:{server.port}"]
     command = [sys.executable, "-m", "ngrpo", *arguments, "--out", str(out), "--resume"]
     journal = journal_path(out / "samples.jsonl")
     server.sampler()  # is up

@@ -15,7 +15,7 @@ pytest.importorskip("vllm")
 
 CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
 SMALL = (
-    "sampling.engine=vllm",
+    "sampling.sampler=vllm",
     "sampling.problems_per_step=16",
     "optimizer.lr=1e-3",
     "run.steps=3",
@@ -64,11 +64,11 @@ def test_an_evaluation_by_vllm_agrees_with_one_by_transformers(tmp_path: Path) -
     shared = ("builtin:countdown-base", "--task", "countdown", "--problems", 64, "--samples", 32)
     decoding = ("--temperature", 1, "--top-p", 1, "--max-completion-tokens", 12, "--json")
     results = {
-        engine: json.loads(ngrpo("eval", *shared, *decoding, "--engine", engine, "--out", tmp_path / engine))
+        engine: json.loads(ngrpo("eval", *shared, *decoding, "--sampler", engine, "--out", tmp_path / engine))
         for engine in ("vllm", "transformers")
     }
     assert results["vllm"]["samples"] == 64 * 32
-    assert results["vllm"]["engine"]["name"] == "vllm"
+    assert results["vllm"]["sampler"]["name"] == "vllm"
     ours, theirs = (results[engine]["pass_at_k"]["1"] for engine in results)
     assert abs(ours - theirs) < 4 * (2 * ours * (1 - ours) / (64 * 32)) ** 0.5
     entropies = [results[engine]["entropy"] for engine in results]
@@ -77,7 +77,7 @@ def test_an_evaluation_by_vllm_agrees_with_one_by_transformers(tmp_path: Path) -
 
 def test_a_resumed_evaluation_has_every_sample_once(tmp_path: Path) -> None:
     arguments = ("eval", "builtin:countdown-base", "--task", "countdown", "--problems", 16, "--samples", 8)
-    arguments = (*arguments, "--max-completion-tokens", 12, "--engine", "vllm", "--out", tmp_path / "e", "--json")
+    arguments = (*arguments, "--max-completion-tokens", 12, "--sampler", "vllm", "--out", tmp_path / "e", "--json")
     ngrpo(*arguments)
     samples = tmp_path / "e" / "samples.jsonl"
     whole = samples.read_bytes()

@@ -26,13 +26,13 @@ CASES = ALL if os.environ.get("NGRPO_ALL_TARGETS") else [*ALL[:2], *ALL[4:5]]
 def test_evaluation_in_the_run_is_that_of_its_checkpoint(tmp_path: Path, tied: bool, targets: str) -> None:
     model = BASE if tied else str(untied_base(tmp_path / "untied"))
     lora = (f"model.path={model}", f"model.lora.target_modules={targets}", "model.lora.rank=4")
-    ngrpo("train", CONFIG, *overrides(*SMALL, *lora, "sampling.engine=vllm"), "--out", tmp_path / "run")
+    ngrpo("train", CONFIG, *overrides(*SMALL, *lora, "sampling.sampler=vllm"), "--out", tmp_path / "run")
     before, inside = (
         completions(tmp_path / "run" / "eval" / step / "countdown" / "samples.jsonl") for step in ("000000", "000002")
     )
     assert sum(a != b for a, b in zip(before, inside, strict=True)) > 8  # the adapters count
     for engine in ("vllm", "transformers"):
-        settings = overrides("model.device=cpu", "model.dtype=float32", f"sampling.engine={engine}")
+        settings = overrides("model.device=cpu", "model.dtype=float32", f"sampling.sampler={engine}")
         out = tmp_path / engine
         summary = json.loads(ngrpo("eval", tmp_path / "run", *settings, "--out", out, "--json"))
         assert summary["samples"] == len(inside) == 64

@@ -132,8 +132,8 @@ def _arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.fixture
-def pool(policy: str) -> Iterator[GraderPool]:
-    pool = GraderPool(timeout_seconds=TIMEOUT, policy=policy)
+def pool(grader: str) -> Iterator[GraderPool]:
+    pool = GraderPool(timeout_seconds=TIMEOUT, grader=grader)
     with pool:
         pool.grade_many([(boxed(r"\int_0^1 x dx"), r"\frac{1}{2}+0x")])  # sympy is loaded
         yield pool
@@ -189,8 +189,8 @@ def test_there_are_enough() -> None:
 
 
 @pytest.mark.usefixtures("_arithmetic")
-@pytest.mark.parametrize("policy", ["strict", "math-verify", "reference"])
-def test_every_attack_is_answered_soon_and_does_nothing(pool: GraderPool, policy: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("grader", ["strict", "math-verify", "reference"])
+def test_every_attack_is_answered_soon_and_does_nothing(pool: GraderPool, grader: str, tmp_path: Path) -> None:
     completions = [*map(boxed, ANSWERS), *COMPLETIONS]
     accepted = []
     for completion in completions:
@@ -208,8 +208,8 @@ def test_every_attack_is_answered_soon_and_does_nothing(pool: GraderPool, policy
 
 
 @pytest.mark.usefixtures("_arithmetic")
-@pytest.mark.parametrize("policy", ["strict"])
-def test_an_attack_as_the_reference_leaves_the_answer_ungraded_or_wrong(pool: GraderPool, policy: str) -> None:
+@pytest.mark.parametrize("grader", ["strict"])
+def test_an_attack_as_the_reference_leaves_the_answer_ungraded_or_wrong(pool: GraderPool, grader: str) -> None:
     for attack in ANSWERS:
         watch = Stopwatch(pool)
         (grade,) = pool.grade_many([(boxed("x^2+43"), attack)])

@@ -48,12 +48,12 @@ def busy_machine() -> Iterator[None]:
             process.wait()
 
 
-@pytest.mark.parametrize(("policy", "count"), [("strict", 2_000), ("math-verify", 120)])
-def test_verdicts_are_the_same_beside_busy_processes(policy: str, count: int) -> None:
+@pytest.mark.parametrize(("grader", "count"), [("strict", 2_000), ("math-verify", 120)])
+def test_verdicts_are_the_same_beside_busy_processes(grader: str, count: int) -> None:
     wanted = pairs(count)
-    with GraderPool(2, 1.0, policy) as idle:
+    with GraderPool(2, 1.0, grader) as idle:
         expected = idle.grade_many(wanted)
-    with busy_machine(), GraderPool(2, 1.0, policy) as busy:
+    with busy_machine(), GraderPool(2, 1.0, grader) as busy:
         assert busy.grade_many(wanted) == expected
     assert {grade.status for grade in expected} >= {"correct", "wrong"}
 

@@ -24,8 +24,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="ne
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[GraderPool]:
-    # math-verify's policy: every pair of it that is not literally equal needs the process.
-    with GraderPool(timeout_seconds=10.0, policy="math-verify") as pool:
+    # math-verify's grader: every pair of it that is not literally equal needs the process.
+    with GraderPool(timeout_seconds=10.0, grader="math-verify") as pool:
         yield pool
 
 
@@ -150,7 +150,7 @@ ATTACKS = [
 
 
 def test_an_answer_that_would_hang_is_ungraded_in_bounded_time() -> None:
-    with GraderPool(timeout_seconds=0.3, policy="math-verify") as pool:
+    with GraderPool(timeout_seconds=0.3, grader="math-verify") as pool:
         statuses(pool, [(boxed("x+1"), "1+x")])  # the start of the process is not what is timed
         before = process_of(pool)
         for number, attack in enumerate(ATTACKS):
@@ -239,7 +239,7 @@ def test_a_fork_that_dies_again_and_again_is_a_crash(pool: GraderPool) -> None:
 
 @needs_proc
 def test_a_worker_that_neither_computes_nor_answers_is_killed() -> None:
-    with GraderPool(timeout_seconds=0.2, policy="math-verify") as pool:
+    with GraderPool(timeout_seconds=0.2, grader="math-verify") as pool:
         statuses(pool, [(boxed("x+1"), "1+x")])
         os.kill(fork_of(pool), signal.SIGSTOP)
         started, slow = time.monotonic(), slowdown()
@@ -251,7 +251,7 @@ def test_a_worker_that_neither_computes_nor_answers_is_killed() -> None:
 @needs_proc
 def test_the_process_has_no_secrets_and_can_write_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with GraderPool(policy="math-verify") as pool:
+    with GraderPool(grader="math-verify") as pool:
         statuses(pool, [(boxed("x+1"), "1+x")])
         assert "HF_TOKEN" not in Path(f"/proc/{process_of(pool)}/environ").read_text()
         limits = Path(f"/proc/{fork_of(pool)}/limits").read_text()
@@ -264,7 +264,7 @@ def test_two_workers_and_several_threads_agree_with_one(pool: GraderPool) -> Non
     pairs = [(boxed(f"{n}x+{n}"), f"{n + n % 2}(x+1)") for n in range(1, 25)]
     expected = ["wrong" if n % 2 else "correct" for n in range(1, 25)]
     results: list[list[str]] = []
-    with GraderPool(workers=2, timeout_seconds=10.0, policy="math-verify") as two:
+    with GraderPool(workers=2, timeout_seconds=10.0, grader="math-verify") as two:
         threads = [threading.Thread(target=lambda: results.append(statuses(two, pairs))) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -305,21 +305,21 @@ def test_a_process_that_cannot_start_is_a_grading_error(monkeypatch: pytest.Monk
     (tmp_path / "ngrpo.py").write_text("raise RuntimeError('a broken installation')")
     monkeypatch.setattr(worker, "_environment", lambda: {"PYTHONPATH": str(tmp_path)})
     with (
-        GraderPool(policy="math-verify") as pool,
+        GraderPool(grader="math-verify") as pool,
         pytest.raises(GradingError, match="did not start: RuntimeError: a broken installation"),
     ):
         pool.grade_many([(boxed("x+1"), "1+x")])
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with (
-        GraderPool(policy="math-verify") as pool,
+        GraderPool(grader="math-verify") as pool,
         pytest.raises(GradingError, match="no grading process can be started"),
     ):
         pool.grade_many([(boxed("x+1"), "1+x")])
 
 
 def test_an_unknown_policy_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"policy must be one of strict, .*, got 'lax'"):
-        GraderPool(policy="lax")
+    with pytest.raises(ValueError, match=r"grader must be one of strict, .*, got 'lax'"):
+        GraderPool(grader="lax")
 
 
 def test_strict_leaves_to_sympy_what_its_own_parser_cannot_read() -> None:
@@ -366,7 +366,7 @@ def test_want_of_memory_is_ungraded(monkeypatch: pytest.MonkeyPatch) -> None:
         return real([*command[:3], code], **options)  # type: ignore[call-overload, no-any-return]
 
     monkeypatch.setattr(subprocess, "Popen", changed)
-    with GraderPool(policy="math-verify") as pool:
+    with GraderPool(grader="math-verify") as pool:
         (grade,) = pool.grade_many([(boxed("x+1"), "y+2")])
     assert (grade.status, grade.reason) == ("ungraded", "memory")
 
@@ -380,9 +380,9 @@ SCRIPT = r"""
 import os, sys
 from ngrpo.grading import grade, shared_pool
 from functools import partial
-grade = partial(grade, policy="math-verify")
+grade = partial(grade, grader="math-verify")
 assert grade(r"\boxed{x+1}", "1+x").status == "correct"
-print(shared_pool(policy="math-verify")._workers[0]._process.pid, flush=True)
+print(shared_pool(grader="math-verify")._workers[0]._process.pid, flush=True)
 if sys.argv[1] == "fork":
     child = os.fork()
     assert grade(r"\boxed{x+2}", "2+x").status == "correct"  # parent and child each have their own process

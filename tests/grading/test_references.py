@@ -39,17 +39,17 @@ def test_other_references(text: str, answer: str | None) -> None:
     assert answer is None or answer_of_reference(answer) == answer
 
 
-@pytest.mark.parametrize("policy", ["strict", "math-verify", "reference", "choice"])
-def test_a_worked_solution_without_an_answer_leaves_its_completions_ungraded(policy: str) -> None:
-    found = grade(r"\boxed{4}" if policy != "choice" else r"\boxed{B}", LONG, policy=policy)
+@pytest.mark.parametrize("grader", ["strict", "math-verify", "reference", "choice"])
+def test_a_worked_solution_without_an_answer_leaves_its_completions_ungraded(grader: str) -> None:
+    found = grade(r"\boxed{4}" if grader != "choice" else r"\boxed{B}", LONG, grader=grader)
     assert (found.status, found.reason) == ("ungraded", "the reference declares no answer")
 
 
 def test_all_policies_of_answers_read_references_and_exact_does_not() -> None:
-    for policy in ("strict", "math-verify", "reference"):
-        assert grade(r"\boxed{18}", "9 + 9 = 18\n#### 18", policy=policy).status == "correct"
-    assert grade(r"\boxed{B}", r"The choice is $\boxed{\text{(B)}}$.", policy="choice").status == "correct"
-    assert grade("#### 18", "#### 18", policy="exact").status == "correct"
+    for grader in ("strict", "math-verify", "reference"):
+        assert grade(r"\boxed{18}", "9 + 9 = 18\n#### 18", grader=grader).status == "correct"
+    assert grade(r"\boxed{B}", r"The choice is $\boxed{\text{(B)}}$.", grader="choice").status == "correct"
+    assert grade("#### 18", "#### 18", grader="exact").status == "correct"
 
 
 def test_comparing_answers_extracts_nothing_but_a_box() -> None:
@@ -57,9 +57,9 @@ def test_comparing_answers_extracts_nothing_but_a_box() -> None:
     assert compare_answers("0.5", r"\boxed{\frac12}").status == "correct"
     assert compare_answers("The answer is 5", "Petya").status == "wrong"
     assert compare_answers("", "5").status == "no_answer"
-    assert compare_answers("(B)", "B", policy="choice").status == "correct"
+    assert compare_answers("(B)", "B", grader="choice").status == "correct"
     with pytest.raises(ConfigError, match="judges whole completions"):
-        compare_answers("5", "5", policy="module:function")
+        compare_answers("5", "5", grader="module:function")
 
 
 def test_markers_of_a_user_reach_the_functions_and_the_pool() -> None:

@@ -53,10 +53,10 @@ FAULTY: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("policy", ["strict", "exact"])
-def test_a_faulty_item_is_ungraded_and_the_others_are_graded(policy: str) -> None:
+@pytest.mark.parametrize("grader", ["strict", "exact"])
+def test_a_faulty_item_is_ungraded_and_the_others_are_graded(grader: str) -> None:
     items = [item for item, _ in FAULTY]
-    with GraderPool(policy=policy) as pool:
+    with GraderPool(grader=grader) as pool:
         grades = pool.grade_many([(r"\boxed{7}", "7"), *items, (r"\boxed{8}", "7")])
     assert [grades[0].status, grades[-1].status] == ["correct", "wrong"]
     assert grades[1:-1] == [Grade("ungraded", 0.0, None, reason) for _, reason in FAULTY]
@@ -107,15 +107,15 @@ def test_metadata_may_be_any_iterable_of_as_many_items() -> None:
     module = "tests.grading.test_requests:judge"
     tables: list[Any] = [{"reward": 0.5}, None, 7, {(1, 2): 3}, {"reward": 0.75}]
     pairs = [("a", "b"), ("a", ""), ("a", "b"), ("a", "b"), (None, "b")]
-    with GraderPool(policy=module) as pool:
+    with GraderPool(grader=module) as pool:
         grades = pool.grade_many(iter(pairs), (table for table in tables))
         assert [grade.reward for grade in grades] == [0.5, 0.25, 0.0, 0.0, 0.0]
         assert [grade.status for grade in grades] == ["wrong", "wrong", "ungraded", "ungraded", "ungraded"]
         assert grades[2].reason == "the metadata is int, not a mapping"
         assert grades[3].reason.startswith("the metadata cannot be sent: ")
         assert pool.grade_many([]) == pool.grade_many([], []) == []
-    for policy in (module, "strict"):
-        pool = GraderPool(policy=policy)
+    for grader in (module, "strict"):
+        pool = GraderPool(grader=grader)
         with pytest.raises(ValueError, match="metadata must have one item per pair, got 1 for 2 pairs"):
             pool.grade_many([("a", "b")] * 2, iter([{}]))
         assert pool._workers[0]._process is None
@@ -141,14 +141,14 @@ def test_times_rewards_and_memory_are_finite_numbers(value: Any) -> None:
 
 
 def test_extreme_limits_are_allowed() -> None:
-    with GraderPool(timeout_seconds=1e300, memory_gib=1e300, policy="reference") as pool:
+    with GraderPool(timeout_seconds=1e300, memory_gib=1e300, grader="reference") as pool:
         assert pool.grade_many([(r"\boxed{x+1}", "1+x")])[0].status in ("correct", "wrong")
 
 
-@pytest.mark.parametrize("policy", ["strict", "math-verify", "reference", "exact", "choice"])
-def test_a_completion_that_is_the_reference_is_correct_without_a_process(policy: str) -> None:
+@pytest.mark.parametrize("grader", ["strict", "math-verify", "reference", "exact", "choice"])
+def test_a_completion_that_is_the_reference_is_correct_without_a_process(grader: str) -> None:
     texts = ["B", "Paris", "one half", r"\boxed{5}", r"x^2+\int_0^1", "5" * 3_000, "(" * 200]
-    pool = GraderPool(policy=policy)
+    pool = GraderPool(grader=grader)
     grades = pool.grade_many([(f" {text}\n", f"{text} ") for text in texts])
     assert grades == [Grade("correct", 1.0, text[:2_000], "text") for text in texts]
     assert pool._workers[0]._process is None

@@ -73,7 +73,7 @@ def hungry(completion: str, reference: str) -> bool:
 def test_a_process_that_grows_is_renewed_and_each_pair_is_judged() -> None:
     pairs = [(str(n), str(n - n % 3)) for n in range(60)]
     forks = set()
-    with GraderPool(policy="tests.grading.test_upkeep:hoarder", memory_gib=1.0) as pool:
+    with GraderPool(grader="tests.grading.test_upkeep:hoarder", memory_gib=1.0) as pool:
         for start in range(0, 60, 20):
             grades = pool.grade_many(pairs[start : start + 20])
             assert [g.status for g in grades] == ["wrong" if n % 3 else "correct" for n in range(start, start + 20)]
@@ -82,7 +82,7 @@ def test_a_process_that_grows_is_renewed_and_each_pair_is_judged() -> None:
 
 
 def test_what_a_verifier_loads_at_its_first_call_is_no_growth() -> None:
-    with GraderPool(policy="tests.grading.test_upkeep:loader", memory_gib=1.0) as pool:
+    with GraderPool(grader="tests.grading.test_upkeep:loader", memory_gib=1.0) as pool:
         grades = pool.grade_many([(str(n), "") for n in range(50)])
     assert [grade.reward for grade in grades] == [(n + 2) / 100 for n in range(50)]
 
@@ -90,7 +90,7 @@ def test_what_a_verifier_loads_at_its_first_call_is_no_growth() -> None:
 def test_a_pair_without_memory_is_tried_again_in_a_new_process() -> None:
     """Each of them leaves the process too small for the next; the last is too large for any."""
     sizes = ["500", "500", "500", "400", "500", "2000"]
-    with GraderPool(policy="tests.grading.test_upkeep:hungry", memory_gib=0.9) as pool:
+    with GraderPool(grader="tests.grading.test_upkeep:hungry", memory_gib=0.9) as pool:
         grades = pool.grade_many([(size, size) for size in sizes])
     assert [(g.status, g.reason) for g in grades] == [("correct", "verifier")] * 5 + [("ungraded", "memory")]
 

@@ -13,7 +13,7 @@ import pytest
 from ngrpo.errors import ConfigError, GradingError
 from ngrpo.grading import GraderPool
 from ngrpo.grading.exact_and_choice import choice_answer, letter_of
-from ngrpo.grading.policies import checked_policy
+from ngrpo.grading.graders import checked_grader
 from ngrpo.grading.verifiers import load_verifier, verifier_grade
 from ngrpo.tasks import load_task
 from ngrpo.types import Grade
@@ -116,17 +116,17 @@ def test_a_verifier_that_sleeps_is_stopped_at_its_deadline() -> None:
 def test_the_metadata_goes_where_the_signature_wants_it() -> None:
     told = [{"wanted": "a", "question": "?"}, {"wanted": Path("b"), "question": "?"}, {"question": "?"}]
     pairs = [("a", ""), ("b", ""), ("c", "")]
-    with GraderPool(policy="my_verifier:told") as pool:
+    with GraderPool(grader="my_verifier:told") as pool:
         grades = pool.grade_many(pairs, told)
     assert [(g.status, g.reason) for g in grades[:2]] == [("correct", "verifier")] * 2
     assert grades[2].reason == "verifier raised KeyError: 'wanted'"
     for name in ("optional", "Space.judge"):
-        with GraderPool(policy=f"my_verifier:{name}") as pool:
+        with GraderPool(grader=f"my_verifier:{name}") as pool:
             assert pool.grade_many([("a", "a")])[0].status == "correct"
 
 
 @pytest.mark.parametrize(
-    ("policy", "message"),
+    ("grader", "message"),
     [
         ("no_such_module:f", "no_such_module:f cannot be loaded: ModuleNotFoundError: No module named"),
         ("my_verifier:missing", "AttributeError: module 'my_verifier' has no attribute 'missing'"),
@@ -134,23 +134,23 @@ def test_the_metadata_goes_where_the_signature_wants_it() -> None:
         ("broken_verifier:f", "broken_verifier:f cannot be loaded: SystemExit: 3"),
     ],
 )
-def test_a_verifier_that_cannot_be_loaded_is_one_line(policy: str, message: str) -> None:
-    with GraderPool(policy=policy) as pool, pytest.raises(GradingError, match=message):
+def test_a_verifier_that_cannot_be_loaded_is_one_line(grader: str, message: str) -> None:
+    with GraderPool(grader=grader) as pool, pytest.raises(GradingError, match=message):
         pool.start()
-    table = {"name": "file:x.jsonl", "verifier": policy}
+    table = {"name": "file:x.jsonl", "grader": grader}
     with pytest.raises(GradingError, match=message):
         load_task(table).check_grader()
 
 
-@pytest.mark.parametrize("policy", ["", "lax", "module:", ":function", "a b:c", "os:system('x')", "a/b:c"])
-def test_what_is_no_policy_is_refused(policy: str) -> None:
-    with pytest.raises(ConfigError, match="policy must be one of"):
-        checked_policy(policy)
+@pytest.mark.parametrize("grader", ["", "lax", "module:", ":function", "a b:c", "os:system('x')", "a/b:c"])
+def test_what_is_no_policy_is_refused(grader: str) -> None:
+    with pytest.raises(ConfigError, match="grader must be one of"):
+        checked_grader(grader)
 
 
 def test_partial_credit_is_scaled_by_nothing_and_true_is_the_best_reward(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("question,answer\n?,good\n")
-    task = load_task({"name": "file:rows.csv", "verifier": "my_verifier:judge", "max_reward": 2.0})
+    task = load_task({"name": "file:rows.csv", "grader": "my_verifier:judge", "max_reward": 2.0})
     (problem,) = task.problems("train")
     grades = task.grade_many([(problem, text) for text in ("good", "half", "bad")])
     assert [(grade.status, grade.reward) for grade in grades] == [("correct", 2.0), ("wrong", 0.5), ("wrong", 0.0)]
@@ -186,7 +186,7 @@ def test_reasoning_gym_scores_its_own_data_set() -> None:
     entries = list(reasoning_gym.create_dataset("chain_sum", size=3, seed=1))
     pairs = [(f"I think \\boxed{{{entry['answer']}}}", entry["answer"]) for entry in entries]
     pairs += [("<answer>0.123</answer>", entry["answer"]) for entry in entries]
-    with GraderPool(policy="reasoning-gym", timeout_seconds=10.0, memory_gib=8.0) as pool:
+    with GraderPool(grader="reasoning-gym", timeout_seconds=10.0, memory_gib=8.0) as pool:
         grades = pool.grade_many(pairs, [entry["metadata"] for entry in entries] * 2)
     assert [grade.status for grade in grades] == ["correct"] * 3 + ["wrong"] * 3
     assert load_verifier("reasoning-gym", 2.0)(entries[0]["answer"], entries[0]["answer"], entries[0]["metadata"]) == 2
@@ -217,7 +217,7 @@ def test_letters_of_choices(text: str, letter: str | None) -> None:
 def test_choices_are_read_from_boxes_markers_and_bare_letters() -> None:
     found = [choice_answer(text) for text in (r"so \boxed{\text{(B)}}", "The answer is C.", "d", "It is B I think")]
     assert found == ["B", "C", "D", None]
-    with GraderPool(policy="choice") as pool:
+    with GraderPool(grader="choice") as pool:
         statuses = [g.status for g in pool.grade_many([(r"\boxed{B}", "(B)"), (r"\boxed{C}", "B"), ("?", "B")])]
         assert statuses == ["correct", "wrong", "no_answer"]
         assert pool.grade_many([("B", "Paris")])[0].status == "ungraded"

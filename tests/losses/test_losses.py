@@ -10,15 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ngrpo.choices import Aggregate
 from ngrpo.errors import ConfigError
-from ngrpo.losses import (
-    Aggregate,
-    aggregate_tokens,
-    clipped_policy_loss,
-    kl_divergence,
-    loss_denominator,
-    value_loss,
-)
+from ngrpo.losses import aggregate_tokens, clipped_policy_loss, kl_divergence, loss_denominator, value_loss
 
 CLIPS = {"clip_low": 0.16, "clip_high": 0.24}
 seeds = given(seed=st.integers(0, 10_000))

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ngrpo.choices import Aggregate
 from ngrpo.errors import ConfigError
-from ngrpo.losses import Aggregate, PolicyLoss, cispo_policy_loss, clipped_policy_loss, gspo_policy_loss
+from ngrpo.losses import PolicyLoss, cispo_policy_loss, clipped_policy_loss, gspo_policy_loss
 
 Loss = Callable[..., PolicyLoss]
 LOSSES: dict[str, Loss] = {"gspo": gspo_policy_loss, "cispo": cispo_policy_loss}

@@ -14,7 +14,7 @@ import ngrpo.sampling.samplers
 import ngrpo.sampling.vllm_sampler
 from ngrpo.config import Config, config_of
 from ngrpo.models import load_language_model
-from ngrpo.sampling.samplers import evaluation_engine, training_sampler
+from ngrpo.sampling.samplers import evaluation_sampler, training_sampler
 
 
 class FakeLLM:
@@ -44,7 +44,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
         tables = {
             "model": {"path": path, "device": "cpu", "dtype": "float32", **model},
             "task": {"name": "countdown"},
-            "sampling": {"engine": "vllm", "max_prompt_tokens": 32, "max_completion_tokens": 8},
+            "sampling": {"sampler": "vllm", "max_prompt_tokens": 32, "max_completion_tokens": 8},
         }
         return config_of(tables)
 
@@ -63,8 +63,8 @@ def test_vllm_has_the_merged_weights_in_training_and_of_the_checkpoint(
             parameter.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(0))
     in_training = training_sampler(training, policy)._llm  # type: ignore[attr-defined]
     policy.save(tmp_path / "adapter")
-    engine = evaluation_engine(config(str(tmp_path / "adapter")), print)
-    evaluating = engine.sampler._llm  # type: ignore[attr-defined]
+    sampler = evaluation_sampler(config(str(tmp_path / "adapter")), print)
+    evaluating = sampler.sampler._llm  # type: ignore[attr-defined]
     load_language_model(config(str(tmp_path / "adapter")).model, for_training=False).save(tmp_path / "whole")
     whole = load_file(tmp_path / "whole" / "model.safetensors")
     untied = bool({"lm_head", "embed_tokens"} & set(targets))
@@ -78,7 +78,7 @@ def test_vllm_has_the_merged_weights_in_training_and_of_the_checkpoint(
 
 
 def test_a_whole_model_is_loaded_by_vllm_itself(config: Callable[..., Config]) -> None:
-    llm = evaluation_engine(config("builtin:countdown-base"), print).sampler._llm  # type: ignore[attr-defined]
+    llm = evaluation_sampler(config("builtin:countdown-base"), print).sampler._llm  # type: ignore[attr-defined]
     assert llm.arguments["load_format"] == "auto"
     assert "hf_overrides" not in llm.arguments
     assert llm.loaded == {}

@@ -180,9 +180,9 @@ def test_a_path_without_file_is_told(name: str) -> None:
 def test_a_reference_that_is_text_gets_both_pieces_of_advice(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     write_jsonl(path, [{"question": "Who?", "answer": "\\frac{1}{"}])
-    with pytest.raises(DataError, match=r"\(verifier = 'exact' compares text; unreadable_references = 'leave_out'"):
+    with pytest.raises(DataError, match=r"\(grader = 'exact' compares text; unreadable_references = 'leave_out'"):
         load_task({"name": f"file:{path}"}).load_problems("train")
-    assert load_task({"name": f"file:{path}", "verifier": "exact"}).load_problems("train")[0].reference == "\\frac{1}{"
+    assert load_task({"name": f"file:{path}", "grader": "exact"}).load_problems("train")[0].reference == "\\frac{1}{"
 
 
 def test_a_second_file_for_the_test_split(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_json_arrays_byte_order_marks_and_windows_line_ends(tmp_path: Path) -> N
     ],
 )
 def test_exact_text(completion: str, status: str) -> None:
-    task = load_task({"name": "file:rows.jsonl", "verifier": "exact", "max_reward": 3.0})
+    task = load_task({"name": "file:rows.jsonl", "grader": "exact", "max_reward": 3.0})
     (grade,) = task.grade_many([(Problem("0", "Capital of France?", "Paris"), completion)])
     assert grade.status == status
     assert grade.reward == (3.0 if status == "correct" else 0.0)
@@ -343,7 +343,7 @@ def test_exact_references_are_taken_as_they_are(tmp_path: Path) -> None:
         ({"name": "file:"}, "'name': must be file:PATH"),
         ({"name": "file"}, "'name': must be file:PATH"),
         (
-            {"name": "file:x.csv", "verifier": "eval"},
+            {"name": "file:x.csv", "grader": "eval"},
             "'verifier': must be math, exact, choice, reasoning-gym or MODULE",
         ),
         ({"name": "file:x.csv", "refrence": "a"}, "unknown key 'refrence'; did you mean 'reference'?"),

@@ -66,7 +66,7 @@ def test_a_data_set_with_too_few_problems() -> None:
 
 def test_a_scorer_that_refuses_its_own_reference_is_found_before_anything_is_drawn() -> None:
     task = gym("gcd", prompt="{question}")
-    refusing = task.model_copy(update={"verifier": "tests.tasks.test_gym:refuse"})
+    refusing = task.model_copy(update={"grader": "tests.tasks.test_gym:refuse"})
     with pytest.raises(GradingError):
         refusing.check_grader()
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from ngrpo.choices import Split
 from ngrpo.config import Config, ModelSettings, OptimizerSettings, apply_overrides, config_of
 from ngrpo.methods import load_method
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.runs.observer import Observer
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.sampling import Decoding, Prompt
-from ngrpo.tasks.task import Split, Task
+from ngrpo.tasks.task import Task
 from ngrpo.training.batch import Row
 from ngrpo.training.update import PolicyUpdater
 from ngrpo.types import Completion, Grade, Problem

@@ -12,12 +12,12 @@ the dtype cannot hold is clamped to its largest number.
 """
 
 from ngrpo.advantages.baselines import asymre_advantages, corpo_advantages, maxrl_advantages
-from ngrpo.advantages.centred_groups import Deviation
 from ngrpo.advantages.entropy import rl_zvp_advantages
 from ngrpo.advantages.fixed import nsr_advantages, psr_advantages, reinforce_rej_advantages, w_reinforce_advantages
 from ngrpo.advantages.subsets import pass_at_k_advantages, pkpo_advantages
-from ngrpo.advantages.virtual import Calibration, constant_advantages, ngrpo_advantages, sova_advantages
+from ngrpo.advantages.virtual import constant_advantages, ngrpo_advantages, sova_advantages
 from ngrpo.advantages.z_score import dr_grpo_advantages, grpo_advantages, rloo_advantages
+from ngrpo.choices import Calibration, Deviation
 
 __all__ = [
     "Calibration",

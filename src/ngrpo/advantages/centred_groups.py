@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ngrpo.argument_checks import check_not_negative
+from ngrpo.choices import Deviation
 from ngrpo.errors import ConfigError
-
-Deviation = Literal["sample", "population"]
-"""Standard deviation with n - 1 or with n in its denominator."""
 
 
 @dataclass(frozen=True, slots=True)

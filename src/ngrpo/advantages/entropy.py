@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ngrpo.advantages.centred_groups import Deviation, centred_groups, like_rewards, z_scores
+from ngrpo.advantages.centred_groups import centred_groups, like_rewards, z_scores
 from ngrpo.argument_checks import check_not_negative
+from ngrpo.choices import Deviation
 from ngrpo.errors import ConfigError
 from ngrpo.filters import comparable_reward, graded_rewards
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from ngrpo.advantages.centred_groups import Deviation, centred_groups, like_rewards, z_scores
+from ngrpo.advantages.centred_groups import centred_groups, like_rewards, z_scores
+from ngrpo.choices import Calibration, Deviation
 from ngrpo.errors import ConfigError
 from ngrpo.filters import comparable_reward, graded_rewards
-
-Calibration = Literal["all", "all_wrong"]
-"""Which groups get the virtual completions."""
 
 
 def ngrpo_advantages(

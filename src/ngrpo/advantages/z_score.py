@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ngrpo.advantages.centred_groups import Deviation, centred_groups, like_rewards, z_scores
+from ngrpo.advantages.centred_groups import centred_groups, like_rewards, z_scores
+from ngrpo.choices import Deviation
 from ngrpo.filters import graded_rewards
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
+from ngrpo.choices import Deviation
 from ngrpo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def method_notes(methods: Iterable[str]) -> dict[str, str]:
 
 def _loaded(methods: Iterable[str] | None, settings: Mapping[str, Any]) -> dict[str, Method]:
     """Returns the methods, each with those of the settings that it has."""
-    from ngrpo.methods import METHODS, Deviation, load_method
+    from ngrpo.methods import METHODS, load_method
 
     reward = settings.get("max_reward", 1.0)
     if not (reward > 0 and math.isfinite(reward)):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ngrpo.choices import TableStyle, UngradedAs
 from ngrpo.cli.passk import (
     CORRECT,
     FILTER,
@@ -27,7 +28,6 @@ from ngrpo.cli.share_tables import (
     MISSING,
     Share,
     ShareTable,
-    checked_format,
     latex_table,
     markdown_table,
     noted,
@@ -58,7 +58,7 @@ def compare(
         str | None, typer.Option("--k", help="Values of k, such as 1,8,64.", show_default="1, 2, 4, ... n")
     ] = None,
     ungraded: Annotated[
-        str, typer.Option("--ungraded", help="excluded: leave them out; wrong: count them as wrong.")
+        UngradedAs, typer.Option("--ungraded", help="excluded: leave them out; wrong: count them as wrong.")
     ] = "excluded",
     listed: Annotated[
         bool, typer.Option("--list", help="Name the problems that only one of A and B solves, or solves mostly.")
@@ -73,14 +73,11 @@ def compare(
     uneven: Annotated[bool, UNEVEN] = False,
     metric: Annotated[str | None, METRIC] = None,
     filter_name: Annotated[str | None, FILTER] = None,
-    format_name: Annotated[
-        str, typer.Option("--format", help="table, markdown or latex (ready for a paper).")
-    ] = "table",
+    format_name: Annotated[TableStyle, typer.Option("--format", help="For a terminal, a page or a paper.")] = "table",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, unrounded shares.")] = False,
 ) -> None:
     """Print how A differs from B in Pass@k and AUC, with 95 % intervals and p-values, paired by problem."""
     ks = None if k is None else parsed_ks(k)
-    checked_format(format_name)
     paths_a, paths_b = _sides(files, against)
     # A side is read by itself: only within one side is the same file a mistake.
     choices = choices_of(metric, filter_name, id_column, sample_column, correct_column)

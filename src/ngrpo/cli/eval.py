@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from ngrpo.choices import SamplerName
 from ngrpo.errors import ConfigError
 
-PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
+Protocol = Literal["paper"]
+
+PROTOCOLS: Mapping[Protocol, Mapping[str, Any]] = {
     "paper": {"samples": 256, "temperature": 0.6, "top_p": 0.95, "max_completion_tokens": 4096},
 }
 """Published settings of an evaluation; `paper` is that of NGRPO, Pass@k up to 256."""
@@ -34,14 +37,16 @@ def eval_(
             show_default="a run's own, with its [evaluation] settings",
         ),
     ] = None,
-    engine: Annotated[
-        str | None, typer.Option("--engine", help="transformers, vllm or endpoint.", show_default="transformers")
+    sampler: Annotated[
+        SamplerName | None,
+        typer.Option("--sampler", help="What samples completions.", show_default="transformers"),
     ] = None,
     url: Annotated[
         str | None, typer.Option("--url", help="The endpoint's address, such as http://127.0.0.1:8000/v1.")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="paper: 256 samples, temperature 0.6, top_p 0.95, 4,096 tokens.")
+        Protocol | None,
+        typer.Option("--protocol", help="paper: 256 samples, temperature 0.6, top_p 0.95, 4,096 tokens."),
     ] = None,
     samples: Annotated[
         int | None, typer.Option("--samples", help="Completions per problem, n.", show_default="16")
@@ -87,14 +92,14 @@ def eval_(
     }
     given = {name: value for name, value in decoding.items() if value is not None}
     tables: dict[str, dict[str, Any]] = {
-        "sampling": {} if engine is None else {"engine": engine},
+        "sampling": {} if sampler is None else {"sampler": sampler},
         "endpoint": {} if url is None else {"url": url},
         "run": {"seed": seed},
     }
-    settings = {**_protocol(protocol), **given}
+    settings = {**(PROTOCOLS[protocol] if protocol else {}), **given}
     config, folder = evaluation_config(model, task, out, settings=settings, tables=tables, overrides=overrides or ())
-    if url is not None and config.sampling.engine != "endpoint":
-        raise ConfigError(f"--url needs --engine endpoint: engine '{config.sampling.engine}' uses no server")
+    if url is not None and config.sampling.sampler != "endpoint":
+        raise ConfigError(f"--url needs --sampler endpoint: sampler '{config.sampling.sampler}' uses no server")
     if retry_ungraded and not resume:
         raise ConfigError("--retry-ungraded continues an evaluation: add --resume")
     result, summary = evaluate_config(
@@ -111,9 +116,3 @@ def eval_(
         typer.echo(f"samples: {folder / SAMPLES}")
     for line in refusal_lines(result.refused, result.summary.samples):
         typer.echo(f"ngrpo: {line}", err=True)
-
-
-def _protocol(name: str | None) -> Mapping[str, Any]:
-    if name is not None and name not in PROTOCOLS:
-        raise ConfigError(f"unknown --protocol '{name}'; allowed: {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name] if name else {}

@@ -1,4 +1,4 @@
-"""`ngrpo grade`: grades of (completion, reference) rows of a file, and where two policies disagree."""
+"""`ngrpo grade`: grades of (completion, reference) rows of a file, and where two graders disagree."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SHOWN = 60
 
 def grade(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .json, .csv or .parquet.")],
-    policy: Annotated[
+    grader: Annotated[
         str,
-        typer.Option("--policy", help="strict, math-verify, reference, exact, choice, reasoning-gym, MODULE:FUNCTION."),
+        typer.Option("--grader", help="strict, math-verify, reference, exact, choice, reasoning-gym, MODULE:FUNCTION."),
     ] = "strict",
     compare: Annotated[
-        str | None, typer.Option("--compare", metavar="POLICY", help="List every row on which this policy disagrees.")
+        str | None, typer.Option("--compare", metavar="GRADER", help="List every row on which this grader disagrees.")
     ] = None,
     completion: Annotated[str | None, typer.Option("--completion", help="Column of the completions.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="Column of the reference answers.")] = None,
@@ -47,27 +47,27 @@ def grade(
 ) -> None:
     """Grade the completions of a file."""
     from ngrpo.cli.harness_logs import harness_rows
-    from ngrpo.grading.policies import checked_policy
+    from ngrpo.grading.graders import checked_grader
     from ngrpo.tasks.rows import read_rows
 
-    for name in (policy, compare):
+    for name in (grader, compare):
         if name is not None:
-            checked_policy(name)
-    _check_options(policy, compare, timeout, out)
+            checked_grader(name)
+    _check_options(grader, compare, timeout, out)
     rows = read_rows(file)
     if completion is None:
         rows = harness_rows(rows, str(file)) or rows
     table = _Table(rows, str(file), completion, reference, label)
-    _warn_of_references(table, policy)
+    _warn_of_references(table, grader)
     settings = _Settings(workers, timeout, tuple(marker or ()))
-    grades = _graded(table, policy, settings)
+    grades = _graded(table, grader, settings)
     others = _graded(table, compare, settings) if compare is not None else None
     typer.echo("columns: " + ", ".join(f"{role} '{name}'" for role, name in table.columns.items()), err=True)
     if out is not None:
         _write(out, table, grades)
-    summary = {"file": str(file), "columns": table.columns, "policy": policy, **_counted(table, grades)}
+    summary = {"file": str(file), "columns": table.columns, "grader": grader, **_counted(table, grades)}
     if compare is not None and others is not None:
-        summary |= {"compared": {"policy": compare, **_counted(table, others)}}
+        summary |= {"compared": {"grader": compare, **_counted(table, others)}}
         summary["disagreements"] = _disagreements(table, grades, others)
     if json_output:
         typer.echo(json.dumps(summary))
@@ -76,16 +76,16 @@ def grade(
 
 
 class _Settings(NamedTuple):
-    """How the rows are graded, by either policy."""
+    """How the rows are graded, by either grader."""
 
     workers: int
     timeout: float
     markers: tuple[str, ...]
 
 
-def _check_options(policy: str, compare: str | None, timeout: float, out: Path | None) -> None:
-    if policy == compare:
-        raise ConfigError(f"--compare must be another policy than --policy, got {policy} twice")
+def _check_options(grader: str, compare: str | None, timeout: float, out: Path | None) -> None:
+    if grader == compare:
+        raise ConfigError(f"--compare must be another grader than --grader, got {grader} twice")
     if not timeout > 0:
         raise ConfigError(f"--timeout must be above 0, got {timeout}")
     if out is not None and out.exists():
@@ -154,26 +154,26 @@ def _label(row: Mapping[str, Any], column: str, where: str) -> bool:
     return found
 
 
-def _graded(table: _Table, policy: str, settings: _Settings) -> list[Grade]:
+def _graded(table: _Table, grader: str, settings: _Settings) -> list[Grade]:
     from ngrpo.grading import GraderPool
 
     pairs = list(zip(table.completions, table.references, strict=True))
-    with GraderPool(settings.workers, settings.timeout, policy, markers=settings.markers) as pool:
+    with GraderPool(settings.workers, settings.timeout, grader, markers=settings.markers) as pool:
         return pool.grade_many(pairs, table.metadata)
 
 
-def _warn_of_references(table: _Table, policy: str) -> None:
+def _warn_of_references(table: _Table, grader: str) -> None:
     from ngrpo.cli.terminal import shown
-    from ngrpo.grading import POLICIES, fault_of
+    from ngrpo.grading import GRADERS, fault_of
     from ngrpo.grading.references import NO_ANSWER
 
-    answer_of = POLICIES[policy].answer_of if policy in POLICIES else str.strip
+    answer_of = GRADERS[grader].answer_of if grader in GRADERS else str.strip
     first_rows = {text: row for row, text in reversed(list(enumerate(table.references, start=1)))}
     answers = [(row, text, answer_of(text)) for text, row in first_rows.items()]
     faults = [
         (row, answer or text, fault)
         for row, text, answer in answers
-        if (fault := NO_ANSWER if answer is None else fault_of(answer, policy))
+        if (fault := NO_ANSWER if answer is None else fault_of(answer, grader))
     ]
     for row, text, fault in sorted(faults)[:MOST_WARNINGS]:
         typer.echo(f"row {row}: no completion can reach the reference {shown(text, SHOWN)}: {fault}", err=True)
@@ -240,9 +240,9 @@ def _print(summary: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    columns = {summary["policy"]: summary}
+    columns = {summary["grader"]: summary}
     if "compared" in summary:
-        columns[summary["compared"]["policy"]] = summary["compared"]
+        columns[summary["compared"]["grader"]] = summary["compared"]
     table = Table("")
     for name in columns:
         table.add_column(Text(name), justify="right")
@@ -269,7 +269,7 @@ def _print_disagreements(summary: Mapping[str, Any]) -> None:
     for one in found:
         typer.echo(
             f"row {one['row']}: reference {shown(one['reference'], SHOWN)}, answer {shown(one['answer'], SHOWN)}: "
-            f"{one['status']} ({shown(one['reason'], SHOWN)}), {summary['compared']['policy']} says "
+            f"{one['status']} ({shown(one['reason'], SHOWN)}), {summary['compared']['grader']} says "
             f"{one['compared_status']}"
         )
-    typer.echo(f"{summary['compared']['policy']} disagrees on {len(found)} of {summary['rows']} rows")
+    typer.echo(f"{summary['compared']['grader']} disagrees on {len(found)} of {summary['rows']} rows")

@@ -28,6 +28,9 @@ INTERRUPTED = 130
 LONGEST_MESSAGE = 800
 """Characters of an error line; paths, names and what a server says can be any length."""
 
+RENAMED = {"--engine": "--sampler", "--policy": "--grader"}
+"""Former names of options; `train --engine` stays, which is why only an unknown one is named here."""
+
 app = typer.Typer(
     name="ngrpo",
     help="Reinforcement learning from verifiable rewards in which groups of only wrong answers teach something.",
@@ -60,8 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = _fail("interrupted", INTERRUPTED)
     except UsageError as error:
-        status = _fail(f"{error.format_message()} (see --help)", 2)
+        status = _fail(f"{_usage(error)} (see --help)", 2)
     sys.exit(status or 0)
+
+
+def _usage(error: Any) -> str:
+    now = RENAMED.get(getattr(error, "option_name", ""))
+    return (
+        f"{error.option_name} is now {now}" if now else error.format_message().replace("Value error, ", "").rstrip(".")
+    )
 
 
 def _fail(message: str, status: int) -> int:

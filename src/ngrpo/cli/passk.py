@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ngrpo.choices import TableStyle, UngradedAs
 from ngrpo.cli.passk_tables import Groups, Majorities, majority_json, print_tables
 from ngrpo.cli.passk_tables import passk_table as passk_table
 from ngrpo.cli.problem_groups import (
@@ -25,7 +26,6 @@ from ngrpo.cli.problem_groups import (
     part_of,
 )
 from ngrpo.cli.samples_path import samples_path
-from ngrpo.cli.share_tables import checked_format
 from ngrpo.errors import ConfigError, NgrpoError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def passk(
         str | None, typer.Option("--k", help="Values of k, such as 1,8,64.", show_default="1, 2, 4, ... n")
     ] = None,
     ungraded: Annotated[
-        str, typer.Option("--ungraded", help="excluded: leave them out; wrong: count them as wrong.")
+        UngradedAs, typer.Option("--ungraded", help="excluded: leave them out; wrong: count them as wrong.")
     ] = "excluded",
     seeds: Annotated[
         bool, typer.Option("--seeds", help="The files are training seeds of one method: show their mean.")
@@ -84,9 +84,7 @@ def passk(
     uneven: Annotated[bool, UNEVEN] = False,
     metric: Annotated[str | None, METRIC] = None,
     filter_name: Annotated[str | None, FILTER] = None,
-    format_name: Annotated[
-        str, typer.Option("--format", help="table, markdown or latex (ready for a paper).")
-    ] = "table",
+    format_name: Annotated[TableStyle, typer.Option("--format", help="For a terminal, a page or a paper.")] = "table",
     chart: Annotated[
         Path | None, typer.Option("--chart", help="Draw Pass@k over k: a .png, .svg, .html or .json file.")
     ] = None,
@@ -94,7 +92,6 @@ def passk(
 ) -> None:
     """Print Pass@k and its AUC of samples files, in percent, with 95 % intervals."""
     ks = None if k is None else parsed_ks(k)
-    checked_format(format_name)
     if chart is not None:
         from ngrpo.charts.chart_files import check_chart_path
 

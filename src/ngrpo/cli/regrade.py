@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ngrpo.choices import Split
 from ngrpo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ngrpo.evaluation.regrade import Regraded
     from ngrpo.evaluation.summary import Summary
-    from ngrpo.tasks import Split, Task
+    from ngrpo.tasks import Task
 
 SHOWN = 60
 
@@ -36,9 +37,9 @@ def regrade(
         Path,
         typer.Argument(metavar="RUN", help="A run folder, a folder that `ngrpo eval` wrote, or a samples file."),
     ],
-    policy: Annotated[
+    grader: Annotated[
         str | None,
-        typer.Option("--policy", help="strict, math-verify, reference, exact, choice, reasoning-gym, MODULE:FUNCTION."),
+        typer.Option("--grader", help="strict, math-verify, reference, exact, choice, reasoning-gym, MODULE:FUNCTION."),
     ] = None,
     task: Annotated[str | None, typer.Option("--task", help="The task of a samples file that stands alone.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the regraded files into this new folder.")] = None,
@@ -49,7 +50,7 @@ def regrade(
     from ngrpo.tasks import load_task
 
     stored = _stored(run, task)
-    tasks = [load_task(_with_policy(one.task, policy), where=f"{one.name}: ") for one in stored]
+    tasks = [load_task(_with_grader(one.task, grader), where=f"{one.name}: ") for one in stored]
     for loaded in tasks:
         loaded.check_grader()
     results = {}
@@ -57,7 +58,7 @@ def regrade(
         for one, loaded in zip(stored, tasks, strict=True):
             results[one.name] = _regraded(one, loaded, folder / one.name, quiet=json_output, listed=list_changes)
     if json_output:
-        typer.echo(json.dumps({"run": str(run), "policy": policy, "files": results}))
+        typer.echo(json.dumps({"run": str(run), "grader": grader, "files": results}))
     elif out is not None:
         typer.echo(f"regraded files: {out}")
 
@@ -103,16 +104,12 @@ def _stored_of_run(path: Path) -> list[Stored]:
     return stored
 
 
-def _with_policy(table: Mapping[str, Any], policy: str | None) -> dict[str, Any]:
-    from ngrpo.grading.policies import MATHEMATICAL
-
-    if policy is None:
+def _with_grader(table: Mapping[str, Any], grader: str | None) -> dict[str, Any]:
+    if grader is None:
         return dict(table)
     if str(table.get("name")).partition(":")[0] == "countdown":
-        raise ConfigError("--policy is for mathematical tasks; countdown has a grader of its own")
-    if policy in MATHEMATICAL:
-        return {**table, "policy": policy, "verifier": "math"}
-    return {**table, "verifier": policy}
+        raise ConfigError("--grader is for mathematical tasks; countdown has a grader of its own")
+    return {**table, "grader": grader}
 
 
 @contextmanager

@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ngrpo.errors import ConfigError
-
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ngrpo.evaluation.intervals import Interval
 
-FORMATS = ("table", "markdown", "latex")
 """What --format takes; `table` is the one for a terminal."""
 
 MISSING = "—"
@@ -45,17 +42,6 @@ class ShareTable:
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str | Share]]
-
-
-def checked_format(name: str) -> str:
-    """Returns a name that --format takes.
-
-    Raises:
-        ConfigError: for any other.
-    """
-    if name not in FORMATS:
-        raise ConfigError(f"--format must be one of {', '.join(FORMATS)}; got {name!r}")
-    return name
 
 
 def percent(cell: Share, digits: int) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ngrpo.choices import Engine
 from ngrpo.errors import ConfigError
 
 if TYPE_CHECKING:
     from ngrpo.runs.run_dir import RunDir
-
-Engine = Literal["local", "verl"]
 
 
 def train(

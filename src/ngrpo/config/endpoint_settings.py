@@ -16,7 +16,7 @@ OWN_FIELDS = frozenset(
 
 
 class EndpointSettings(Settings):
-    """An OpenAI-compatible server (vLLM, SGLang, llama.cpp), where [sampling] engine is 'endpoint'."""
+    """An OpenAI-compatible server (vLLM, SGLang, llama.cpp), where [sampling] sampler is 'endpoint'."""
 
     url: str = "http://127.0.0.1:8000/v1"
     """Address of the server, with or without the /v1."""

@@ -47,7 +47,7 @@ class ModelSettings(Settings):
 class SamplingSettings(Settings):
     """How groups of completions are drawn."""
 
-    engine: Literal["transformers", "vllm", "endpoint"] = "transformers"
+    sampler: Literal["transformers", "vllm", "endpoint"] = "transformers"
     """What draws the completions: the model itself, vLLM in this process, or a server (evaluation only)."""
     problems_per_step: int = Field(1024, ge=1)
     """Groups in the batch of a step."""
@@ -67,7 +67,7 @@ class SamplingSettings(Settings):
     """Special tokens that stay in a completion's text, such as "<answer>"; a verifier sees no other special token."""
     old_logprobs: Literal["auto", "sampler", "recompute"] = "auto"
     """Where old_logprobs come from: the sampler's own, or a pass of the trainer before the updates; auto takes the
-    sampler's where they are exact (engine transformers, float32, top_p 1)."""
+    sampler's where they are exact (sampler transformers, float32, top_p 1)."""
     importance_cap: float = Field(0.0, ge=0.0)
     """Truncated importance sampling where old_logprobs are recomputed: each token's advantage is multiplied by
     min(exp(old_logprobs - the sampler's), this); 0 for none, 2 is usual."""
@@ -193,11 +193,11 @@ class Config(Settings):
         """Checks what training needs beyond an evaluation.
 
         Raises:
-            ConfigError: for an engine that cannot train, or a step that wants more problems than there are.
+            ConfigError: for a sampler that cannot train, or a step that wants more problems than there are.
             DataError: for a task without training problems.
         """
-        if self.sampling.engine == "endpoint":
-            raise ConfigError("[sampling] engine 'endpoint' evaluates alone: a server's weights cannot be changed")
+        if self.sampling.sampler == "endpoint":
+            raise ConfigError("[sampling] sampler 'endpoint' evaluates alone: a server's weights cannot be changed")
         available = len(self.task.problems("train"))
         if available == 0:
             raise DataError(f"task '{self.task.name}' has no training problems")

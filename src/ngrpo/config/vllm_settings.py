@@ -8,7 +8,7 @@ from ngrpo.settings import Settings
 
 
 class VLLMSettings(Settings):
-    """vLLM in this process, where [sampling] engine is 'vllm'."""
+    """vLLM in this process, where [sampling] sampler is 'vllm'."""
 
     memory_share: float = Field(0.4, gt=0.0, le=1.0)
     """Share of the GPU's memory for vLLM's weights and key-value cache; training needs the rest."""

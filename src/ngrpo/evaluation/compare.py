@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ngrpo.choices import UngradedAs
 from ngrpo.errors import ConfigError
 from ngrpo.evaluation.facts import UNKNOWN, FactShares, fact_shares
 from ngrpo.evaluation.intervals import Interval
 from ngrpo.evaluation.labels import Labels
 from ngrpo.evaluation.matching import SamplesFile
 from ngrpo.evaluation.notes import caution_notes
-from ngrpo.evaluation.problem_values import UngradedAs, aligned_values, checked_ungraded, even_samples
+from ngrpo.evaluation.problem_values import aligned_values, checked_ungraded, even_samples
 from ngrpo.evaluation.seeds import seeded_difference_intervals
 from ngrpo.evaluation.sign_flips import sign_flip_p_value
 from ngrpo.evaluation.summary import LEVEL, cluster_names

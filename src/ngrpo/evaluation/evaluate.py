@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ngrpo.choices import Split
 from ngrpo.errors import DataError
 from ngrpo.evaluation.background_grader import BackgroundGrader
 from ngrpo.evaluation.counts import Counts, read_counts
@@ -22,7 +23,7 @@ from ngrpo.evaluation.summary import Summary, summarize
 from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.storage import read_json_lines
-from ngrpo.tasks import Split, Task
+from ngrpo.tasks import Task
 from ngrpo.types import Completion, Grade, Problem, Rollout
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class EvaluationPlan:
 class Evaluation:
     """The summary of the samples file, and what its completions are like.
 
-    `entropy` is the mean negative logprob of the sampled tokens in nats, None where the engine did not say them;
+    `entropy` is the mean negative logprob of the sampled tokens in nats, None where the sampler did not say them;
     `mean_tokens` their mean number; `truncated` the share of completions that were cut at the limit; all three are of
     the completions that were not refused. `refused` lists those that a server refused, which are ungraded. When no
     completion could be graded there is no Pass@k: the summary's `pass_at_k` is empty and its `auc` None.

@@ -66,21 +66,21 @@ def run_evaluation(
 
 def evaluation_record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:
     """Returns what decides the samples, as plain JSON values; see `ngrpo.evaluation.record`."""
-    engine: dict[str, Any] = {"name": config.sampling.engine}
+    sampler: dict[str, Any] = {"name": config.sampling.sampler}
     digest = ""
-    if engine["name"] == "endpoint":  # a server may come back at another address
-        engine |= {"api": config.endpoint.api, "body": dict(config.endpoint.body)}
+    if sampler["name"] == "endpoint":  # a server may come back at another address
+        sampler |= {"api": config.endpoint.api, "body": dict(config.endpoint.body)}
     else:
-        engine |= {"dtype": config.model.dtype, "device": config.model.device}
+        sampler |= {"dtype": config.model.dtype, "device": config.model.device}
         digest = model_digest(resolve_model_path(config.model.path))
         if config.sampling.keep_special_tokens:
-            engine["keep_special_tokens"] = list(config.sampling.keep_special_tokens)
-    if engine["name"] == "transformers":
-        engine["max_sequences"] = config.sampling.max_sequences  # the last bits of a logit depend on its batch
+            sampler["keep_special_tokens"] = list(config.sampling.keep_special_tokens)
+    if sampler["name"] == "transformers":
+        sampler["max_sequences"] = config.sampling.max_sequences  # the last bits of a logit depend on its batch
     return {
         "model": config.model.path,
         "model_digest": digest,
-        "engine": engine,
+        "sampler": sampler,
         "task": config.task.name,
         "task_settings": config.task.model_dump(mode="json"),
         "problems_digest": problems_digest(problems_of(config.task, plan)),
@@ -91,9 +91,9 @@ def evaluation_record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:
 def _sample(
     config: Config, plan: EvaluationPlan, folder: Path, follower: Follower, begin: Callable[[], None], resume: Resume
 ) -> Evaluation:
-    from ngrpo.sampling.samplers import evaluation_engine
+    from ngrpo.sampling.samplers import evaluation_sampler
 
-    sampler, tokenizer = evaluation_engine(config, follower.message)
+    sampler, tokenizer = evaluation_sampler(config, follower.message)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ngrpo.choices import UngradedAs
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import Counts
 from ngrpo.evaluation.matching import SamplesFile, check_same_problems
 from ngrpo.evaluation.pass_at_k import pass_at_k, powers_of_two
-
-UngradedAs = Literal["excluded", "wrong"]
-"""What an ungraded completion counts as: it is left out, so that n is smaller, or it is wrong."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
-"""What decides an evaluation, written down before its first sample, so that a resumed one cannot mix two.
+"""The record of an evaluation, written before its first sample: a resumed evaluation compares it with its own.
 
-`evaluation.json` holds the model (with a digest of its files), the engine, the task (with a digest of its problems) and
-the plan. An evaluation that resumes compares all of it with its own.
+`evaluation.json` holds the model (with a digest of its files), the sampler, the task (with a digest of its problems)
+and the plan.
 """
 
 from __future__ import annotations

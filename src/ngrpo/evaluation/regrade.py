@@ -1,4 +1,4 @@
-"""Grading stored completions once more: by another policy or a mended grader, without a model."""
+"""Grading stored completions once more: by another grader or a mended grader, without a model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ngrpo.choices import Split
 from ngrpo.errors import DataError
 from ngrpo.storage import append_json_lines, partial_path, read_json_lines
-from ngrpo.tasks import Split, Task
+from ngrpo.tasks import Task
 from ngrpo.types import Problem
 
 ROWS_AT_ONCE = 4096

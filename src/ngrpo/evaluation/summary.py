@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ngrpo.choices import UngradedAs
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.counts import Counts
 from ngrpo.evaluation.facts import UNKNOWN, FactShares, fact_shares
@@ -15,14 +16,7 @@ from ngrpo.evaluation.intervals import Interval, mean_intervals
 from ngrpo.evaluation.labels import Labels
 from ngrpo.evaluation.matching import SamplesFile
 from ngrpo.evaluation.pass_at_k import auc, pass_at_k_curve, powers_of_two
-from ngrpo.evaluation.problem_values import (
-    UngradedAs,
-    aligned_values,
-    checked_ungraded,
-    counted,
-    even_samples,
-    problem_values,
-)
+from ngrpo.evaluation.problem_values import aligned_values, checked_ungraded, counted, even_samples, problem_values
 from ngrpo.evaluation.seeds import seeded_mean_intervals
 from ngrpo.evaluation.units import Floats
 

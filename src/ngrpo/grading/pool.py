@@ -14,7 +14,7 @@ from typing import Any, Self
 from ngrpo.errors import ConfigError
 from ngrpo.grading.crew import Crew
 from ngrpo.grading.extract import last_boxed
-from ngrpo.grading.policies import POLICIES, Policy, checked_policy, scaled
+from ngrpo.grading.graders import GRADERS, Grader, checked_grader, scaled
 from ngrpo.grading.quick import quick_number_grade
 from ngrpo.grading.references import NO_ANSWER
 from ngrpo.grading.requests import Pair, plain_metadata, read_metadata, read_pairs
@@ -47,7 +47,7 @@ class GraderPool:
         self,
         workers: int = 1,
         timeout_seconds: float = 2.0,
-        policy: str = "strict",
+        grader: str = "strict",
         *,
         max_reward: float = 1.0,
         memory_gib: float = MEMORY_GIB,
@@ -58,13 +58,13 @@ class GraderPool:
         Args:
             workers: number of processes, at least 1.
             timeout_seconds: processor time that one pair may take before its completion is ungraded.
-            policy: a name in `POLICIES`, `reasoning-gym`, or a verifier of one's own as `module:function`.
+            grader: a name in `GRADERS`, `reasoning-gym`, or a verifier of one's own as `module:function`.
             max_reward: reward of a correct completion, above 0.
             memory_gib: address space of each process, in GiB.
             markers: plain texts that announce an answer where there is no box, beside the built-in ones.
 
         Raises:
-            ConfigError (a ValueError): for an unknown policy, a number of workers that is not an integer of at least 1,
+            ConfigError (a ValueError): for an unknown grader, a number of workers that is not an integer of at least 1,
                 or a timeout, reward or memory that is not a finite number above 0.
         """
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
@@ -72,16 +72,16 @@ class GraderPool:
         seconds = _positive("timeout_seconds", timeout_seconds)
         self._max_reward = _positive("max_reward", max_reward)
         memory_bytes = _positive("memory_gib", memory_gib) * 2**30
-        self._policy = POLICIES.get(checked_policy(policy))
+        self._grader = GRADERS.get(checked_grader(grader))
         self._markers = tuple(markers)
-        self._decides_numbers = policy == "strict"
+        self._decides_numbers = grader == "strict"
         self._crew = Crew(
             {
-                "policy": policy,
+                "grader": grader,
                 "max_reward": self._max_reward,
                 "seconds": min(seconds, _MOST_SECONDS),
                 "memory_bytes": int(min(memory_bytes, _MOST_BYTES)),
-                "path": [] if self._policy else [str(Path.cwd())],
+                "path": [] if self._grader else [str(Path.cwd())],
             },
             workers,
         )
@@ -102,12 +102,12 @@ class GraderPool:
             ValueError: when there are more or fewer `metadata` than pairs; nothing is graded then.
             GradingError: when no grading process can be started.
         """
-        items = read_pairs(pairs, empty_references=self._policy is None)
+        items = read_pairs(pairs, empty_references=self._grader is None)
         tables = read_metadata(metadata, len(items))
-        if self._policy is None:
+        if self._grader is None:
             return self._by_verifier(items, tables)
-        extract = self._policy.extract
-        return self._by_policy(items, self._policy, lambda completion: extract(completion, self._markers))
+        extract = self._grader.extract
+        return self._by_answer(items, self._grader, lambda completion: extract(completion, self._markers))
 
     def compare_many(self, pairs: Iterable[tuple[Any, Any]]) -> list[Grade]:
         """Returns the grade of each (answer, reference) pair of bare or boxed answers; no marker is searched.
@@ -116,9 +116,9 @@ class GraderPool:
             ConfigError (a ValueError): for a verifier, which grades whole completions.
             GradingError: when no grading process can be started.
         """
-        if self._policy is None:
+        if self._grader is None:
             raise ConfigError("a verifier grades whole completions: use grade_many")
-        return self._by_policy(read_pairs(pairs), self._policy, _bare_answer)
+        return self._by_answer(read_pairs(pairs), self._grader, _bare_answer)
 
     def start(self) -> None:
         """Starts one process, so that what is wrong with a verifier shows now.
@@ -158,8 +158,8 @@ class GraderPool:
         grades |= {number: self._grade(None, outcome) for number, outcome in zip(requests, outcomes, strict=True)}
         return [grades[number] for number in range(len(items))]
 
-    def _by_policy(
-        self, items: Sequence[Pair | Grade], policy: Policy, answer_in: Callable[[str], str | None]
+    def _by_answer(
+        self, items: Sequence[Pair | Grade], grader: Grader, answer_in: Callable[[str], str | None]
     ) -> list[Grade]:
         """Returns the grade of each item by its answer; pairs of the same answer and reference are compared once."""
         grades: list[Grade] = []
@@ -175,23 +175,23 @@ class GraderPool:
                 grades.append(self._grade(text, Grade("correct", self._max_reward, reason="text")))
                 continue
             if reference not in answers_of:
-                answers_of[reference] = policy.answer_of(reference)
+                answers_of[reference] = grader.answer_of(reference)
             wanted, answer = answers_of[reference], answer_in(completion)
             grades.append(Grade("ungraded", 0.0, answer, NO_ANSWER) if wanted is None else _NO_ANSWER)
             if answer is not None and wanted is not None:
                 waiting.setdefault((answer, wanted), []).append(number)
-        for pair, outcome in self._outcomes(waiting, policy).items():
+        for pair, outcome in self._outcomes(waiting, grader).items():
             grade = self._grade(pair[0], outcome)
             for number in waiting[pair]:
                 grades[number] = grade
         return grades
 
-    def _outcomes(self, pairs: Iterable[Pair], policy: Policy) -> dict[Pair, Grade | Failure]:
+    def _outcomes(self, pairs: Iterable[Pair], grader: Grader) -> dict[Pair, Grade | Failure]:
         """Returns the outcome of each (answer, reference) pair: remembered, decided at once, or from a process."""
         outcomes: dict[Pair, Grade | Failure] = {}
         unknown: list[Pair] = []
         for pair in pairs:
-            known = self._known.get(pair) or self._decided(*pair, policy)
+            known = self._known.get(pair) or self._decided(*pair, grader)
             if known is None:
                 unknown.append(pair)
             else:
@@ -201,9 +201,9 @@ class GraderPool:
         self._remember({pair: outcome for pair, outcome in found.items() if isinstance(outcome, Grade)})
         return outcomes | found
 
-    def _decided(self, answer: str, reference: str, policy: Policy) -> Grade | None:
+    def _decided(self, answer: str, reference: str, grader: Grader) -> Grade | None:
         """Returns the grade of a pair that takes microseconds, or None."""
-        grade = policy.quick(answer, reference)
+        grade = grader.quick(answer, reference)
         if grade is None and self._decides_numbers:
             grade = quick_number_grade(answer, reference)
         return None if grade is None else scaled(grade, self._max_reward)
@@ -236,32 +236,32 @@ def _positive(name: str, value: Any) -> float:
 def shared_pool(
     workers: int = 1,
     timeout_seconds: float = 2.0,
-    policy: str = "strict",
+    grader: str = "strict",
     *,
     max_reward: float = 1.0,
     memory_gib: float = MEMORY_GIB,
     markers: Sequence[str] = (),
 ) -> GraderPool:
     """Returns the pool of such settings that all who ask for them share; it is closed at exit."""
-    return _shared_pool(workers, timeout_seconds, policy, max_reward, memory_gib, tuple(markers))
+    return _shared_pool(workers, timeout_seconds, grader, max_reward, memory_gib, tuple(markers))
 
 
 @cache
 def _shared_pool(
-    workers: int, timeout_seconds: float, policy: str, max_reward: float, memory_gib: float, markers: tuple[str, ...]
+    workers: int, timeout_seconds: float, grader: str, max_reward: float, memory_gib: float, markers: tuple[str, ...]
 ) -> GraderPool:
-    pool = GraderPool(workers, timeout_seconds, policy, max_reward=max_reward, memory_gib=memory_gib, markers=markers)
+    pool = GraderPool(workers, timeout_seconds, grader, max_reward=max_reward, memory_gib=memory_gib, markers=markers)
     atexit.register(pool.close)
     return pool
 
 
-def grade(completion: str, reference: str, *, policy: str = "strict", markers: Sequence[str] = ()) -> Grade:
+def grade(completion: str, reference: str, *, grader: str = "strict", markers: Sequence[str] = ()) -> Grade:
     r"""Returns the grade of one completion; for many, `GraderPool.grade_many` is the same and faster.
 
     Args:
         completion: what the model wrote; its last ``\boxed{...}`` is the answer, else its last declaration.
         reference: the answer to reach: bare, boxed, after `####`, or a worked solution that declares it.
-        policy: `strict`, `math-verify` (that library's verdict), `reference` (the NGRPO reference grader's), `exact`,
+        grader: `strict`, `math-verify` (that library's verdict), `reference` (the NGRPO reference grader's), `exact`,
             `choice`, or a verifier; see `GraderPool`.
         markers: plain texts such as "My answer:" that announce an answer, beside the built-in ones.
 
@@ -270,24 +270,24 @@ def grade(completion: str, reference: str, *, policy: str = "strict", markers: S
 
     Raises:
         GradingError: when no grading process can be started.
-        ConfigError (a ValueError): for an unknown policy.
+        ConfigError (a ValueError): for an unknown grader.
 
     >>> grade(r"So it is $\boxed{336}$.", r"336^\circ")
     Grade(status='correct', reward=1.0, answer='336', reason='number')
     >>> grade("The answer is 18.", "6 + 12 = 18\n#### 18").status
     'correct'
     """
-    return shared_pool(policy=policy, markers=markers).grade_many([(completion, reference)])[0]
+    return shared_pool(grader=grader, markers=markers).grade_many([(completion, reference)])[0]
 
 
-def compare_answers(answer: str, reference: str, *, policy: str = "strict") -> Grade:
+def compare_answers(answer: str, reference: str, *, grader: str = "strict") -> Grade:
     r"""Returns the grade of one bare answer; nothing is extracted from it but the content of a box.
 
     Raises:
         GradingError: when no grading process can be started.
-        ConfigError (a ValueError): for an unknown policy, or a verifier, which grades whole completions.
+        ConfigError (a ValueError): for an unknown grader, or a verifier, which grades whole completions.
 
     >>> compare_answers("0.5", r"\frac12").status, compare_answers("5 or 6", "5").status
     ('correct', 'wrong')
     """
-    return shared_pool(policy=policy).compare_many([(answer, reference)])[0]
+    return shared_pool(grader=grader).compare_many([(answer, reference)])[0]

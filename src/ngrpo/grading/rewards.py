@@ -1,4 +1,4 @@
-"""Reward functions for TRL and plain verl: the grader of `policy = "strict"`, ready to be passed by name.
+"""Reward functions for TRL and plain verl: the grader of `grader = "strict"`, ready to be passed by name.
 
 Both share one pool of grading processes. A run of `ngrpo train` does not need them.
 """

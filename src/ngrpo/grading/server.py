@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from ngrpo.grading.policies import POLICIES, is_verifier, scaled
+from ngrpo.grading.graders import GRADERS, is_verifier, scaled
 from ngrpo.grading.sandbox import give_up_rights, limit_cpu, private_output
 from ngrpo.grading.upkeep import Memory, reset_libraries
 from ngrpo.grading.verifiers import load_verifier, verifier_grade
@@ -71,13 +71,13 @@ def progress_of(progress: mmap.mmap, batch: int) -> int:
 
 
 def _grading(settings: Mapping[str, Any]) -> GradePair:
-    policy, best = settings["policy"], settings["max_reward"]
-    if is_verifier(policy):
-        verifier = load_verifier(policy, best)
+    grader, best = settings["grader"], settings["max_reward"]
+    if is_verifier(grader):
+        verifier = load_verifier(grader, best)
         return lambda request: _verified(verifier, request, best)
-    if policy == "math-verify":
+    if grader == "math-verify":
         _load_sympy()
-    return lambda request: _compared(request, policy, best)
+    return lambda request: _compared(request, grader, best)
 
 
 def _verified(verifier: Callable[..., Any], request: Request, max_reward: float) -> Grade:
@@ -90,41 +90,41 @@ def _verified(verifier: Callable[..., Any], request: Request, max_reward: float)
         return Grade("ungraded", 0.0, reason=f"verifier raised {type(error).__name__}: {error}"[:200])
 
 
-def _compared(request: Request, policy: str, max_reward: float) -> Grade:
+def _compared(request: Request, grader: str, max_reward: float) -> Grade:
     answer, reference = request
     try:
-        grade = POLICIES[policy].settle(answer, reference)
+        grade = GRADERS[grader].settle(answer, reference)
         if grade is not None:
             return scaled(grade, max_reward)
         if "sympy" not in sys.modules:
             raise _SuccessorError(NEEDS_SYMPY)
-        return _by_sympy(answer, reference, policy, max_reward)
+        return _by_sympy(answer, reference, grader, max_reward)
     except MemoryError:
         return _NO_MEMORY
 
 
-def _by_sympy(answer: str, reference: str, policy: str, max_reward: float) -> Grade:
+def _by_sympy(answer: str, reference: str, grader: str, max_reward: float) -> Grade:
     from ngrpo.grading.sympy_grader import symbolically_equal
 
     reset_libraries()
     try:
-        equal = symbolically_equal(answer, reference, policy)
+        equal = symbolically_equal(answer, reference, grader)
     except RecursionError:
-        if _is_too_deep(reference, policy):
+        if _is_too_deep(reference, grader):
             return Grade("ungraded", 0.0, reason="nested too deep")
         equal = False
     if equal is None:
         return Grade("ungraded", 0.0, reason="undecided")
-    rule = "sympy" if policy == "strict" else policy
+    rule = "sympy" if grader == "strict" else grader
     return Grade("correct", max_reward, reason=rule) if equal else Grade("wrong", 0.0, reason=rule)
 
 
-def _is_too_deep(reference: str, policy: str) -> bool:
+def _is_too_deep(reference: str, grader: str) -> bool:
     """True when the reference alone cannot be read; else the answer is at fault, and shall not escape as ungraded."""
     from ngrpo.grading.sympy_grader import symbolically_equal
 
     try:
-        symbolically_equal("0", reference, policy)
+        symbolically_equal("0", reference, grader)
     except RecursionError:
         return True
     return False
@@ -146,7 +146,7 @@ def _status_of_fork(settings: Mapping[str, Any], grade_pair: GradePair, replies:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 1
     try:
-        give_up_rights(settings["memory_bytes"], trusted=is_verifier(settings["policy"]))
+        give_up_rights(settings["memory_bytes"], trusted=is_verifier(settings["grader"]))
         _reply(replies, {"serving": os.getpid()})
         _grade_batches(grade_pair, settings, replies, progress)
         status = INPUT_ENDED
@@ -198,7 +198,7 @@ class _Serving:
         """Returns a grade that is final; ends the fork where a new one may have the memory that this one lacks."""
         if self._graded and found == _NO_MEMORY:
             raise _SuccessorError(RENEWED)
-        if not self._graded and is_verifier(self._settings["policy"]):
+        if not self._graded and is_verifier(self._settings["grader"]):
             self._memory = Memory(self._settings["memory_bytes"])  # what a verifier loads at its first call stays
         self._graded += 1
         return found

@@ -21,15 +21,15 @@ _CATCHING = ("math_verify.grader", "math_verify.parser", "latex2sympy2_extended.
 _POINTS = 4
 
 
-def symbolically_equal(answer: str, reference: str, policy: str = "math-verify") -> bool | None:
-    r"""Returns whether two answers are equal by a policy, or None where it cannot tell.
+def symbolically_equal(answer: str, reference: str, grader: str = "math-verify") -> bool | None:
+    r"""Returns whether two answers are equal by a grader, or None where it cannot tell.
 
     Call `prepare_math_verify` once before. May run for ever and use any amount of memory.
 
     Raises:
         MemoryError: when the memory does not suffice.
     """
-    if policy == "math-verify":
+    if grader == "math-verify":
         from math_verify import verify
 
         return bool(verify(_parsed(reference), _parsed(answer), timeout_seconds=None))

@@ -13,7 +13,7 @@ from functools import cache, partial, reduce
 from typing import Any, get_args
 
 from ngrpo.errors import MissingDependencyError
-from ngrpo.grading.policies import REASONING_GYM
+from ngrpo.grading.graders import REASONING_GYM
 from ngrpo.types import Grade, Status
 
 Metadata = Mapping[str, Any]
@@ -22,7 +22,7 @@ Verifier = Callable[[str, str, Metadata], Any]
 
 
 def load_verifier(spec: str, max_reward: float) -> Verifier:
-    """Returns the verifier that a policy names.
+    """Returns the verifier that a grader names.
 
     A function takes the completion and the reference, and the problem's metadata as a third argument if it has a third
     parameter without a default, or one called `metadata`.

@@ -50,7 +50,7 @@ class Worker:
     Not safe for two threads at once; `GraderPool` lends a worker to one at a time.
 
     Args:
-        settings: what `ngrpo.grading.server` needs: policy, max_reward, seconds, memory_bytes, path.
+        settings: what `ngrpo.grading.server` needs: grader, max_reward, seconds, memory_bytes, path.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -112,7 +112,7 @@ class Worker:
             if "ready" in message:
                 return None
             self.stop()
-            return f"the verifier {self._settings['policy']} cannot be loaded: {message['failed']}"
+            return f"the verifier {self._settings['grader']} cannot be loaded: {message['failed']}"
         process = self._process
         self.kill()
         complaint = process.stderr.read().decode("utf-8", "replace").strip() if process.stderr else ""

@@ -10,11 +10,12 @@ A loss over micro-batches equals the loss over the whole update when each micro-
 whole (`loss_denominator` of all sequences of the update) and their losses are summed.
 """
 
-from ngrpo.losses.aggregate import Aggregate, aggregate_tokens, loss_denominator
+from ngrpo.choices import Aggregate, KLEstimator
+from ngrpo.losses.aggregate import aggregate_tokens, loss_denominator
 from ngrpo.losses.cispo import cispo_policy_loss
 from ngrpo.losses.clipped import PolicyLoss, clipped_policy_loss
 from ngrpo.losses.gspo import gspo_policy_loss
-from ngrpo.losses.kl import KLEstimator, kl_divergence
+from ngrpo.losses.kl import kl_divergence
 from ngrpo.losses.tokens import MAX_LOG_RATIO
 from ngrpo.losses.value import value_loss
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from ngrpo.choices import Aggregate
 from ngrpo.errors import ConfigError
 from ngrpo.losses.tokens import at_least_float32, check_shapes
-
-Aggregate = Literal["token_mean", "sequence_mean", "constant"]
-"""What token values are averaged over: all tokens, sequences after their tokens, a constant (Dr.GRPO)."""
 
 
 def aggregate_tokens(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ngrpo.losses.aggregate import Aggregate, aggregate_tokens, loss_denominator
+from ngrpo.choices import Aggregate
+from ngrpo.losses.aggregate import aggregate_tokens, loss_denominator
 from ngrpo.losses.tokens import checked_tokens
 
 

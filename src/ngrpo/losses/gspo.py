@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ngrpo.losses.aggregate import Aggregate, aggregate_tokens
+from ngrpo.choices import Aggregate
+from ngrpo.losses.aggregate import aggregate_tokens
 from ngrpo.losses.clipped import PolicyLoss, clip_facts
 from ngrpo.losses.tokens import checked_tokens
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from ngrpo.choices import KLEstimator
 from ngrpo.errors import ConfigError
 from ngrpo.losses.tokens import MAX_LOG_RATIO, check_shapes, masked_difference
-
-KLEstimator = Literal["k1", "k2", "k3"]
 
 
 def kl_divergence(

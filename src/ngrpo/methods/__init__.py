@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ngrpo.choices import Deviation, GroupFilter
 from ngrpo.errors import ConfigError
 from ngrpo.methods.compared import DAPO, GRPO, NGRPO, NSR, PSR, PSRNSR, RLOO, Constant, DrGRPO
-from ngrpo.methods.method import Deviation, Filter, GroupMethod, Method
+from ngrpo.methods.method import GroupMethod, Method
 from ngrpo.methods.ppo import PPO
 from ngrpo.methods.rivals import CISPO, GSPO, PKPO, RLZVP, SOVA, AsymRE, CoRPO, MaxRL, PassAtK, ReinforceRej
 
@@ -36,7 +37,7 @@ __all__ = [
     "Constant",
     "Deviation",
     "DrGRPO",
-    "Filter",
+    "GroupFilter",
     "GroupMethod",
     "MaxRL",
     "Method",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from ngrpo.methods.method import Deviation, Filter, GroupMethod
+from ngrpo.choices import Deviation, GroupFilter
+from ngrpo.methods.method import GroupMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +80,7 @@ class DAPO(GroupMethod):
 
     name: Literal["dapo"] = "dapo"
     clip_high: float = Field(0.28, ge=0.0)
-    filter: Filter = "all"
+    filter: GroupFilter = "all"
     std: Deviation = "sample"
     """Deviation that divides: sample (n - 1) or population (n)."""
     overlong_buffer_tokens: int = Field(1024, ge=0)
@@ -154,7 +155,7 @@ class Constant(GroupMethod):
     name: Literal["constant"] = "constant"
     clip_low: float = Field(0.16, ge=0.0, le=1.0)
     clip_high: float = Field(0.24, ge=0.0)
-    filter: Filter = "all_correct"
+    filter: GroupFilter = "all_correct"
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns GRPO's advantages, and -1/sqrt(G + 1) in groups without a correct completion."""
@@ -172,7 +173,7 @@ class NGRPO(GroupMethod):
     name: Literal["ngrpo"] = "ngrpo"
     clip_low: float = Field(0.16, ge=0.0, le=1.0)
     clip_high: float = Field(0.24, ge=0.0)
-    filter: Filter = "all_correct"
+    filter: GroupFilter = "all_correct"
     num_virtual: int = Field(1, ge=0)
     """How many virtual completions of reward max_reward join each group's statistics; 0 is GRPO's estimator."""
     std: Deviation = "sample"

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from ngrpo.choices import GroupFilter
 from ngrpo.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ngrpo.losses import PolicyLoss
-
-Filter = Literal["none", "all", "all_correct", "all_incorrect"]
-Deviation = Literal["sample", "population"]
 
 
 class Method(Settings):
@@ -41,7 +39,7 @@ class Method(Settings):
     """Estimator of that KL."""
     entropy_bonus: float = 0.001
     """Weight of the mean token entropy that is subtracted from the loss; 0 computes none."""
-    filter: Filter = "none"
+    filter: GroupFilter = "none"
     """Groups that do not enter the batch: none, all (all-wrong and all-correct), all_correct or all_incorrect."""
     refill: bool = True
     """Sample further problems in place of filtered groups; false just drops them."""

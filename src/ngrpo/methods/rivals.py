@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from ngrpo.methods.method import Deviation, Filter, GroupMethod
+from ngrpo.choices import Deviation, GroupFilter
+from ngrpo.methods.method import GroupMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +75,7 @@ class ReinforceRej(GroupMethod):
 
     name: Literal["reinforce_rej"] = "reinforce_rej"
     entropy_bonus: float = 0.0
-    filter: Filter = "all"
+    filter: GroupFilter = "all"
     refill: bool = False
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:

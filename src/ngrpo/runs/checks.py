@@ -16,14 +16,14 @@ def check_before_loading(config: Config) -> None:
     """Raises whatever can be known to be wrong before torch is imported or a run folder is made.
 
     Raises:
-        ConfigError: when there is no such model, or its engine cannot train.
+        ConfigError: when there is no such model, or its sampler cannot train.
         DataError: when the problems cannot be read or there are none.
         MissingDependencyError: when a package that the config needs is not installed.
     """
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
-    if config.sampling.engine == "vllm" and find_spec("vllm") is None:
-        raise MissingDependencyError("vllm", "vllm", "[sampling] engine 'vllm'")
+    if config.sampling.sampler == "vllm" and find_spec("vllm") is None:
+        raise MissingDependencyError("vllm", "vllm", "[sampling] sampler 'vllm'")
     for tracker in config.run.trackers:
         if find_spec(tracker) is None:
             raise MissingDependencyError(tracker, tracker, f"[run] trackers '{tracker}'")

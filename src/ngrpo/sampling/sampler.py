@@ -1,4 +1,4 @@
-"""The `Sampler`: the one thing that training and evaluation know about an engine."""
+"""`Sampler`: what training and evaluation know of whatever samples completions."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Decoding:
 
 
 class Sampler(ABC):
-    """An engine that draws completions.
+    """Samples completions of prompts.
 
     A completion depends on the weights, its prompt and its own random stream alone, which is keyed by (seed,
-    round_name, problem id, sample): a different batch, order or resume draws the same numbers. What an engine does with
+    round_name, problem id, sample): a different batch, order or resume draws the same numbers. What a sampler does with
     them is its own affair: `transformers` draws the same tokens wherever the logits are the same to the bit, vLLM's
     logits move in their last digits with what else is in the batch.
     """
@@ -57,7 +57,7 @@ class Sampler(ABC):
 
         Logits may depend in their last bits on what else is in a batch. Who wants the same bits again, such as an
         evaluation that resumes, asks for whole blocks, which then come out the same whichever others were asked for.
-        An engine whose batches nobody can repeat has blocks of one.
+        A sampler whose batches nobody can repeat has blocks of one.
         """
         return [[index] for index in range(len(requests))]
 
@@ -76,7 +76,7 @@ class Sampler(ABC):
         Raises:
             ConfigError: when a prompt does not fit the model.
             TrainingError: when the model's logits are not finite.
-            EngineError: when the engine does not answer any more.
+            SamplerError: when the sampler does not answer any more.
         """
 
     def sample(
@@ -90,5 +90,5 @@ class Sampler(ABC):
         size = len(samples)
         return [drawn[i * size : (i + 1) * size] for i in range(len(prompts))]
 
-    def update_weights(self) -> None:  # noqa: B027 - most engines need not do anything
-        """Takes up the policy's weights as they are after an update; an engine that shares them has nothing to do."""
+    def update_weights(self) -> None:  # noqa: B027 - most share the policy's weights
+        """Takes the policy's weights after an update; nothing to do for a sampler that shares them."""

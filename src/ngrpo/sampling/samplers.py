@@ -19,10 +19,10 @@ from ngrpo.sampling.vllm_sampler import VLLMModel, VLLMSampler
 from ngrpo.types import Problem
 
 _LARGEST_GAP = 0.3
-"""Mean gap in nats between two engines' logprobs of the same tokens, far above what half precision makes."""
+"""Mean gap in nats between two samplers' logprobs of the same tokens, far above what half precision makes."""
 
 
-class Engine(NamedTuple):
+class SamplerAndTokenizer(NamedTuple):
     """A sampler, and the tokenizer that belongs to its model."""
 
     sampler: Sampler
@@ -33,32 +33,32 @@ def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
     """Returns the sampler that draws from the policy that is trained.
 
     Raises:
-        ConfigError: when the engine cannot be had for this model.
-        MissingDependencyError: when the engine is not installed.
+        ConfigError: when the sampler does not support this model.
+        MissingDependencyError: when the sampler is not installed.
     """
-    if config.sampling.engine == "transformers":
+    if config.sampling.sampler == "transformers":
         return _transformers(config, policy)
     sampler = _vllm_of(config, policy, trained=True)
     _check_weights(sampler, policy)
     return sampler
 
 
-def evaluation_engine(config: Config, on_message: Callable[[str], None]) -> Engine:
-    """Returns the engine that evaluates the model of a config.
+def evaluation_sampler(config: Config, on_message: Callable[[str], None]) -> SamplerAndTokenizer:
+    """Returns the sampler that evaluates the model of a config.
 
     Args:
-        config: the model, and which engine.
+        config: the model, and which sampler.
         on_message: is told what a user should know, such as that a server is waited for.
 
     Raises:
-        ConfigError: when there is no such model, or the engine cannot be had for it.
-        MissingDependencyError: when the engine is not installed.
+        ConfigError: when there is no such model, or the sampler does not support it.
+        MissingDependencyError: when the sampler is not installed.
     """
-    engine = config.sampling.engine
-    if engine == "transformers":
+    sampler = config.sampling.sampler
+    if sampler == "transformers":
         model = load_language_model(config.model, for_training=False)
-        return Engine(_transformers(config, model), model.tokenizer)
-    if engine == "endpoint":
+        return SamplerAndTokenizer(_transformers(config, model), model.tokenizer)
+    if sampler == "endpoint":
         from ngrpo.sampling.endpoint.endpoint_sampler import EndpointSampler
 
         if config.sampling.keep_special_tokens:
@@ -67,16 +67,18 @@ def evaluation_engine(config: Config, on_message: Callable[[str], None]) -> Engi
                 "[endpoint] body = {skip_special_tokens = false}"
             )
         # The server has the tokenizer.
-        return Engine(EndpointSampler(config.endpoint, config.model.path, on_message=on_message), None)
+        return SamplerAndTokenizer(EndpointSampler(config.endpoint, config.model.path, on_message=on_message), None)
     path = resolve_model_path(config.model.path)
     if path != base_of_adapters(path):  # merged here, and handed over once
         merged = load_language_model(config.model.model_copy(update={"device": "cpu"}), for_training=False)
-        return Engine(_vllm_of(config, merged, trained=False), merged.tokenizer)
+        return SamplerAndTokenizer(_vllm_of(config, merged, trained=False), merged.tokenizer)
     tokenizer = load_tokenizer(path, config.model.path)
     on_gpu = torch.cuda.is_available()
     dtype = config.model.dtype if config.model.dtype != "auto" else "bfloat16" if on_gpu else "float32"
     source = VLLMModel(path, dtype)
-    return Engine(_vllm(config, source, tokenizer, stop_tokens_at(path, tokenizer), trained=False), tokenizer)
+    return SamplerAndTokenizer(
+        _vllm(config, source, tokenizer, stop_tokens_at(path, tokenizer), trained=False), tokenizer
+    )
 
 
 def stop_tokens_at(path: str, tokenizer: Any) -> frozenset[int]:
@@ -134,14 +136,14 @@ def _vllm(
 
 
 def _check_weights(sampler: Sampler, policy: LanguageModel) -> None:
-    """Draws a few tokens and has the policy score them: an engine that did not take its weights draws from noise."""
+    """Samples a few tokens and has the policy score them: a sampler without the policy's weights samples noise."""
     tokens = np.arange(3, dtype=np.int64) + 5
     prompt = Prompt(Problem("weights", "", ""), tokens % policy.vocabulary_size)
     drawn = sampler.sample([prompt], range(8), Decoding(1.0, 1.0, 4), seed=0, round_name="weights")[0]
     gap = max(_gaps(policy, prompt, drawn)) if drawn else 0.0
     if not gap <= _LARGEST_GAP:
         raise ConfigError(
-            f"the engine's logprobs are {gap:.2g} nats from those of the policy: it did not take the weights, or "
+            f"the sampler's logprobs are {gap:.2g} nats from those of the policy: it did not take the weights, or "
             "computes another model"
         )
 

@@ -171,7 +171,7 @@ class VLLMSampler(Sampler):
 
 def _load(path: str, settings: VLLMSettings, **arguments: Any) -> Any:
     if find_spec("vllm") is None:
-        raise MissingDependencyError("vllm", "vllm", "[sampling] engine 'vllm'")
+        raise MissingDependencyError("vllm", "vllm", "[sampling] sampler 'vllm'")
     # The engine in this process, so that weights are handed over as tensors. Read when vLLM is imported.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")

@@ -6,7 +6,8 @@ Face hub, or from a local file after the colon), `gym:NAME` and `file:PATH`.
 
 from __future__ import annotations
 
+from ngrpo.choices import Split
 from ngrpo.tasks.registry import load_task
-from ngrpo.tasks.task import Split, Task
+from ngrpo.tasks.task import Task
 
 __all__ = ["Split", "Task", "load_task"]

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ngrpo.choices import Split
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.tasks.expressions import (
     OPERATORS,
@@ -33,7 +34,7 @@ from ngrpo.tasks.expressions import (
     value_of,
 )
 from ngrpo.tasks.on_demand import ProblemsOnDemand
-from ngrpo.tasks.task import Split, Task
+from ngrpo.tasks.task import Task
 from ngrpo.types import Grade, Problem
 
 PROMPTS = {

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from pydantic import field_validator
 
+from ngrpo.choices import Split
 from ngrpo.tasks.columns import Columns
 from ngrpo.tasks.math import MathTask
 from ngrpo.tasks.rows import read_rows
-from ngrpo.tasks.task import Split
 from ngrpo.types import Problem
 
 

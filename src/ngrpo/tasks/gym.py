@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from ngrpo.choices import Split
 from ngrpo.errors import ConfigError, DataError, GradingError, MissingDependencyError
-from ngrpo.grading.policies import REASONING_GYM
+from ngrpo.grading.graders import REASONING_GYM
 from ngrpo.tasks.math import MATH_PROMPT, MathTask
 from ngrpo.tasks.on_demand import ProblemsOnDemand
-from ngrpo.tasks.task import Split
 from ngrpo.types import Problem
 
 _TEST_SEED = 1_000_000_007
@@ -28,7 +28,7 @@ class Gym(MathTask):
 
     prompt: str = MATH_PROMPT
     """Template of the user's message; the answer is the last box, else what stands in <answer> tags, else all of it."""
-    verifier: str = REASONING_GYM
+    grader: str = REASONING_GYM
     """What grades; reasoning-gym's own scorers know which answers are as good as the reference."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Settings of the data set, such as min_numbers of countdown."""

@@ -9,14 +9,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ngrpo.choices import Split
 from ngrpo.errors import DataError
-from ngrpo.grading import POLICIES, GraderPool, fault_of, shared_pool
-from ngrpo.grading.policies import REASONING_GYM, is_verifier
+from ngrpo.grading import GRADERS, GraderPool, fault_of, shared_pool
+from ngrpo.grading.graders import MATHEMATICAL, REASONING_GYM, is_verifier
 from ngrpo.grading.pool import MEMORY_GIB
 from ngrpo.tasks.columns import RECOGNISED, Columns, References, problems_of
 from ngrpo.tasks.conversations import Conversations
 from ngrpo.tasks.rows import Row, read_hub_rows, read_rows
-from ngrpo.tasks.task import Split, Task
+from ngrpo.tasks.task import Task
 from ngrpo.types import Grade, Problem
 
 MATH_PROMPT = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
@@ -44,27 +45,28 @@ class MathTask(Task):
 
     prompt: str = MATH_PROMPT
     """Template of the user's message (in a conversation the last one); `{question}` is replaced, other braces stay."""
+    renamed: ClassVar[Mapping[str, str]] = {"policy": "grader", "verifier": "grader"}
+
     timeout_seconds: float = Field(2.0, gt=0)
     """Processor time in seconds that comparing one answer may take; beyond it the completion is ungraded."""
     grader_workers: int = Field(1, ge=1)
     """Processes that compare answers; most answers need none."""
     grader_memory_gib: float = Field(MEMORY_GIB, gt=0)
     """Address space of each of these processes, in GiB."""
-    policy: Literal["strict", "math-verify", "reference"] = "strict"
-    """How mathematics is compared: `strict`, `math-verify` (that library) or `reference` (the NGRPO grader)."""
-    verifier: str = "math"
-    """What grades: `math` (see `policy`), `exact` (text), `choice` (a letter), `reasoning-gym`, or MODULE:FUNCTION."""
+    grader: str = "strict"
+    """`strict`, `math-verify` (that library), `reference` (the NGRPO grader), `exact` (text), `choice` (a letter),
+    `reasoning-gym` (its scorers), or MODULE:FUNCTION, a verifier of your own."""
     markers: tuple[str, ...] = ()
     """Texts such as "My answer:" that announce an answer where there is no box, beside the built-in ones."""
     unreadable_references: Literal["error", "leave_out"] = "error"
     """A reference that no completion can reach is an error, or its row is listed and left out."""
 
-    @field_validator("verifier")
+    @field_validator("grader")
     @classmethod
-    def _known_verifier(cls, verifier: str) -> str:
-        if verifier in ("math", "exact", "choice") or is_verifier(verifier):
-            return verifier
-        raise ValueError(f"must be math, exact, choice, {REASONING_GYM} or MODULE:FUNCTION")
+    def _known_grader(cls, grader: str) -> str:
+        if grader in GRADERS or is_verifier(grader):
+            return grader
+        raise ValueError(f"must be {', '.join(GRADERS)}, {REASONING_GYM} or MODULE:FUNCTION")
 
     def check_grader(self) -> None:
         """Loads a verifier of the user's once, in the process that will run it.
@@ -72,18 +74,18 @@ class MathTask(Task):
         Raises:
             GradingError: when that fails.
         """
-        if is_verifier(self.verifier):
+        if is_verifier(self.grader):
             self._pool().start()
 
     @property
     def grades_by_reference(self) -> bool:
         """True unless a verifier, which may ask for the problem's metadata, does the grading."""
-        return not is_verifier(self.verifier)
+        return not is_verifier(self.grader)
 
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each (problem, completion text) pair, in the order given."""
         pairs = [(completion, problem.reference) for problem, completion in answers]
-        if not is_verifier(self.verifier):
+        if not is_verifier(self.grader):
             return self._pool().grade_many(pairs)
         told = [{**p.metadata, "question": p.question, "problem_id": p.id} for p, _ in answers]
         return self._pool().grade_many(pairs, told)
@@ -92,27 +94,23 @@ class MathTask(Task):
         return shared_pool(
             self.grader_workers,
             self.timeout_seconds,
-            self._grading_policy,
+            self.grader,
             max_reward=self.max_reward,
             memory_gib=self.grader_memory_gib,
             markers=self.markers,
         )
-
-    @property
-    def _grading_policy(self) -> str:
-        return self.policy if self.verifier == "math" else self.verifier
 
     def _problems_of(self, rows: Sequence[Row], where: str, columns: Columns = RECOGNISED) -> list[Problem]:
         conversations = Conversations(self.system, self.continue_final_message)
         return problems_of(rows, where, columns, self._references(), conversations)
 
     def _references(self) -> References:
-        policy = self._grading_policy
+        grader = self.grader
         return References(
-            answer_of=POLICIES[policy].answer_of if policy in POLICIES else str.strip,
-            fault_of=lambda reference: fault_of(reference, policy),
+            answer_of=GRADERS[grader].answer_of if grader in GRADERS else str.strip,
+            fault_of=lambda reference: fault_of(reference, grader),
             leave_out=self.unreadable_references == "leave_out",
-            advice="verifier = 'exact' compares text; " if self.verifier == "math" else "",
+            advice="grader = 'exact' compares text; " if grader in MATHEMATICAL else "",
         )
 
 

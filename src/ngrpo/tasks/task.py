@@ -6,15 +6,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import PurePath
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import field_validator
 
+from ngrpo.choices import Split
 from ngrpo.settings import Settings
 from ngrpo.tasks.conversations import with_template
 from ngrpo.types import Grade, Message, Problem
-
-Split = Literal["train", "test"]
 
 
 class Task(Settings):

@@ -21,7 +21,7 @@ def _none() -> NDArray[np.float32]:
 class Row:
     """One completion to be trained on: prompt [L] and completion [T] tokens, and what belongs to each token [T].
 
-    `importance` is a factor of each token's advantage in the loss, for tokens that another engine drew than the policy;
+    `importance` is a factor of each token's advantage in the loss, for tokens of a sampler that is not the policy;
     empty for 1. `old_values` and `returns` stay empty where no critic learns.
     """
 

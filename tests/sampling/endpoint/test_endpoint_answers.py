@@ -12,7 +12,7 @@ import pytest
 
 import ngrpo.sampling.endpoint.connection as endpoint_server
 import ngrpo.sampling.endpoint.requesting as drawing
-from ngrpo.errors import ConfigError, EngineError
+from ngrpo.errors import ConfigError, SamplerError
 from ngrpo.sampling import Decoding
 from ngrpo.sampling.endpoint.protocol import UnusableAnswerError, WithheldError, completion_of
 from ngrpo.sampling.sampler import Request
@@ -105,7 +105,7 @@ def test_an_unusable_answer_is_a_short_reason_and_another_try(fault: Fault, monk
 def test_an_answer_that_is_always_unusable_ends_in_one_short_error(fault: Fault) -> None:
     with running() as server:
         server.fault = lambda *_request: fault
-        with pytest.raises(EngineError, match=r"no answer from .* an answer ") as caught:
+        with pytest.raises(SamplerError, match=r"no answer from .* an answer ") as caught:
             drawn(server.sampler(patience_seconds=0.3), wanted(1, 2))
     assert len(str(caught.value)) < 500
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import ngrpo.sampling.endpoint.requesting as drawing
 from ngrpo.config.endpoint_settings import EndpointSettings
-from ngrpo.errors import ConfigError, DataError, EngineError
+from ngrpo.errors import ConfigError, DataError, SamplerError
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.sampling.endpoint.endpoint_sampler import EndpointSampler
 from ngrpo.sampling.endpoint.protocol import Form, request_body
@@ -484,7 +484,7 @@ def test_patience_ends_when_nothing_succeeds(server: FakeServer) -> None:
     server.fault = lambda *_request: ("status", (503, {}, "loading"))
     sampler = server.sampler(patience_seconds=0.5)
     start = time.monotonic()
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(SamplerError) as caught:
         drawn(sampler, wanted(1, 4))
     assert 0.4 < time.monotonic() - start < 5.0 * slowdown()
     assert re.fullmatch(
@@ -497,7 +497,7 @@ def test_patience_ends_when_nothing_succeeds(server: FakeServer) -> None:
 def test_patience_ends_with_a_server_that_went_away(server: FakeServer) -> None:
     sampler = server.sampler(patience_seconds=0.5)
     server.stop()
-    with pytest.raises(EngineError, match=r"for \d+ s: .*(onnect|refused)"):
+    with pytest.raises(SamplerError, match=r"for \d+ s: .*(onnect|refused)"):
         drawn(sampler, wanted(1, 4))
 
 
@@ -576,7 +576,7 @@ def test_a_model_that_is_not_served_is_named_with_those_that_are(server: FakeSer
 def test_a_server_that_is_not_there_is_an_error_after_a_while(server: FakeServer) -> None:
     server.stop()
     said: list[str] = []
-    with pytest.raises(EngineError, match=rf"^no answer from http://127.0.0.1:{server.port}/v1 for 0.3 s: .+"):
+    with pytest.raises(SamplerError, match=rf"^no answer from http://127.0.0.1:{server.port}/v1 for 0.3 s: .+"):
         server.sampler(start_seconds=0.3, on_message=said.append)
     assert len(said) == 1
     assert said[0].startswith("waiting for the server at ")

@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ngrpo.choices import Split
 from ngrpo.storage import atomic_file, write_json
 
 if TYPE_CHECKING:
     from ngrpo.config import Config
-    from ngrpo.tasks import Split, Task
+    from ngrpo.tasks import Task
     from ngrpo.types import Problem
 
 

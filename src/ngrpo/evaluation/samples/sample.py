@@ -18,7 +18,7 @@ from ngrpo.types import FinishReason, Rollout, Status
 class Sample:
     """One line of a samples file; `sample` is the 0-based index among the completions of its problem and seed.
 
-    `logprob` is the sum over the completion's tokens, in nats; None where the engine did not say it. `reason` is why a
+    `logprob` is the sum over the completion's tokens, in nats; None where the sampler did not say it. `reason` is why a
     completion is ungraded; a line of a graded one has no such key.
     """
 

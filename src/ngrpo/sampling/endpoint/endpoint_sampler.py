@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server as the engine of an evaluation: vLLM, SGLang, llama.cpp and their like.
+"""Any OpenAI-compatible server as the sampler of an evaluation: vLLM, SGLang, llama.cpp and their like.
 
 The server's weights cannot be updated from here, so it does not train. It may be overloaded, restarted or killed while
 an evaluation runs: what it owes is asked for again, until it has not answered for `patience_seconds`.
@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from ngrpo.config.endpoint_settings import EndpointSettings
-from ngrpo.errors import ConfigError, DataError, EngineError, short_line
+from ngrpo.errors import ConfigError, DataError, SamplerError, short_line
 from ngrpo.sampling.endpoint.connection import LARGEST_ANSWER, FailedTryError, Refusal, Server, failure_of, too_large
 from ngrpo.sampling.endpoint.events import Drawn, Note, Retried
 from ngrpo.sampling.endpoint.protocol import Form
@@ -49,7 +49,7 @@ class EndpointSampler(Sampler):
     Raises:
         ConfigError: when the server does not have the model, refuses the key, or is not an OpenAI-compatible server;
             also for a variable named by api_key_env that is not set.
-        EngineError: when the server does not answer.
+        SamplerError: when the server does not answer.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class EndpointSampler(Sampler):
         Raises:
             ConfigError: when the server refuses all requests alike: the key or the model is wrong.
             DataError: for an empty prompt.
-            EngineError: when the server has not answered for `patience_seconds`.
+            SamplerError: when the server has not answered for `patience_seconds`.
         """
         for request in requests:
             self._check(request, decoding)
@@ -143,7 +143,7 @@ def _wait_for_models(server: Server, seconds: float, on_message: Callable[[str],
             except FailedTryError as failure:
                 reason = server.without_key(str(failure))
                 if time.monotonic() - start >= seconds:
-                    raise EngineError(f"no answer from {server.url} for {seconds:g} s: {reason}") from None
+                    raise SamplerError(f"no answer from {server.url} for {seconds:g} s: {reason}") from None
             if not told:
                 on_message(f"waiting for the server at {server.url}: {reason}")
                 told = True
@@ -200,7 +200,7 @@ def _deliver(
 
     Raises:
         ConfigError: when the server refuses a request.
-        EngineError: when it does not answer any more.
+        SamplerError: when it does not answer any more.
     """
     retries = 0
     drawing.start()

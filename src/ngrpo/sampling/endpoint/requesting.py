@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 
 from ngrpo.config.endpoint_settings import EndpointSettings
-from ngrpo.errors import ConfigError, EngineError, short_line
+from ngrpo.errors import ConfigError, SamplerError, short_line
 from ngrpo.sampling.endpoint.connection import (
     FILTERED,
     LARGEST_ANSWER,
@@ -232,13 +232,13 @@ class Drawing:
         self._last_answer, self._failing_since, self._waiting_said = time.monotonic(), None, False
 
     def _lose_patience(self, reason: str) -> None:
-        """Raises EngineError when there have been nothing but failures for too long."""
+        """Raises SamplerError when there have been nothing but failures for too long."""
         now = time.monotonic()
         self._failing_since = self._failing_since or now
         # Not since the last answer: the first failure after a long draw must not be the end of it.
         failing = now - self._failing_since
         if failing >= self._settings.patience_seconds:
-            raise EngineError(f"no answer from {self._server.url} for {now - self._last_answer:.0f} s: {reason}")
+            raise SamplerError(f"no answer from {self._server.url} for {now - self._last_answer:.0f} s: {reason}")
         if failing >= _SILENT_SECONDS and not self._waiting_said:
             self._waiting_said = True
             left = f"{self._settings.patience_seconds:g} s"

@@ -14,7 +14,7 @@ _HERE = "ngrpo.engines.verl.cpu"
 
 def cpu_environment(config: Config) -> dict[str, str]:
     """Returns the environment variables of the command."""
-    modules = [f"{_HERE}.platform", *([f"{_HERE}.vllm_name"] if config.sampling.engine == "vllm" else [])]
+    modules = [f"{_HERE}.platform", *([f"{_HERE}.vllm_name"] if config.sampling.sampler == "vllm" else [])]
     return {
         "VERL_PLATFORM": "cpu",
         "VERL_USE_EXTERNAL_MODULES": ",".join(modules),
@@ -48,7 +48,7 @@ def _cpu_sampler(config: Config) -> dict[str, Any]:
     """Returns the settings of verl's own vLLM server where the config asks for vLLM, else of one with transformers."""
     rollout = "actor_rollout_ref.rollout."
     shared: dict[str, Any] = {rollout + "free_cache_engine": False, rollout + "agent.num_workers": 1}
-    if config.sampling.engine == "vllm":
+    if config.sampling.sampler == "vllm":
         vllm = f"+{rollout}engine_kwargs.vllm."
         return shared | {
             f"+{rollout}enable_sleep_mode": False,

@@ -1,6 +1,6 @@
-r"""The policies of grading: how each finds the answer of a completion, compares it, and reads a reference.
+r"""The graders of grading: how each finds the answer of a completion, compares it, and reads a reference.
 
-A policy is a name in `POLICIES`, or a verifier: a function of the user's (`module:function`) or `reasoning-gym`, which
+A grader is a name in `GRADERS`, or a verifier: a function of the user's (`module:function`) or `reasoning-gym`, which
 judge whole completions; see `ngrpo.grading.verifiers`.
 """
 
@@ -21,7 +21,7 @@ from ngrpo.types import Grade
 
 REASONING_GYM = "reasoning-gym"
 MATHEMATICAL = ("strict", "math-verify", "reference")
-"""The policies that compare mathematics."""
+"""The graders that compare mathematics."""
 
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_.]*")
 
@@ -33,7 +33,7 @@ class Extract(Protocol):
         """Returns the answer; `markers` are texts of the user's that announce one."""
 
 
-class Policy(NamedTuple):
+class Grader(NamedTuple):
     """How an answer is found and graded.
 
     `quick` decides in microseconds, in the caller's process; `settle` with bounded effort, in one that can be killed.
@@ -60,39 +60,37 @@ def _empty(reference: str) -> str | None:
     return None if reference.strip() else "the reference is empty"
 
 
-POLICIES: Mapping[str, Policy] = {
-    "strict": Policy(extract_answer, quick_grade, settled, reference_fault, answer_of_reference),
-    "math-verify": Policy(extract_answer, over_limits, _undecided, reference_fault, answer_of_reference),
-    "reference": Policy(
+GRADERS: Mapping[str, Grader] = {
+    "strict": Grader(extract_answer, quick_grade, settled, reference_fault, answer_of_reference),
+    "math-verify": Grader(extract_answer, over_limits, _undecided, reference_fault, answer_of_reference),
+    "reference": Grader(
         _without_markers(reference_answer), _undecided, reference_grade, reference_fault, answer_of_reference
     ),
-    "exact": Policy(_without_markers(exact_answer), exact_grade, exact_grade, _empty, str.strip),
-    "choice": Policy(choice_answer, choice_grade, choice_grade, choice_fault, answer_of_reference),
+    "exact": Grader(_without_markers(exact_answer), exact_grade, exact_grade, _empty, str.strip),
+    "choice": Grader(choice_answer, choice_grade, choice_grade, choice_fault, answer_of_reference),
 }
 """`strict` is this project's; `math-verify` and `reference` reproduce that library's verdict and that of the NGRPO
 reference grader; `exact` compares text, `choice` the letters of multiple-choice answers."""
 
 
-def is_verifier(policy: str) -> bool:
-    """Returns whether a policy grades whole completions.
+def is_verifier(grader: str) -> bool:
+    """Returns whether a grader grades whole completions.
 
     >>> is_verifier("my_package.graders:judge"), is_verifier("reasoning-gym"), is_verifier("strict")
     (True, True, False)
     """
-    return policy == REASONING_GYM or _FUNCTION.fullmatch(policy) is not None
+    return grader == REASONING_GYM or _FUNCTION.fullmatch(grader) is not None
 
 
-def checked_policy(policy: str) -> str:
-    """Returns the policy if it is one.
+def checked_grader(grader: str) -> str:
+    """Returns the grader if it is one.
 
     Raises:
         ConfigError: for another name; whether a verifier can be imported shows when a pool starts.
     """
-    if policy in POLICIES or is_verifier(policy):
-        return policy
-    raise ConfigError(
-        f"policy must be one of {', '.join(POLICIES)}, {REASONING_GYM} or MODULE:FUNCTION, got {policy!r}"
-    )
+    if grader in GRADERS or is_verifier(grader):
+        return grader
+    raise ConfigError(f"grader must be one of {', '.join(GRADERS)}, {REASONING_GYM} or MODULE:FUNCTION, got {grader!r}")
 
 
 def scaled(grade: Grade, max_reward: float) -> Grade:
@@ -100,10 +98,10 @@ def scaled(grade: Grade, max_reward: float) -> Grade:
     return grade if grade.status != "correct" else Grade("correct", max_reward, grade.answer, grade.reason)
 
 
-def fault_of(reference: str, policy: str) -> str | None:
+def fault_of(reference: str, grader: str) -> str | None:
     """Returns why no answer could be accepted for a reference, or None where one can; a verifier's is not known.
 
     >>> fault_of("7", "choice"), fault_of("7", "strict")
     ('a choice is one letter, such as B or (B)', None)
     """
-    return POLICIES[policy].fault(reference) if policy in POLICIES else _empty(reference)
+    return GRADERS[grader].fault(reference) if grader in GRADERS else _empty(reference)

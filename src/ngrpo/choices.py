@@ -1,0 +1,31 @@
+"""Choices of config keys, command-line options and functions, each list once; importing them loads nothing."""
+
+from typing import Literal
+
+Engine = Literal["local", "verl"]
+"""What trains."""
+
+SamplerName = Literal["transformers", "vllm", "endpoint"]
+"""What samples completions: the model itself, vLLM in this process, or a server (evaluation only)."""
+
+Split = Literal["train", "test"]
+
+GroupFilter = Literal["none", "all", "all_correct", "all_incorrect"]
+"""Which kinds of group are dropped: none, both homogeneous ones, the all-correct or the all-wrong ones."""
+
+Deviation = Literal["sample", "population"]
+"""Standard deviation with n - 1 or with n in its denominator."""
+
+Calibration = Literal["all", "all_wrong"]
+"""Which groups get the virtual completions."""
+
+Aggregate = Literal["token_mean", "sequence_mean", "constant"]
+"""What token values are averaged over: all tokens, sequences after their tokens, a constant (Dr.GRPO)."""
+
+KLEstimator = Literal["k1", "k2", "k3"]
+
+UngradedAs = Literal["excluded", "wrong"]
+"""What ungraded completions count as in Pass@k."""
+
+TableStyle = Literal["table", "markdown", "latex"]
+"""How tables are printed: for a terminal, a page or a paper."""
