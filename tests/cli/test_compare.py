@@ -96,8 +96,8 @@ def test_different_n_is_compared_as_far_as_it_goes(run: Any, folder: Path) -> No
         (["a.csv", "a.csv", "--against", "b.csv"], 2, "a.csv is given twice"),
         (["a.csv", "b.csv", "--k", "65"], 2, "a.csv: Pass@65 needs 65 graded samples, but problem '0' has 64"),
         (["a.csv", "b.csv", "--k", "x"], 2, "--k takes whole numbers and commas"),
-        (["a.csv", "b.csv", "--ungraded", "no"], 2, "ungraded must be one of excluded, wrong; got 'no'"),
-        (["a.csv", "b.csv", "--format", "pdf"], 2, "--format must be one of table, markdown, latex; got 'pdf'"),
+        (["a.csv", "b.csv", "--ungraded", "no"], 2, "'--ungraded': 'no' is not one of 'excluded', 'wrong'"),
+        (["a.csv", "b.csv", "--format", "pdf"], 2, "'--format': 'pdf' is not one of 'table', 'markdown', 'latex'"),
         (["a.csv", "."], 1, ". holds neither samples.jsonl (an evaluation) nor config.json (a run)"),
     ],
 )

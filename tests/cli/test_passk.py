@@ -169,8 +169,6 @@ def test_a_run_and_an_evaluation_are_taken_like_files(tmp_path: Path) -> None:
             "samples_counts.csv: Pass@65 needs 65 graded samples, but problem '0' has 64",
         ),
         ([COUNTS, "--k", "0"], ConfigError, "k must be a whole number >= 1"),
-        ([COUNTS, "--ungraded", "right"], ConfigError, "ungraded must be one of excluded, wrong; got 'right'"),
-        ([COUNTS, "--format", "html"], ConfigError, "--format must be one of table, markdown, latex; got 'html'"),
         ([COUNTS, "--chart", "c.pdf"], ConfigError, "c.pdf: a chart's file ends in .png"),
         ([COUNTS, COUNTS], ConfigError, "samples_counts.csv is given twice"),
     ],

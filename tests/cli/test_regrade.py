@@ -87,7 +87,7 @@ def test_a_run_has_its_evaluations_and_rollouts_graded_as_they_were(run: Any, tm
         (["eval/samples.jsonl"], 2, "name its task with --task"),
         (["eval"], 2, "has no summary.json that names its task"),
         (["eval", "--task", "nope"], 2, "unknown task 'nope'"),
-        (["eval", "--task", "math", "--grader", "lax"], 2, "'verifier': must be math, exact"),
+        (["eval", "--task", "math", "--grader", "lax"], 2, "'grader': must be strict, math-verify"),
         (["eval", "--task", "math", "--out", "eval"], 2, "--out must be a folder that does not exist yet"),
         (["eval", "--task", "countdown"], 1, "has no test problem '0'"),
         (["torn", "--task", "math"], 1, "line 1: the key 'completion' is missing or no text"),

@@ -1,9 +1,6 @@
 """Tables for terminals, pages and papers: rounding, signs and what must be escaped."""
 
-import pytest
-
-from ngrpo.cli.share_tables import Share, ShareTable, checked_format, latex_table, markdown_table, noted, percent
-from ngrpo.errors import ConfigError
+from ngrpo.cli.share_tables import Share, ShareTable, latex_table, markdown_table, noted, percent
 from ngrpo.evaluation.intervals import Interval
 
 
@@ -27,9 +24,3 @@ def test_notes_are_comments_or_a_list() -> None:
     assert noted("table", ["10 % more"], "latex") == "table\n% 10 % more"
     assert noted("table", ["more"], "markdown") == "table\n\n- more"
     assert noted("table", [], "latex") == "table"
-
-
-def test_formats() -> None:
-    assert checked_format("latex") == "latex"
-    with pytest.raises(ConfigError, match="--format must be one of table, markdown, latex; got ''"):
-        checked_format("")

@@ -47,7 +47,7 @@ TORCH_FREE = (
     "ngrpo.tasks.files",
     "ngrpo.tasks.math",
 )
-MATHEMATICS = ("advantages", "argument_checks", "diagnostics", "filters", "gae", "logprobs", "losses")
+MATHEMATICS = ("advantages", "argument_checks", "choices", "diagnostics", "filters", "gae", "logprobs", "losses")
 MATHEMATICS_FILES = [
     path for name in MATHEMATICS for path in (*SOURCE.glob(f"{name}.py"), *SOURCE.glob(f"{name}/*.py"))
 ]

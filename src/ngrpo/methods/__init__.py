@@ -12,10 +12,15 @@ from typing import Any
 
 from ngrpo.choices import Deviation, GroupFilter
 from ngrpo.errors import ConfigError
-from ngrpo.methods.compared import DAPO, GRPO, NGRPO, NSR, PSR, PSRNSR, RLOO, Constant, DrGRPO
+from ngrpo.methods.baseline_methods import AsymRE, CoRPO, MaxRL
+from ngrpo.methods.entropy_methods import RLZVP
+from ngrpo.methods.fixed_methods import NSR, PSR, PSRNSR, ReinforceRej
 from ngrpo.methods.method import GroupMethod, Method
 from ngrpo.methods.ppo import PPO
-from ngrpo.methods.rivals import CISPO, GSPO, PKPO, RLZVP, SOVA, AsymRE, CoRPO, MaxRL, PassAtK, ReinforceRej
+from ngrpo.methods.ratio_methods import CISPO, GSPO
+from ngrpo.methods.subset_methods import PKPO, PassAtK
+from ngrpo.methods.virtual_methods import NGRPO, SOVA, Constant
+from ngrpo.methods.z_score_methods import DAPO, GRPO, RLOO, DrGRPO
 
 __all__ = [
     "CISPO",
