@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ngrpo.grading import GRADERS, GraderPool, last_boxed
 from ngrpo.grading.graders import MATHEMATICAL
-from ngrpo.tasks.rows import read_rows
+from ngrpo.tasks.table_rows import read_rows
 
 Pairs = list[tuple[str, str, bool]]
 """(completion, reference, whether it is correct)"""

@@ -35,8 +35,8 @@ from solve_rates import (
     truth_of,
 )
 
-from ngrpo.evaluation.intervals import difference_intervals, mean_intervals
-from ngrpo.evaluation.seeds import seeded_difference_intervals, seeded_mean_intervals
+from ngrpo.evaluation.statistics.intervals import difference_intervals, mean_intervals
+from ngrpo.evaluation.statistics.seed_intervals import seeded_difference_intervals, seeded_mean_intervals
 
 NOMINAL = (93.0, 97.0)
 OWN = ("bounded bootstrap-t", "skewed t", "over clusters", "mean of seeds", "difference of seeds")

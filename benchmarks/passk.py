@@ -53,8 +53,8 @@ def made(folder: Path, problems: int, samples: int, completion: int, seed: int) 
 
 def ngrpo(path: Path) -> Measured:
     began = time.perf_counter()
-    from ngrpo.evaluation.counts import read_counts
-    from ngrpo.evaluation.summary import summarize
+    from ngrpo.evaluation.samples.counts import read_counts
+    from ngrpo.evaluation.statistics.summary import summarize
 
     imported = time.perf_counter()
     counts = read_counts(path)

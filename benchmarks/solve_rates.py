@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ngrpo.evaluation.pass_at_k import powers_of_two
-from ngrpo.evaluation.problem_values import problem_values
+from ngrpo.evaluation.statistics.pass_at_k import powers_of_two
+from ngrpo.evaluation.statistics.problem_values import problem_values
 
 KS = (1, 16)
 STATISTICS = ("Pass@1", "Pass@16", "AUC")

@@ -18,7 +18,7 @@ from ngrpo.config import Config, LoraSettings
 from ngrpo.methods import METHODS, Method
 from ngrpo.settings import Settings
 from ngrpo.tasks.countdown import Countdown
-from ngrpo.tasks.files import FileTask
+from ngrpo.tasks.file_task import FileTask
 from ngrpo.tasks.math import Math
 from ngrpo.tasks.task import Task
 

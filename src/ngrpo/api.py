@@ -182,7 +182,7 @@ def _train_locally(config: Config, run: RunDir, followers: Sequence[Observer]) -
 
 
 def _train_with_verl(config: Config, folder: Path, followers: Sequence[Observer], *, resume: bool) -> RunDir:
-    from ngrpo.engines.verl.checks import check_expressible
+    from ngrpo.engines.verl.expressible import check_expressible
     from ngrpo.engines.verl.installed import check_installed
     from ngrpo.runs.trackers import tracker_observers
 

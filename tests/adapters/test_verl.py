@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ngrpo.adapters import verl as adapter
-from ngrpo.adapters.rows import row_advantages
+from ngrpo.adapters.flat_batch import row_advantages
 from ngrpo.errors import ConfigError, MissingDependencyError
 from ngrpo.methods import DAPO, METHODS, NGRPO, GroupMethod, load_method
 
@@ -97,7 +97,7 @@ def test_names_that_verl_has_stay_its_own():
 
 
 def test_without_verl_importing_is_harmless_and_registering_says_what_is_missing(monkeypatch):
-    code = "import sys; sys.modules['verl'] = None; import ngrpo.adapters.rows"
+    code = "import sys; sys.modules['verl'] = None; import ngrpo.adapters.flat_batch"
     subprocess.run([sys.executable, "-c", code], check=True)
     monkeypatch.setitem(sys.modules, "verl", None)
     with pytest.raises(MissingDependencyError, match="verl"):

@@ -11,9 +11,9 @@ import pytest
 from ngrpo.charts.chart_files import save_chart
 from ngrpo.charts.pass_at_k_chart import pass_at_k_chart
 from ngrpo.errors import ConfigError
-from ngrpo.evaluation.counts import Counts
-from ngrpo.evaluation.intervals import Interval
-from ngrpo.evaluation.summary import Summary, summarize
+from ngrpo.evaluation.samples.counts import Counts
+from ngrpo.evaluation.statistics.intervals import Interval
+from ngrpo.evaluation.statistics.summary import Summary, summarize
 
 
 def summary(c: list[int]) -> Summary:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ngrpo.evaluation.compare import compare
-from ngrpo.evaluation.counts import read_counts
-from ngrpo.evaluation.matching import SamplesFile
+from ngrpo.evaluation.samples.counts import read_counts
+from ngrpo.evaluation.statistics.comparison import compare
+from ngrpo.evaluation.statistics.matching import SamplesFile
 
 COUNTS = Path(__file__).parents[1] / "data" / "conformance" / "samples_counts.csv"
 

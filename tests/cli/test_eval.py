@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import TINY
+from tests.shared import SHARED
 
 CONFIG = Path(__file__).parents[2] / "configs" / "countdown" / "ngrpo.toml"
-SHARED = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared"))
 SHORT = ("--max-completion-tokens", 8, "--temperature", 1, "--top-p", 1)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from ngrpo.errors import DataError
 from ngrpo.tasks import load_task
-from ngrpo.tasks.columns import COMPLETIONS, QUESTIONS, REFERENCES, recognised
+from ngrpo.tasks.problem_columns import COMPLETIONS, QUESTIONS, REFERENCES, recognised
 
 
 def written(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -1,7 +1,7 @@
 """Tables for terminals, pages and papers: rounding, signs and what must be escaped."""
 
 from ngrpo.cli.share_tables import Share, ShareTable, latex_table, markdown_table, noted, percent
-from ngrpo.evaluation.intervals import Interval
+from ngrpo.evaluation.statistics.intervals import Interval
 
 
 def test_rounding_has_no_negative_zero() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from ngrpo.choices import Split
 from ngrpo.errors import DataError
-from ngrpo.evaluation.counts import read_counts
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate
 from ngrpo.evaluation.journal import journal_path
+from ngrpo.evaluation.samples.counts import read_counts
 from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.tasks.task import Task
 from ngrpo.types import Completion, Grade, Problem

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from ngrpo.grading import GraderPool, last_boxed
-from ngrpo.tasks.rows import read_rows
+from ngrpo.tasks.table_rows import read_rows
+from tests.shared import SHARED
 
-GRADED = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "graded"
+GRADED = SHARED / "data" / "graded"
 pytestmark = pytest.mark.skipif(not GRADED.is_dir(), reason=f"{GRADED} is not on this machine")
 
 

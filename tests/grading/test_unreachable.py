@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ from ngrpo.errors import DataError
 from ngrpo.grading import fault_of
 from ngrpo.grading.unreachable import reference_fault
 from ngrpo.tasks import load_task
+from tests.shared import SHARED
 
-DATA = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared")) / "data"
+DATA = SHARED / "data"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ngrpo.config import load_config
-from ngrpo.engines.verl.metrics import OURS
+from ngrpo.engines.verl.verl_metrics import OURS
 
 ROOT = Path(__file__).parents[2]
 

@@ -32,7 +32,7 @@ TORCH_FREE = (
     "ngrpo.cli.main",
     "ngrpo.config",
     "ngrpo.evaluation.evaluate",
-    "ngrpo.evaluation.summary",
+    "ngrpo.evaluation.statistics.summary",
     "ngrpo.storage",
     "ngrpo.grading",
     "ngrpo.methods",
@@ -44,7 +44,7 @@ TORCH_FREE = (
     "ngrpo.sampling",
     "ngrpo.tasks",
     "ngrpo.tasks.countdown",
-    "ngrpo.tasks.files",
+    "ngrpo.tasks.file_task",
     "ngrpo.tasks.math",
 )
 MATHEMATICS = ("advantages", "argument_checks", "choices", "diagnostics", "filters", "gae", "logprobs", "losses")

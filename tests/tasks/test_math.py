@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,8 +14,9 @@ from ngrpo.grading import shared_pool
 from ngrpo.tasks import load_task
 from ngrpo.tasks.math import HUB, Math, level_of
 from ngrpo.types import Message, Problem
+from tests.shared import SHARED
 
-DATA = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[3] / "shared")) / "data"
+DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not on this machine")
 
 ROWS = [

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ngrpo.adapters.rows import kept_rows, load_row_method, row_advantages, shapes_rewards
+from ngrpo.adapters.flat_batch import kept_rows, load_row_method, row_advantages, shapes_rewards
 from ngrpo.errors import ConfigError
 
 if TYPE_CHECKING:

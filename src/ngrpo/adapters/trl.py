@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ngrpo.adapters.rows import kept_rows, row_advantages, uses_max_reward
+from ngrpo.adapters.flat_batch import kept_rows, row_advantages, uses_max_reward
 from ngrpo.adapters.trl_config import Missing, NGRPOConfig, log_differences, trl
 from ngrpo.adapters.trl_resume import ExactResumeTrainer
 from ngrpo.errors import ConfigError, MissingDependencyError

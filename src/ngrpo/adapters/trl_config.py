@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ngrpo.adapters.rows import load_row_method
+from ngrpo.adapters.flat_batch import load_row_method
 from ngrpo.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:

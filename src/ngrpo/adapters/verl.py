@@ -62,7 +62,7 @@ def token_level_advantages(
                 [ 0.0000,  0.0000],
                 [ 0.0000,  0.0000]])
     """
-    from ngrpo.adapters.rows import row_advantages
+    from ngrpo.adapters.flat_batch import row_advantages
 
     written = response_mask != 0
     rewards = token_level_rewards.float().sum(dim=-1)

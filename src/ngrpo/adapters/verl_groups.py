@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from ngrpo.adapters.rows import kept_rows, row_advantages
+from ngrpo.adapters.flat_batch import kept_rows, row_advantages
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from ngrpo.charts.charts import Line, line_chart
 if TYPE_CHECKING:
     import altair as alt
 
-    from ngrpo.evaluation.summary import Summary
+    from ngrpo.evaluation.statistics.summary import Summary
 
 
 def pass_at_k_chart(summaries: Mapping[str, Summary]) -> alt.TopLevelMixin:

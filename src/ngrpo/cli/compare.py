@@ -37,10 +37,10 @@ from ngrpo.cli.terminal import shown
 from ngrpo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ngrpo.evaluation.compare import Comparison, Difference
-    from ngrpo.evaluation.facts import FactShares
-    from ngrpo.evaluation.flips import Flip
-    from ngrpo.evaluation.matching import SamplesFile
+    from ngrpo.evaluation.samples.facts import FactShares
+    from ngrpo.evaluation.statistics.comparison import Comparison, Difference
+    from ngrpo.evaluation.statistics.flips import Flip
+    from ngrpo.evaluation.statistics.matching import SamplesFile
 
 
 def compare(
@@ -115,13 +115,13 @@ class _Comparing(NamedTuple):
 
     def compare(self, a: Sequence[SamplesFile], b: Sequence[SamplesFile]) -> Comparison:
         """Returns the comparison of files."""
-        from ngrpo.evaluation import compare
+        from ngrpo.evaluation.statistics import comparison as compare
 
         return compare.compare(a, b, self.ks, ungraded=self.ungraded, uneven=self.uneven, clusters=self.clusters)
 
     def flips(self, a: Sequence[SamplesFile], b: Sequence[SamplesFile]) -> list[Flip]:
         """Returns the problems that flipped."""
-        from ngrpo.evaluation.flips import flips
+        from ngrpo.evaluation.statistics.flips import flips
 
         return flips(a, b, ungraded=self.ungraded)
 

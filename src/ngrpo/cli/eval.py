@@ -80,8 +80,8 @@ def eval_(
 ) -> None:
     """Sample a model on a task, grade, and print Pass@k and its AUC."""
     from ngrpo.api import evaluate_config, evaluation_config
-    from ngrpo.evaluation.record import SAMPLES
     from ngrpo.evaluation.refusals import refusal_lines
+    from ngrpo.evaluation.resume_record import SAMPLES
 
     decoding = {
         "problems": problems,

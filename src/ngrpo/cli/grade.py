@@ -46,9 +46,9 @@ def grade(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Grade the completions of a file."""
-    from ngrpo.cli.harness_logs import harness_rows
+    from ngrpo.cli.harness_rows import harness_rows
     from ngrpo.grading.graders import checked_grader
-    from ngrpo.tasks.rows import read_rows
+    from ngrpo.tasks.table_rows import read_rows
 
     for name in (grader, compare):
         if name is not None:
@@ -100,7 +100,7 @@ class _Table:
         label: str | None,
     ) -> None:  # fmt: skip
         from ngrpo.tasks.cells import cell, is_numeric, reference_text
-        from ngrpo.tasks.columns import COMPLETIONS, LABELS, REFERENCES, metadata_of
+        from ngrpo.tasks.problem_columns import COMPLETIONS, LABELS, REFERENCES, metadata_of
 
         self.columns = {
             "completion": _column(rows, where, "completion", completion, COMPLETIONS),
@@ -121,7 +121,7 @@ class _Table:
 
 
 def _column(rows: Sequence[Mapping[str, Any]], where: str, role: str, wanted: str | None, known: Sequence[str]) -> str:
-    from ngrpo.tasks.columns import recognised
+    from ngrpo.tasks.problem_columns import recognised
 
     found = recognised([dict(row) for row in rows], [wanted] if wanted else known)
     if not found:

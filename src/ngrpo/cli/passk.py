@@ -29,10 +29,10 @@ from ngrpo.cli.samples_path import samples_path
 from ngrpo.errors import ConfigError, NgrpoError
 
 if TYPE_CHECKING:
-    from ngrpo.evaluation.majority import Votes
-    from ngrpo.evaluation.matching import SamplesFile
     from ngrpo.evaluation.samples.entry import Choices
-    from ngrpo.evaluation.summary import Summary
+    from ngrpo.evaluation.statistics.majority import Votes
+    from ngrpo.evaluation.statistics.matching import SamplesFile
+    from ngrpo.evaluation.statistics.summary import Summary
 
 
 METRIC = typer.Option(
@@ -160,8 +160,8 @@ def read_samples(paths: Iterable[Path], choices: Choices) -> dict[str, SamplesFi
         ConfigError: when two arguments are the same file, or as `samples_path` does.
         DataError: as `samples_path` and `read_counts` do.
     """
-    from ngrpo.evaluation.counts import read_counts
-    from ngrpo.evaluation.matching import SamplesFile
+    from ngrpo.evaluation.samples.counts import read_counts
+    from ngrpo.evaluation.statistics.matching import SamplesFile
 
     found: dict[Path, str] = {}
     for path in paths:
@@ -188,7 +188,7 @@ class _Counting(NamedTuple):
 
     def summary(self, file: SamplesFile) -> Summary:
         """Returns the summary of a file; an error names it."""
-        from ngrpo.evaluation.summary import summarize
+        from ngrpo.evaluation.statistics.summary import summarize
 
         clusters = self.source.labels(self.cluster, [file])
         try:
@@ -198,7 +198,7 @@ class _Counting(NamedTuple):
 
     def mean(self, files: Sequence[SamplesFile], summaries: Mapping[str, Summary]) -> dict[str, Summary]:
         """Returns the mean over the seeds of one method, with its intervals."""
-        from ngrpo.evaluation.summary import summarize_seeds
+        from ngrpo.evaluation.statistics.summary import summarize_seeds
 
         clusters = self.source.labels(self.cluster, files)
         mean = summarize_seeds(files, self.ks, ungraded=self.ungraded, uneven=self.uneven, clusters=clusters)
@@ -223,8 +223,8 @@ class _Counting(NamedTuple):
 
 def _majorities(files: Iterable[SamplesFile], counting: _Counting) -> tuple[Majorities, list[str]]:
     """Returns maj@k of each file, and notes on answers that were judged both ways and on values that are not exact."""
-    from ngrpo.evaluation.majority import majority_curve, read_votes
     from ngrpo.evaluation.samples.entry import NO_CHOICES
+    from ngrpo.evaluation.statistics.majority import majority_curve, read_votes
 
     curves, notes, source = {}, [], counting.source
     for file in files:
@@ -244,8 +244,8 @@ def _majorities(files: Iterable[SamplesFile], counting: _Counting) -> tuple[Majo
 
 
 def _split_notes(name: str, votes: Mapping[str, Votes]) -> list[str]:
-    from ngrpo.evaluation.facts import shortened
-    from ngrpo.evaluation.majority import split_verdicts
+    from ngrpo.evaluation.samples.facts import shortened
+    from ngrpo.evaluation.statistics.majority import split_verdicts
 
     splits = list(split_verdicts(votes))
     if not splits:
@@ -304,7 +304,7 @@ def _ungraded_notes(summaries: Mapping[str, Summary]) -> list[str]:
 
 def _cautions(summaries: Mapping[str, Summary], *, several_seeds: bool) -> list[str]:
     """Returns the cautions about what is shown, each once for the files that it holds for."""
-    from ngrpo.evaluation.notes import caution_notes
+    from ngrpo.evaluation.statistics.cautions import caution_notes
 
     holding: dict[str, list[str]] = {}
     for name, summary in summaries.items():

@@ -13,10 +13,10 @@ from ngrpo.cli.share_tables import Share, ShareTable, latex_table, markdown_tabl
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ngrpo.evaluation.facts import FactShares
-    from ngrpo.evaluation.intervals import Interval
-    from ngrpo.evaluation.majority import MajorityCurve
-    from ngrpo.evaluation.summary import Summary
+    from ngrpo.evaluation.samples.facts import FactShares
+    from ngrpo.evaluation.statistics.intervals import Interval
+    from ngrpo.evaluation.statistics.majority import MajorityCurve
+    from ngrpo.evaluation.statistics.summary import Summary
 
 Majorities = Mapping[str, "MajorityCurve"]
 """maj@k by the name of the file."""
@@ -134,7 +134,7 @@ def _voted_ks(votes: Majorities) -> list[int]:
 def fact_text(facts: FactShares) -> str:
     """Returns the shares of completions that are known, empty where none is.
 
-    >>> from ngrpo.evaluation.facts import FactShares
+    >>> from ngrpo.evaluation.samples.facts import FactShares
     >>> fact_text(FactShares(identical=0.25, truncated=0.0))
     '25.0 % identical completions, 0.0 % truncated'
     """

@@ -12,8 +12,8 @@ from ngrpo.cli.samples_path import samples_path
 from ngrpo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ngrpo.evaluation.matching import SamplesFile
     from ngrpo.evaluation.samples.entry import Choices
+    from ngrpo.evaluation.statistics.matching import SamplesFile
 
 CLUSTER = typer.Option("--cluster", metavar="COLUMN", help="Take intervals over clusters of problems.")
 BY = typer.Option("--by", metavar="COLUMN", help="Add a table per value of a column, such as level or source.")
@@ -35,8 +35,8 @@ class ColumnSource(NamedTuple):
         Raises:
             DataError: for a problem without a value, or with two.
         """
-        from ngrpo.evaluation.labels import chosen_labels, labels_of_table, read_labels
         from ngrpo.evaluation.samples.entry import NO_CHOICES
+        from ngrpo.evaluation.samples.problem_labels import chosen_labels, labels_of_table, read_labels
 
         if column is None:
             return None
@@ -62,7 +62,7 @@ def column_source(cluster: str | None, by: str | None, problems: Path | None, ch
 
 def common(files: Sequence[SamplesFile], only_common: bool) -> tuple[list[SamplesFile], list[str]]:
     """Returns the files, with the common problems alone where that is asked for, and notes on what was left out."""
-    from ngrpo.evaluation.matching import common_problems
+    from ngrpo.evaluation.statistics.matching import common_problems
 
     if not only_common:
         return list(files), []
@@ -83,6 +83,6 @@ def part_of(files: Iterable[SamplesFile], problem_ids: Iterable[str]) -> list[Sa
 
 def named_groups(column: str, labels: Mapping[str, str]) -> dict[str, list[str]]:
     """Returns the problems by the heading of their group, such as `level 3`."""
-    from ngrpo.evaluation.labels import groups_of
+    from ngrpo.evaluation.samples.problem_labels import groups_of
 
     return {f"{column} {label}": problem_ids for label, problem_ids in groups_of(labels).items()}

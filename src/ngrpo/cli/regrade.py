@@ -15,8 +15,8 @@ from ngrpo.choices import Split
 from ngrpo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from ngrpo.evaluation.regrade import Regraded
-    from ngrpo.evaluation.summary import Summary
+    from ngrpo.evaluation.regrading import Regraded
+    from ngrpo.evaluation.statistics.summary import Summary
     from ngrpo.tasks import Task
 
 SHOWN = 60
@@ -128,7 +128,7 @@ def _folder(out: Path | None) -> Iterator[Path]:
 def _regraded(stored: Stored, task: Task, out: Path, *, quiet: bool, listed: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from ngrpo.evaluation.regrade import regrade_file
+    from ngrpo.evaluation.regrading import regrade_file
 
     out.parent.mkdir(parents=True, exist_ok=True)
     result = regrade_file(stored.path, task, stored.split, out)
@@ -144,8 +144,8 @@ def _regraded(stored: Stored, task: Task, out: Path, *, quiet: bool, listed: boo
 
 
 def _summaries(before: Path, after: Path) -> dict[str, Summary]:
-    from ngrpo.evaluation.counts import read_counts
-    from ngrpo.evaluation.summary import summarize
+    from ngrpo.evaluation.samples.counts import read_counts
+    from ngrpo.evaluation.statistics.summary import summarize
 
     counts = {"before": read_counts(before), "now": read_counts(after)}
     return {name: summarize(count) for name, count in counts.items() if count.n.any()}

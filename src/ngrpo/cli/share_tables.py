@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ngrpo.evaluation.intervals import Interval
+    from ngrpo.evaluation.statistics.intervals import Interval
 
 """What --format takes; `table` is the one for a terminal."""
 

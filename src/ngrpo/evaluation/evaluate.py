@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ngrpo.choices import Split
 from ngrpo.errors import DataError
 from ngrpo.evaluation.background_grader import BackgroundGrader
-from ngrpo.evaluation.counts import Counts, read_counts
 from ngrpo.evaluation.journal import Journal
 from ngrpo.evaluation.refusals import RefusalWatch, Refused, refused_in
+from ngrpo.evaluation.samples.counts import Counts, read_counts
 from ngrpo.evaluation.samples.sample import sample_of
-from ngrpo.evaluation.summary import Summary, summarize
+from ngrpo.evaluation.statistics.summary import Summary, summarize
 from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.storage import read_json_lines
@@ -112,7 +112,7 @@ def evaluate(
         task: problems and grader.
         plan: how many, and from which distribution.
         samples_path: the samples file; an existing one is replaced when all samples are there.
-        resume: keep the samples that an evaluation of the same record (`ngrpo.evaluation.record`) has already drawn;
+        resume: keep the samples of an interrupted evaluation of the same record (`ngrpo.evaluation.resume_record`);
             "retry-refused" asks again for the completions that the server has refused.
         on_progress: called with the number of completions that have arrived, and their total.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ngrpo.errors import ConfigError, GradingError
 from ngrpo.evaluation.evaluate import Evaluation, EvaluationPlan, evaluate, evaluation_of, problems_of
 from ngrpo.evaluation.journal import journal_path
-from ngrpo.evaluation.record import SAMPLES, check_record, model_digest, problems_digest, write_record
+from ngrpo.evaluation.resume_record import SAMPLES, check_record, model_digest, problems_digest, write_record
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.storage import write_json
 
@@ -65,7 +65,7 @@ def run_evaluation(
 
 
 def evaluation_record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:
-    """Returns what decides the samples, as plain JSON values; see `ngrpo.evaluation.record`."""
+    """Returns what decides the samples, as plain JSON values; see `ngrpo.evaluation.resume_record`."""
     sampler: dict[str, Any] = {"name": config.sampling.sampler}
     digest = ""
     if sampler["name"] == "endpoint":  # a server may come back at another address

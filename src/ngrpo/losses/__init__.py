@@ -16,7 +16,7 @@ from ngrpo.losses.cispo import cispo_policy_loss
 from ngrpo.losses.clipped import PolicyLoss, clipped_policy_loss
 from ngrpo.losses.gspo import gspo_policy_loss
 from ngrpo.losses.kl import kl_divergence
-from ngrpo.losses.tokens import MAX_LOG_RATIO
+from ngrpo.losses.token_tensors import MAX_LOG_RATIO
 from ngrpo.losses.value import value_loss
 
 __all__ = [

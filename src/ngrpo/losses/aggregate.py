@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ngrpo.choices import Aggregate
 from ngrpo.errors import ConfigError
-from ngrpo.losses.tokens import at_least_float32, check_shapes
+from ngrpo.losses.token_tensors import at_least_float32, check_shapes
 
 
 def aggregate_tokens(

@@ -7,7 +7,7 @@ from torch import Tensor
 from ngrpo.choices import Aggregate
 from ngrpo.losses.aggregate import aggregate_tokens
 from ngrpo.losses.clipped import PolicyLoss, clip_facts
-from ngrpo.losses.tokens import checked_tokens
+from ngrpo.losses.token_tensors import checked_tokens
 
 
 def cispo_policy_loss(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ngrpo.choices import Aggregate
 from ngrpo.losses.aggregate import aggregate_tokens, loss_denominator
-from ngrpo.losses.tokens import checked_tokens
+from ngrpo.losses.token_tensors import checked_tokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ from ngrpo.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, one_line, stop_tokens_of
-    from ngrpo.models.loading import load_language_model, load_tokenizer
+    from ngrpo.models.load_model import load_language_model, load_tokenizer
     from ngrpo.models.lora import base_of_adapters
 
 __all__ = [
@@ -25,7 +25,7 @@ __getattr__ = lazy_names(
         **dict.fromkeys(
             ("STRUCTURE_ERRORS", "LanguageModel", "one_line", "stop_tokens_of"), "ngrpo.models.language_model"
         ),
-        **dict.fromkeys(("load_language_model", "load_tokenizer"), "ngrpo.models.loading"),
+        **dict.fromkeys(("load_language_model", "load_tokenizer"), "ngrpo.models.load_model"),
         "base_of_adapters": "ngrpo.models.lora",
     },
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ngrpo.errors import DataError
 from ngrpo.grading.extract import last_boxed
-from ngrpo.tasks.rows import Row
+from ngrpo.tasks.table_rows import Row
 
 _MISSING = {"nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "none", "null", "<na>"}
 _GROUND_TRUTH = ("target", "answer", "ground_truth", "reference", "solution")

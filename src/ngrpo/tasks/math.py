@@ -14,9 +14,9 @@ from ngrpo.errors import DataError
 from ngrpo.grading import GRADERS, GraderPool, fault_of, shared_pool
 from ngrpo.grading.graders import MATHEMATICAL, REASONING_GYM, is_verifier
 from ngrpo.grading.pool import MEMORY_GIB
-from ngrpo.tasks.columns import RECOGNISED, Columns, References, problems_of
 from ngrpo.tasks.conversations import Conversations
-from ngrpo.tasks.rows import Row, read_hub_rows, read_rows
+from ngrpo.tasks.problem_columns import RECOGNISED, Columns, References, problems_of
+from ngrpo.tasks.table_rows import Row, read_hub_rows, read_rows
 from ngrpo.tasks.task import Task
 from ngrpo.types import Grade, Problem
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ngrpo.errors import ConfigError
-from ngrpo.tasks.rows import READERS
+from ngrpo.tasks.table_rows import READERS
 from ngrpo.tasks.task import Task
 
 TASKS: Mapping[str, tuple[str, str]] = {
@@ -18,7 +18,7 @@ TASKS: Mapping[str, tuple[str, str]] = {
     "amc23": ("ngrpo.tasks.math", "Math"),
     "aime2025": ("ngrpo.tasks.math", "Math"),
     "gym": ("ngrpo.tasks.gym", "Gym"),
-    "file": ("ngrpo.tasks.files", "FileTask"),
+    "file": ("ngrpo.tasks.file_task", "FileTask"),
 }
 """A new task is one module with a `Task` subclass and one line here."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.engines.verl.verl_files import VerlFiles
 from ngrpo.runs.run_dir import RunDir
 
 CONFIG = Path(__file__).parents[3] / "configs" / "countdown" / "ngrpo.toml"

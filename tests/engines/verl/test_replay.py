@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("verl")
 
-from ngrpo.adapters.rows import row_advantages
+from ngrpo.adapters.flat_batch import row_advantages
 from ngrpo.config import load_config
 from ngrpo.models import load_language_model
 from ngrpo.training.batch import Row

@@ -26,7 +26,7 @@ import verl.trainer.main_ppo, verl.trainer.ppo.v1, verl.trainer.ppo.v1.agent_loo
 import verl.workers.engine_workers, verl.workers.engine.fsdp, verl.workers.rollout.llm_server
 import verl.experimental.agent_loop, verl.experimental.reward_loop, verl.experimental.reward_loop.reward_manager
 import verl.utils.tracking, verl.utils.dataset.rl_dataset, verl.utils.checkpoint.fsdp_checkpoint_manager
-import ngrpo.engines.verl.sampler, ngrpo.engines.verl.reward, ngrpo.engines.verl.quiet
+import ngrpo.engines.verl.recording_sampler, ngrpo.engines.verl.reward, ngrpo.engines.verl.quiet
 owners = packages_distributions()
 tops = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
 print(json.dumps({top: owners[top] for top in tops if top in owners}))

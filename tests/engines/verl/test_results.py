@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_model
 
 from ngrpo.config import ModelSettings, config_of
-from ngrpo.engines.verl.files import VerlFiles
-from ngrpo.engines.verl.metrics import learned_metrics, updates_of
 from ngrpo.engines.verl.records import StepRecord, append_evaluated
 from ngrpo.engines.verl.results import Results
-from ngrpo.engines.verl.rows import missing_rollout
+from ngrpo.engines.verl.rollout_rows import missing_rollout
+from ngrpo.engines.verl.verl_files import VerlFiles
+from ngrpo.engines.verl.verl_metrics import learned_metrics, updates_of
 from ngrpo.errors import CheckpointError, ConfigError
 from ngrpo.models import load_language_model
 from ngrpo.runs.observer import Observer

@@ -15,7 +15,7 @@ import pytest
 
 from ngrpo.config import load_config
 from ngrpo.engines.verl import run as verl_run
-from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.engines.verl.verl_files import VerlFiles
 from ngrpo.errors import TrainingError
 from ngrpo.runs.observer import Observer
 from ngrpo.runs.run_dir import RunDir

@@ -8,7 +8,7 @@ import torch
 
 from ngrpo.advantages import ngrpo_advantages
 from ngrpo.config import config_of
-from ngrpo.engines.verl.rows import missing_rollout
+from ngrpo.engines.verl.rollout_rows import missing_rollout
 from ngrpo.engines.verl.steps import advantages_of, check_step, step_record
 from ngrpo.errors import TrainingError
 from ngrpo.training.collect import Collected

@@ -12,7 +12,7 @@ import torch
 pytest.importorskip("verl")
 
 from ngrpo.advantages import ngrpo_advantages
-from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.engines.verl.verl_files import VerlFiles
 from ngrpo.runs.run_dir import RunDir
 
 

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngrpo.errors import NgrpoError
-from ngrpo.evaluation import counts
-from ngrpo.evaluation.counts import read_counts
-from ngrpo.evaluation.samples import fast_reader
+from ngrpo.evaluation.samples import counts, fast_reader
+from ngrpo.evaluation.samples.counts import read_counts
 
 
 def outcome(path: Path, fast_from: int, monkeypatch: pytest.MonkeyPatch) -> object:

@@ -19,9 +19,9 @@ import pyarrow.parquet
 import pytest
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.counts import read_counts
-from ngrpo.evaluation.pass_at_k import pass_at_k_curve
+from ngrpo.evaluation.samples.counts import read_counts
 from ngrpo.evaluation.samples.entry import NO_CHOICES, Choices
+from ngrpo.evaluation.statistics.pass_at_k import pass_at_k_curve
 
 DATA = Path(__file__).parents[2] / "data" / "tables"
 Verdicts = Iterable[tuple[str, bool]]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ngrpo.errors import DataError
-from ngrpo.evaluation.counts import read_counts
+from ngrpo.evaluation.samples.counts import read_counts
 
 TEXT = "id,correct,level\na,1,3\na,0,3\nb,0,4\nb,0,4\n"
 COMMAND = f"{sys.executable} -c 'from ngrpo.cli.main import main; main()' passk"

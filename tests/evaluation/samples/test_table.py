@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.counts import Counts, read_counts
-from ngrpo.evaluation.labels import read_labels
-from ngrpo.evaluation.majority import read_votes
+from ngrpo.evaluation.samples.counts import Counts, read_counts
 from ngrpo.evaluation.samples.entry import NO_CHOICES, Choices
+from ngrpo.evaluation.samples.problem_labels import read_labels
+from ngrpo.evaluation.statistics.majority import read_votes
 
 Rows = list[dict[str, Any]]
 

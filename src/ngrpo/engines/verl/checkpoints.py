@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.engines.verl.verl_files import VerlFiles
 from ngrpo.models.paths import resolve_model_path
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngrpo.adapters.verl_names import CLIPPED_LOSS
-from ngrpo.engines.verl.checks import is_float32
+from ngrpo.engines.verl.expressible import is_float32
 from ngrpo.methods import PPO
 from ngrpo.models.paths import resolve_model_path
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ngrpo.adapters.verl_names import LENGTH, estimator_names, estimator_settings
 from ngrpo.config.cluster_settings import ClusterSettings
-from ngrpo.engines.verl.checks import check_expressible, is_float32
-from ngrpo.engines.verl.cpu.settings import cpu_environment, cpu_overrides
-from ngrpo.engines.verl.files import VerlFiles
+from ngrpo.engines.verl.cpu.cpu_overrides import cpu_environment, cpu_overrides
+from ngrpo.engines.verl.expressible import check_expressible, is_float32
 from ngrpo.engines.verl.hydra import hydra_override
 from ngrpo.engines.verl.networks import actor_overrides, critic_overrides, model_overrides
+from ngrpo.engines.verl.verl_files import VerlFiles
 from ngrpo.methods import PPO
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _algorithm(config: Config, files: VerlFiles) -> Values:
         **values,
         "algorithm.filter_groups.enable": False,  # verl's own drops all-wrong groups, which NGRPO learns from
         "trainer.v1.trainer_mode": "sync",
-        "trainer.v1.sampler.custom_sampler.path": "pkg://ngrpo.engines.verl.sampler",
+        "trainer.v1.sampler.custom_sampler.path": "pkg://ngrpo.engines.verl.recording_sampler",
         "trainer.v1.sampler.custom_sampler.name": "RunSampler",
         "+trainer.v1.sampler.sampler_kwargs.config_path": files.config,
     }

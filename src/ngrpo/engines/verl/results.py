@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngrpo.engines.verl.checkpoints import take_checkpoints
-from ngrpo.engines.verl.files import VerlFiles
-from ngrpo.engines.verl.metrics import learned_metrics
 from ngrpo.engines.verl.records import StepRecord, read_evaluated
-from ngrpo.engines.verl.rows import missing_rollout
+from ngrpo.engines.verl.rollout_rows import missing_rollout
+from ngrpo.engines.verl.verl_files import VerlFiles
+from ngrpo.engines.verl.verl_metrics import learned_metrics
 from ngrpo.errors import CheckpointError
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of, problems_of
 from ngrpo.evaluation.samples.sample import sample_of

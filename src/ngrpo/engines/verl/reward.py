@@ -1,8 +1,8 @@
 """The reward function of a run of verl: our grader and its pool, in each of verl's reward workers.
 
 verl calls `compute_score` for one completion at a time, from several threads. A training completion that could not be
-graded gets NaN, which `ngrpo.engines.verl.sampler` and our estimators leave out; an evaluated one counts as wrong, with
-its status beside it, because verl averages scores.
+graded gets NaN, which `recording_sampler` and our estimators leave out; an evaluated one counts as wrong, with its
+status beside it, because verl averages scores.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ngrpo.engines.verl.files import problem_of
+from ngrpo.engines.verl.verl_files import problem_of
 
 if TYPE_CHECKING:
     from ngrpo.tasks import Task

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngrpo.engines.verl import guard
-from ngrpo.engines.verl.files import VerlFiles, write_inputs
 from ngrpo.engines.verl.overrides import EXTERNAL, verl_command, verl_environment
 from ngrpo.engines.verl.phases import PhaseFollower
 from ngrpo.engines.verl.results import Results
+from ngrpo.engines.verl.verl_files import VerlFiles, write_inputs
 from ngrpo.errors import TrainingError
 from ngrpo.evaluation.evaluate import EvaluationPlan, problems_of
 from ngrpo.runs.announcement import run_facts

@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 from ngrpo.errors import DataError
 from ngrpo.evaluation.samples.aggregates import aggregate_hint
 from ngrpo.evaluation.samples.entry import JsonRow
-from ngrpo.evaluation.samples.registry import rows_of_document
+from ngrpo.evaluation.samples.formats import rows_of_document
 from ngrpo.evaluation.samples.zip_log import zip_rows
 from ngrpo.storage import LFS_HEAD
 

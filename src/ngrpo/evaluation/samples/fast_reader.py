@@ -15,9 +15,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ngrpo.evaluation.facts import ANSWER, CUT, LENGTH, NO_TEXT, SILENT, TEXT, text_digests
-from ngrpo.evaluation.samples.columns import Verdicts
 from ngrpo.evaluation.samples.entry import REFUSED, UNGRADED, VERDICTS, Identity, answer_of
+from ngrpo.evaluation.samples.facts import ANSWER, CUT, LENGTH, NO_TEXT, SILENT, TEXT, text_digests
+from ngrpo.evaluation.samples.grade_columns import Verdicts
 
 if TYPE_CHECKING:
     import pyarrow

@@ -1,4 +1,4 @@
-"""Samples files: one line per graded completion. `ngrpo.evaluation.counts` reads them."""
+"""Samples files: one line per graded completion. `ngrpo.evaluation.samples.counts` reads them."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.facts import shortened
 from ngrpo.evaluation.samples.entry import (
     NO_CHOICES,
     UNGRADED,
@@ -21,6 +20,7 @@ from ngrpo.evaluation.samples.entry import (
     problem_id_of,
     truncated_of,
 )
+from ngrpo.evaluation.samples.facts import shortened
 from ngrpo.evaluation.samples.table_columns import (
     ANSWERS,
     COMPLETIONS,
@@ -35,7 +35,7 @@ from ngrpo.evaluation.samples.table_columns import (
     taken_columns,
 )
 from ngrpo.evaluation.samples.verdict_values import list_in, verdict_of, whole_number
-from ngrpo.evaluation.samples.verl import name_of_input
+from ngrpo.evaluation.samples.verl_dumps import name_of_input
 from ngrpo.tasks.cells import cell
 
 CANDIDATES = tuple(

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.facts import shortened
 from ngrpo.evaluation.samples.entry import UNGRADED, Choices
+from ngrpo.evaluation.samples.facts import shortened
 from ngrpo.evaluation.samples.verdict_values import list_in, verdict_of, whole_number
 
 IDS = (

@@ -10,7 +10,7 @@ import re
 
 from ngrpo.grading.strict import rules
 from ngrpo.grading.strict.angles import angles
-from ngrpo.grading.strict.choices import choices
+from ngrpo.grading.strict.choice_letters import choices
 from ngrpo.grading.strict.clocks import clocks
 from ngrpo.grading.strict.comparer import Comparer, Leaf, Rule
 from ngrpo.grading.strict.congruences import congruences, progressions

@@ -1,0 +1,1 @@
+"""Statistics of graded completions without torch: Pass@k, its area, intervals, comparisons, majority votes."""

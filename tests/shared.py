@@ -1,0 +1,6 @@
+"""Where the data sets of some tests are: the folder of the environment variable NGRPO_SHARED, or beside the checkout."""
+
+import os
+from pathlib import Path
+
+SHARED = Path(os.environ.get("NGRPO_SHARED", Path(__file__).parents[2] / "shared"))
