@@ -1,4 +1,4 @@
-"""Where the data sets of some tests are: the folder of the environment variable NGRPO_SHARED, or beside the checkout."""
+"""Where the data sets of some tests are: the folder that NGRPO_SHARED names, or the one beside the checkout."""
 
 import os
 from pathlib import Path

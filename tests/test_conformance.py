@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,19 @@ from ngrpo.advantages import (
 )
 from ngrpo.gae import gae_advantages
 from ngrpo.losses import clipped_policy_loss
+from tests.shared import SHARED
 
 SHIPPED = Path(__file__).parent / "data" / "conformance"
-BESIDE = Path(__file__).parents[2] / "shared" / "conformance"
-SHARED = Path(os.environ["NGRPO_SHARED"]) / "conformance" if "NGRPO_SHARED" in os.environ else BESIDE
 
 
 @pytest.fixture(params=["shipped", "shared"])
 def folder(request: pytest.FixtureRequest) -> Path:
     if request.param == "shipped":
         return SHIPPED
-    if not SHARED.is_dir():
-        pytest.skip(f"no folder {SHARED}; NGRPO_SHARED may name another")
-    return SHARED
+    beside = SHARED / "conformance"
+    if not beside.is_dir():
+        pytest.skip(f"no folder {beside}; NGRPO_SHARED may name another")
+    return beside
 
 
 def entries(folder: Path, name: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ngrpo.choices import Engine
+from ngrpo.choices import Engine, UngradedAs
 from ngrpo.config import Config, apply_overrides, config_of, load_config
 from ngrpo.errors import ConfigError, NgrpoError
 from ngrpo.runs.checks import check_before_loading, check_same_run, resumed_run
@@ -17,6 +17,7 @@ from ngrpo.runs.run_dir import RunDir
 if TYPE_CHECKING:
     from ngrpo.evaluation.evaluate import Evaluation
     from ngrpo.evaluation.evaluation_run import Resume
+    from ngrpo.evaluation.statistics.comparison import Comparison
 
 
 def train(
@@ -95,6 +96,38 @@ def evaluate(
     """
     config, path = evaluation_config(model, task, folder, settings=settings, overrides=overrides)
     return evaluate_config(config, path, resume=resume, progress=progress)[0]
+
+
+def compare(
+    a: str | Path | Sequence[str | Path],
+    b: str | Path | Sequence[str | Path],
+    *,
+    ks: Sequence[int] | None = None,
+    ungraded: UngradedAs = "excluded",
+    only_common: bool = False,
+) -> Comparison:
+    """Returns how A differs from B in Pass@k and AUC, paired by problem, with 95 % intervals.
+
+    Args:
+        a: a samples file, an evaluation folder or a run folder; several are the training seeds of one method.
+        b: as `a`.
+        ks: values of k; 1, 2, 4, ... n by default.
+        ungraded: what ungraded completions count as.
+        only_common: leave out problems that are not in all files, instead of an error.
+
+    Raises:
+        NgrpoError: for files that cannot be read, or of other problems, in one line.
+    """
+    from ngrpo.evaluation.samples.entry import NO_CHOICES
+    from ngrpo.evaluation.statistics.comparison import compare as compared
+    from ngrpo.evaluation.statistics.matching import common_problems
+    from ngrpo.runs.sample_files import read_samples
+
+    # A side is read by itself: only within one side is the same file a mistake.
+    sides = [[Path(side)] if isinstance(side, str | Path) else list(map(Path, side)) for side in (a, b)]
+    first, second = (list(read_samples(paths, NO_CHOICES).values()) for paths in sides)
+    files = common_problems([*first, *second]).files if only_common else [*first, *second]
+    return compared(files[: len(first)], files[len(first) :], ks, ungraded=ungraded)
 
 
 def evaluate_config(

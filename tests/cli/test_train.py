@@ -124,7 +124,7 @@ def test_a_missing_or_malformed_config(run, tmp_path):
 
 
 def test_a_missing_extra_names_the_install_command(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    monkeypatch.setattr("ngrpo.runs.checks.find_spec", lambda _name: None)
     outcome = run("train", CONFIG, "--set", "run.trackers=['wandb']", "--out", tmp_path / "r")
     assert outcome.status == 1
     assert "pip install 'ngrpo[wandb]'" in outcome.err
@@ -147,7 +147,7 @@ def verified(folder: Path, reference: str, module: str) -> tuple[str, ...]:
     (folder / f"{module}.py").write_text(VERIFIER)
     rows = [{"question": f"2 7 9 {n + 1} = {n}", "answer": reference} for n in range(8)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    table = ("name=file:rows.jsonl", "prompt={question} :", f"verifier={module}:judge")
+    table = ("name=file:rows.jsonl", "prompt={question} :", f"grader={module}:judge")
     config = '[model]\npath = "builtin:countdown-base"\n[task]\nname = "x"\n[sampling]\nmax_completion_tokens = 8\n'
     (folder / "config.toml").write_text(config)
     once = ("--set", "run.steps=1", "--set", "optimizer.updates_per_step=1", "--set", "model.device=cpu")
@@ -177,7 +177,7 @@ def test_a_verifier_that_never_decides_stops_the_run_with_its_reason(
     done = run("train", "config.toml", *verified(tmp_path, "never", "silent"), "--out", "run")
     assert done.status == 1
     assert "step 1: 32 of 32 completions could not be graded (verifier returned None)" in done.err
-    broken = run("train", "config.toml", *verified(tmp_path, "7", "lacking"), "--set", "task.verifier=lacking:nothing")
+    broken = run("train", "config.toml", *verified(tmp_path, "7", "lacking"), "--set", "task.grader=lacking:nothing")
     assert broken.status == 1
     assert "the verifier lacking:nothing cannot be loaded: AttributeError" in broken.err
     assert not (tmp_path / "runs").exists()
@@ -186,7 +186,7 @@ def test_a_verifier_that_never_decides_stops_the_run_with_its_reason(
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("--engine", "slurm"), 2, "--engine must be local or verl, got 'slurm'"),
+        (("--engine", "slurm"), 2, "Invalid value for '--engine': 'slurm' is not one of 'local', 'verl'"),
         (("--dry-run",), 2, "--dry-run shows the command of --engine verl; --engine local has none"),
         (
             ("--engine", "verl", "--dry-run", "--set", "method.name=ppo", "--set", "method.critic=shared"),

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, TrainerCallback
+
+pytest.importorskip("trl")
+
 from trl import GRPOTrainer
 
 from ngrpo.adapters.trl import NGRPOTrainer

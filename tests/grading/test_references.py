@@ -58,7 +58,7 @@ def test_comparing_answers_extracts_nothing_but_a_box() -> None:
     assert compare_answers("The answer is 5", "Petya").status == "wrong"
     assert compare_answers("", "5").status == "no_answer"
     assert compare_answers("(B)", "B", grader="choice").status == "correct"
-    with pytest.raises(ConfigError, match="judges whole completions"):
+    with pytest.raises(ConfigError, match="grades whole completions"):
         compare_answers("5", "5", grader="module:function")
 
 

@@ -51,7 +51,9 @@ MATHEMATICS = ("advantages", "argument_checks", "choices", "diagnostics", "filte
 MATHEMATICS_FILES = [
     path for name in MATHEMATICS for path in (*SOURCE.glob(f"{name}.py"), *SOURCE.glob(f"{name}/*.py"))
 ]
-LONGEST_FUNCTION, LONGEST_FILE, MOST_PARAMETERS = 60, 365, 8
+LONGEST_FUNCTION, LONGEST_FILE, MOST_PARAMETERS = 60, 300, 8
+LONGER = {"charts/charts.py": 325, "grading/strict/expression.py": 360, "tasks/countdown.py": 320}
+"""Files of one thought each, with their own limits; they may shrink."""
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "base.py", "misc.py"}
 
 
@@ -63,6 +65,15 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
     return names
+
+
+def runtime_imports_of(path: Path) -> set[str]:
+    """As `imports_of`, without what only a type checker sees."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    unseen = {id(inner) for guard in guarded for inner in ast.walk(guard)}
+    nodes = [node for node in ast.walk(tree) if id(node) not in unseen]
+    return {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)
@@ -80,16 +91,45 @@ def test_mathematics_knows_torch_and_errors_alone(path):
     assert ours <= {"errors", *MATHEMATICS}
 
 
-@pytest.mark.parametrize("folder", ["tasks", "grading", "evaluation", "runs", "charts", "sampling"])
+@pytest.mark.parametrize("folder", ["tasks", "grading", "evaluation", "charts", "sampling", "models", "methods"])
 def test_lower_floors_do_not_know_the_trainer_or_the_command_line(folder):
+    above = ("ngrpo.training", "ngrpo.cli", "ngrpo.api", "ngrpo.engines", "ngrpo.adapters", "ngrpo.runs")
     for path in (SOURCE / folder).rglob("*.py"):
-        assert not {m for m in imports_of(path) if m.startswith(("ngrpo.training", "ngrpo.cli"))}, path
+        assert not {m for m in imports_of(path) if m.startswith(above)}, path
 
 
-def test_files_have_names_that_say_something_and_bearable_lengths():
+def test_no_cycle_between_folders():
+    imports = {}
     for path in FILES:
-        assert path.name not in FORBIDDEN_NAMES
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE, path
+        folder = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        reached = {module.split(".")[1] for module in runtime_imports_of(path) if module.startswith("ngrpo.")}
+        imports.setdefault(folder, set()).update(reached - {folder})
+    while leaves := {name for name, reached in imports.items() if not reached & imports.keys()}:
+        imports = {name: reached for name, reached in imports.items() if name not in leaves}
+    assert imports == {}
+
+
+def test_a_file_name_has_one_meaning():
+    names = [path.name for path in FILES if path.name != "__init__.py"]
+    assert [name for name in names if names.count(name) > 1] == []
+    assert not FORBIDDEN_NAMES & set(names)
+
+
+def test_files_have_bearable_lengths():
+    for path in FILES:
+        name = str(path.relative_to(SOURCE))
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGER.get(name, LONGEST_FILE), path
+
+
+def test_functions_have_few_parameters():
+    for path in FILES:
+        if path.parent.name == "cli":  # a command has a parameter per option
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                arguments = node.args
+                count = len(arguments.posonlyargs) + len(arguments.args) + len(arguments.kwonlyargs)
+                assert count <= MOST_PARAMETERS, f"{path}:{node.lineno} {node.name} has {count} parameters"
 
 
 def test_functions_are_short():

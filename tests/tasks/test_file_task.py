@@ -334,7 +334,7 @@ def test_exact_text(completion: str, status: str) -> None:
 
 def test_exact_references_are_taken_as_they_are(tmp_path: Path) -> None:
     rows = [{"question": "q", "answer": " a #### b "}]
-    assert problems(tmp_path / "rows.jsonl", rows, verifier="exact")[0].reference == "a #### b"
+    assert problems(tmp_path / "rows.jsonl", rows, grader="exact")[0].reference == "a #### b"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_exact_references_are_taken_as_they_are(tmp_path: Path) -> None:
         ({"name": "file"}, "'name': must be file:PATH"),
         (
             {"name": "file:x.csv", "grader": "eval"},
-            "'verifier': must be math, exact, choice, reasoning-gym or MODULE",
+            "'grader': must be strict, math-verify, reference, exact, choice",
         ),
         ({"name": "file:x.csv", "refrence": "a"}, "unknown key 'refrence'; did you mean 'reference'?"),
     ],

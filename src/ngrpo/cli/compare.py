@@ -19,7 +19,6 @@ from ngrpo.cli.passk import (
     UNEVEN,
     choices_of,
     parsed_ks,
-    read_samples,
     reading_notes,
 )
 from ngrpo.cli.passk_tables import fact_text
@@ -77,6 +76,8 @@ def compare(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, unrounded shares.")] = False,
 ) -> None:
     """Print how A differs from B in Pass@k and AUC, with 95 % intervals and p-values, paired by problem."""
+    from ngrpo.runs.sample_files import read_samples
+
     ks = None if k is None else parsed_ks(k)
     paths_a, paths_b = _sides(files, against)
     # A side is read by itself: only within one side is the same file a mistake.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ngrpo.choices import TableStyle, UngradedAs
+from ngrpo.cli.passk_notes import cautions, split_notes, uneven_notes, ungraded_notes
 from ngrpo.cli.passk_tables import Groups, Majorities, majority_json, print_tables
 from ngrpo.cli.passk_tables import passk_table as passk_table
 from ngrpo.cli.problem_groups import (
@@ -25,12 +25,10 @@ from ngrpo.cli.problem_groups import (
     named_groups,
     part_of,
 )
-from ngrpo.cli.samples_path import samples_path
 from ngrpo.errors import ConfigError, NgrpoError
 
 if TYPE_CHECKING:
     from ngrpo.evaluation.samples.entry import Choices
-    from ngrpo.evaluation.statistics.majority import Votes
     from ngrpo.evaluation.statistics.matching import SamplesFile
     from ngrpo.evaluation.statistics.summary import Summary
 
@@ -91,6 +89,8 @@ def passk(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, unrounded shares.")] = False,
 ) -> None:
     """Print Pass@k and its AUC of samples files, in percent, with 95 % intervals."""
+    from ngrpo.runs.sample_files import read_samples
+
     ks = None if k is None else parsed_ks(k)
     if chart is not None:
         from ngrpo.charts.chart_files import check_chart_path
@@ -107,9 +107,9 @@ def passk(
     shown = {**counting.mean(read, summaries), **_without_intervals(summaries)} if seeds else summaries
     groups = counting.groups(read, by, seeds=seeds)
     notes += [
-        *_uneven_notes(summaries),
-        *_ungraded_notes(summaries),
-        *_cautions(shown, several_seeds=seeds and len(summaries) > 1),
+        *uneven_notes(summaries),
+        *ungraded_notes(summaries),
+        *cautions(shown, several_seeds=seeds and len(summaries) > 1),
     ]
     if json_output:
         typer.echo(json.dumps({**_json(summaries, shown if seeds else {}, votes, groups), "notes": notes}))
@@ -151,25 +151,6 @@ def choices_of(
         if name is not None and not name.strip():
             raise ConfigError(f"{option} must be the name of a column, got {name!r}")
     return Choices(metric, filter_name, id_column, sample, correct)
-
-
-def read_samples(paths: Iterable[Path], choices: Choices) -> dict[str, SamplesFile]:
-    """Returns the counts of each argument of the command line, by that argument; see `read_counts`.
-
-    Raises:
-        ConfigError: when two arguments are the same file, or as `samples_path` does.
-        DataError: as `samples_path` and `read_counts` do.
-    """
-    from ngrpo.evaluation.samples.counts import read_counts
-    from ngrpo.evaluation.statistics.matching import SamplesFile
-
-    found: dict[Path, str] = {}
-    for path in paths:
-        file = samples_path(path)
-        if os.path.realpath(file) in map(os.path.realpath, found):  # Path.resolve() raises for a loop of links
-            raise ConfigError(f"{path} is given twice")
-        found[file] = str(path)
-    return {name: SamplesFile(name, read_counts(file, choices)) for file, name in found.items()}
 
 
 def reading_notes(files: Iterable[SamplesFile]) -> list[str]:
@@ -225,6 +206,7 @@ def _majorities(files: Iterable[SamplesFile], counting: _Counting) -> tuple[Majo
     """Returns maj@k of each file, and notes on answers that were judged both ways and on values that are not exact."""
     from ngrpo.evaluation.samples.entry import NO_CHOICES
     from ngrpo.evaluation.statistics.majority import majority_curve, read_votes
+    from ngrpo.runs.sample_files import samples_path
 
     curves, notes, source = {}, [], counting.source
     for file in files:
@@ -239,23 +221,8 @@ def _majorities(files: Iterable[SamplesFile], counting: _Counting) -> tuple[Majo
         curves[file.name] = curve
         if not curve.exact:
             notes.append(f"{file.name}: maj@k of some problems is a mean over 10,000 draws, standard error below 0.5")
-        notes += _split_notes(file.name, kept)
+        notes += split_notes(file.name, kept)
     return curves, notes
-
-
-def _split_notes(name: str, votes: Mapping[str, Votes]) -> list[str]:
-    from ngrpo.evaluation.samples.facts import shortened
-    from ngrpo.evaluation.statistics.majority import split_verdicts
-
-    splits = list(split_verdicts(votes))
-    if not splits:
-        return []
-    first = splits[0]
-    more = f" and {len(splits) - 1} more answers" if len(splits) > 1 else ""
-    return [
-        f"{name}: answer {shortened(first.answer, 40)} of problem {first.problem_id!r} was marked correct "
-        f"{first.correct} times and wrong {first.wrong} times{more}: such votes are split"
-    ]
 
 
 def _without_intervals(summaries: Mapping[str, Summary]) -> dict[str, Summary]:
@@ -278,43 +245,3 @@ def _json(
     for name, found in by_group.items():
         objects[name] |= found
     return next(iter(objects.values())) if len(objects) == 1 else {"files": objects}
-
-
-def _uneven_notes(summaries: Mapping[str, Summary]) -> list[str]:
-    return [
-        f"{name}: {summary.samples_per_problem} to {summary.most_samples} samples per problem, so k is at most "
-        f"{summary.samples_per_problem}; each problem has the unbiased estimate of its own number"
-        for name, summary in summaries.items()
-        if summary.uneven
-    ]
-
-
-def _ungraded_notes(summaries: Mapping[str, Summary]) -> list[str]:
-    notes = []
-    for name, summary in summaries.items():
-        if summary.ungraded and summary.ungraded_as == "wrong":
-            notes.append(f"{name}: {summary.ungraded} ungraded samples count as wrong")
-        elif summary.ungraded:
-            without = (
-                f"; problems without any graded one: {summary.ungraded_problems}" if summary.ungraded_problems else ""
-            )
-            notes.append(f"{name}: {summary.ungraded} ungraded samples are left out{without}")
-    return notes
-
-
-def _cautions(summaries: Mapping[str, Summary], *, several_seeds: bool) -> list[str]:
-    """Returns the cautions about what is shown, each once for the files that it holds for."""
-    from ngrpo.evaluation.statistics.cautions import caution_notes
-
-    holding: dict[str, list[str]] = {}
-    for name, summary in summaries.items():
-        for note in caution_notes(
-            problems=summary.counted_problems,
-            samples_per_problem=summary.samples_per_problem,
-            largest_k=max(summary.pass_at_k, default=1),
-            several_seeds=several_seeds,
-            clusters=summary.clusters,
-            identical=summary.facts.identical,
-        ):
-            holding.setdefault(note, []).append(name)
-    return [note if len(names) == len(summaries) else f"{', '.join(names)}: {note}" for note, names in holding.items()]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from ngrpo.cli.samples_path import samples_path
 from ngrpo.errors import ConfigError
+from ngrpo.runs.sample_files import samples_path
 
 if TYPE_CHECKING:
     from ngrpo.evaluation.samples.entry import Choices

@@ -12,7 +12,7 @@ from ngrpo.evaluation.statistics.intervals import difference_intervals, mean_int
 from ngrpo.evaluation.statistics.seed_intervals import seeded_difference_intervals, seeded_mean_intervals
 from ngrpo.evaluation.statistics.student_t import student_quantile
 from ngrpo.evaluation.statistics.units import units_of
-from tests.evaluation.test_intervals import plainly_widened
+from tests.evaluation.statistics.test_intervals import plainly_widened
 
 
 def drawn(seeds: int, problems: int, seed: int, spread: float = 0.1) -> np.ndarray:
