@@ -33,14 +33,26 @@ SOURCE = "https://raw.githubusercontent.com/huggingface/trl/v{version}/tests/{na
 
 PLUGIN = """
 import json, os
-import trl
+import torch, trl
 from ngrpo.adapters.trl import NGRPOConfig, NGRPOTrainer
+from trl.trainer.base_config import _BaseConfig
+
+SETTINGS = json.loads(os.environ["TRL_OWN_TESTS"])
+resolve = _BaseConfig.__post_init__
+
+def in_float32(self):
+    if self.bf16 is None and not torch.cuda.is_available():
+        self.bf16 = False  # TRL's default is slow on a CPU
+    resolve(self)
+
+_BaseConfig.__post_init__ = in_float32
 
 class Config(NGRPOConfig):
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{**json.loads(os.environ["TRL_OWN_TESTS"]), **kwargs})
+        super().__init__(*args, **{**SETTINGS, **kwargs})
 
-trl.GRPOTrainer, trl.GRPOConfig = NGRPOTrainer, Config
+if SETTINGS:
+    trl.GRPOTrainer, trl.GRPOConfig = NGRPOTrainer, Config
 """
 
 
@@ -59,7 +71,7 @@ def main() -> int:
         _prepare(work, given.tests)
         settings = {"method": given.method, "updates_per_generation": 1, "method_args": json.loads(given.method_args)}
         theirs = _outcomes(work, "theirs") if given.reuse else _run(work, "theirs", given.select, {})
-        ours = _run(work, "ours", given.select, {"TRL_OWN_TESTS": json.dumps(settings)})
+        ours = _run(work, "ours", given.select, settings)
     if theirs.keys() != ours.keys():
         sys.exit(f"the runs collected {len(theirs)} and {len(ours)} tests; see their output above")
     return print_comparison(theirs, ours, settings)
@@ -82,11 +94,12 @@ def _arguments() -> argparse.Namespace:
 def _prepare(work: Path, tests: Path | None) -> None:
     """Puts tests, models, data and the plugin into the folder where pytest starts."""
     (work / "tests").mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        (work / "tests" / name).write_bytes(_test_file(name, tests))
+    texts = {name: _test_file(name, tests).decode() for name in FILES}
     import trl_tiny_models
 
-    (work / "put_ngrpo.py").write_text(PLUGIN)
+    for name, text in texts.items():
+        (work / "tests" / name).write_text(trl_tiny_models.with_short_numbers(text))
+    (work / "classes_in_test.py").write_text(PLUGIN)
     if not (work / trl_tiny_models.OWNER / "zen" / "README.md").exists():
         trl_tiny_models.write_models(work)
         trl_tiny_models.write_data(work)
@@ -108,8 +121,8 @@ def _test_file(name: str, tests: Path | None) -> bytes:
         raise SystemExit(2) from None
 
 
-def _run(work: Path, name: str, select: str, env: dict[str, str]) -> dict[str, Outcome]:
-    """Runs the tests in the folder and returns the outcome of each by name; hub names are folders there."""
+def _run(work: Path, name: str, select: str, settings: dict[str, object]) -> dict[str, Outcome]:
+    """Runs the tests in the folder, with our classes where there are settings; hub names are folders there."""
     report = work / f"{name}.xml"
     command = [
         sys.executable,
@@ -122,7 +135,7 @@ def _run(work: Path, name: str, select: str, env: dict[str, str]) -> dict[str, O
         "default",
     ]
     command += [
-        *(["-p", "put_ngrpo"] if env else []),
+        *("-p", "classes_in_test"),
         *(["-k", select] if select else []),
         "--rootdir=.",
         "-c",
@@ -131,9 +144,10 @@ def _run(work: Path, name: str, select: str, env: dict[str, str]) -> dict[str, O
     here = str(Path(__file__).resolve().parents[1] / "src")
     path = os.pathsep.join([here, str(work), *filter(None, [os.environ.get("PYTHONPATH")])])
     offline = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "PYTHONPATH": path}
+    env = {**os.environ, **offline, "TRL_OWN_TESTS": json.dumps(settings)}
     print(f"{name}: {work / f'{name}.log'}", flush=True)
     with (work / f"{name}.log").open("wb") as log:
-        subprocess.run(command, cwd=work, env={**os.environ, **offline, **env}, stdout=log, stderr=log, check=False)
+        subprocess.run(command, cwd=work, env=env, stdout=log, stderr=log, check=False)
     return _outcomes(work, name)
 
 

@@ -1,12 +1,13 @@
 """Local stand-ins for the tiny models and data sets of TRL's own tests, for `scripts/trl_own_tests.py`.
 
-The weights are random; the architecture of each family and TRL's chat templates are real. Qwen3's vocabulary has its
-real size, with the tokens that the tests write as numbers in their places; the others have bytes alone, which is twenty
-times faster on a CPU. Vision models, NemotronH and models with remote code are left out.
+The weights are random; the architecture of each family and TRL's chat templates are real. The vocabulary is bytes and
+the few tokens of Qwen3's that the tests write as numbers: with all of its 151,669 a test takes minutes on a CPU. So these
+numbers are replaced in the copy of the tests. Vision models, NemotronH and models with remote code are left out.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ TOKENS = {
     "rement": 13477, "tool": 14172, " increment": 16252, "arguments": 16370, "Done": 17453, "_tool": 22785,
     "increment": 35744, "multiply": 64648, "_multiply": 93054, '"}}\n': 95642,
 }  # fmt: skip
-"""Tokens of Qwen3's vocabulary that TRL's tests write as numbers; all other text is bytes, numbered as there."""
+"""Tokens by their numbers in Qwen3's vocabulary."""
 
-LARGE, SMALL = 151_680, 272
+SHORT_NUMBERS = {number: 256 + place for place, number in enumerate([*SPECIAL.values(), *TOKENS.values()])}
+"""Numbers of Qwen3's vocabulary to those of ours; both number the 256 bytes alike."""
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 8,
@@ -71,23 +73,14 @@ REWARD = {
 }
 
 
-def tokenizer(template: str, size: int) -> PreTrainedTokenizerFast:
-    """Returns a tokenizer of single bytes with one of TRL's chat templates.
-
-    Args:
-        template: name of the file in TRL's folder `chat_templates`.
-        size: number of tokens; `LARGE` for the numbers of Qwen3, else the special tokens come right after the bytes.
-    """
+def tokenizer(template: str) -> PreTrainedTokenizerFast:
+    """Returns a tokenizer of single bytes that decodes the tokens above, with one of TRL's chat templates."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [*map(chr, printable), *(chr(256 + n) for n in range(256 - len(printable)))]
-    vocabulary = {letter: number for number, letter in enumerate(letters)}
     split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    if size == LARGE:
-        vocabulary |= SPECIAL | {split.pre_tokenize_str(text)[0][0]: number for text, number in TOKENS.items()}
-    else:
-        vocabulary |= {token: len(letters) + number for number, token in enumerate(SPECIAL)}
-    taken = set(vocabulary.values())
-    vocabulary |= {f"<unused{number}>": number for number in range(size) if number not in taken}
+    vocabulary = {letter: number for number, letter in enumerate(letters)}
+    vocabulary |= {token: SHORT_NUMBERS[number] for token, number in SPECIAL.items()}
+    vocabulary |= {split.pre_tokenize_str(text)[0][0]: SHORT_NUMBERS[number] for text, number in TOKENS.items()}
     whole = Tokenizer(models.BPE(vocabulary, []))
     whole.pre_tokenizer, whole.decoder = split, decoders.ByteLevel()
     whole.add_special_tokens(list(SPECIAL))
@@ -97,16 +90,25 @@ def tokenizer(template: str, size: int) -> PreTrainedTokenizerFast:
     return made
 
 
+def with_short_numbers(tests: str) -> str:
+    """Returns a test file with our numbers in its lists of Qwen3's tokens, the lines that hold an end token."""
+    ends = re.compile(r"\b15164[35]\b")
+    lines = tests.splitlines(keepends=True)
+    return "".join(re.sub(r"\b\d+\b", _short, line) if ends.search(line) else line for line in lines)
+
+
+def _short(number: re.Match[str]) -> str:
+    return str(SHORT_NUMBERS.get(int(number[0]), number[0]))
+
+
 def write_models(folder: Path) -> None:
     """Writes each model into `folder/trl-internal-testing/NAME`, where transformers finds it by its hub name."""
     for kind, table in ((AutoModelForCausalLM, CAUSAL), (AutoModelForSequenceClassification, REWARD)):
         for name, (model_type, changes) in table.items():
             torch.manual_seed(0)
-            causal = kind is AutoModelForCausalLM
-            size = LARGE if causal and model_type.startswith("qwen3") else SMALL
-            words = tokenizer("qwen2_5" if model_type == "qwen2" else "qwen3", size)
-            ids = {"vocab_size": size, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
-            labels = {} if causal else {"num_labels": 1}
+            words = tokenizer("qwen2_5" if model_type == "qwen2" else "qwen3")
+            ids = {"vocab_size": len(words), "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
+            labels = {} if kind is AutoModelForCausalLM else {"num_labels": 1}
             model = kind.from_config(AutoConfig.for_model(model_type, **{**SHAPE, **ids, **changes}, **labels))
             model.save_pretrained(folder / OWNER / name)
             words.save_pretrained(folder / OWNER / name)
