@@ -80,7 +80,7 @@ def test_intervals_stand_beside_the_numbers() -> None:
 
 
 def test_the_reader_is_cautioned(tmp_path: Path) -> None:
-    cautions = ["only 20 problems", "Pass@64 from 64 samples per problem hangs on few draws", "one training seed"]
+    cautions = ["only 20 problems", "Pass@64 from 64 samples per problem is noisy", "one training seed"]
     output, notes = run(COUNTS).output, json.loads(run(COUNTS, "--json").stdout)["notes"]
     assert len(notes) == 3
     for caution, note in zip(cautions, notes, strict=True):

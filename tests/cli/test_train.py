@@ -76,7 +76,7 @@ def test_resume_needs_a_run(run, tmp_path):
         ("method.max_reward=0.5", 2, "max_reward is 0.5, below"),
         ("model.path=/no/such/model", 2, "'/no/such/model' does not exist"),
         ("model.path=builtin:gpt", 2, "allowed: builtin:countdown-base"),
-        ("sampling.sampler=endpoint", 2, "sampler 'endpoint' evaluates alone"),
+        ("sampling.sampler=endpoint", 2, "sampler 'endpoint' is for evaluation only"),
         ("model.device=tpu", 2, "'tpu'"),
         ("task.name='file:missing.jsonl'", 1, "missing.jsonl: no such file"),
         ("optimizer.passes_per_step=3", 2, "does not divide"),

@@ -371,7 +371,7 @@ def test_a_spoilt_folder_is_one_line(folder: Path, case: str) -> None:
 
 @pytest.mark.parametrize("path", ["nobody/no-such-model", "no-such-model"])
 def test_a_hub_that_is_not_reached_is_one_line(path: str) -> None:
-    with pytest.raises(ConfigError, match=f"^'{path}' is no folder here, and as a hub model it cannot be loaded: .*$"):
+    with pytest.raises(ConfigError, match=f"^'{path}' is neither a local folder nor a loadable Hub model: .*$"):
         load(path)
 
 

@@ -33,7 +33,7 @@ RENAMED = {"--engine": "--sampler", "--policy": "--grader"}
 
 app = typer.Typer(
     name="ngrpo",
-    help="Reinforcement learning from verifiable rewards in which groups of only wrong answers teach something.",
+    help="Learn from the problems a model always gets wrong (NGRPO and its rivals), and measure whether that helped.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -197,7 +197,9 @@ class Config(Settings):
             DataError: for a task without training problems.
         """
         if self.sampling.sampler == "endpoint":
-            raise ConfigError("[sampling] sampler 'endpoint' evaluates alone: a server's weights cannot be changed")
+            raise ConfigError(
+                "[sampling] sampler 'endpoint' is for evaluation only: a server's weights cannot be updated"
+            )
         available = len(self.task.problems("train"))
         if available == 0:
             raise DataError(f"task '{self.task.name}' has no training problems")

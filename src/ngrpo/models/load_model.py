@@ -79,7 +79,6 @@ def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    where = f"model '{shown}'" if Path(path).is_dir() else f"'{shown}' is no folder here, and as a hub model it"
     try:
         return _model_at(path, dtype)
     except torch.OutOfMemoryError:
@@ -87,7 +86,9 @@ def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
     except _LOAD_ERRORS as error:
         if isinstance(error, ConfigError):
             raise ConfigError(f"model '{shown}': {error}") from error
-        raise ConfigError(f"{where} cannot be loaded: {one_line(error)}") from error
+        if Path(path).is_dir():
+            raise ConfigError(f"model '{shown}' cannot be loaded: {one_line(error)}") from error
+        raise ConfigError(f"'{shown}' is neither a local folder nor a loadable Hub model: {one_line(error)}") from error
 
 
 def _model_at(path: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:

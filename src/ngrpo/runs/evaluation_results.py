@@ -1,4 +1,4 @@
-"""The evaluations of a run: how one is written down and told; the same whoever draws."""
+"""Record an evaluation in the run folder and notify observers (local and verl runs)."""
 
 from __future__ import annotations
 

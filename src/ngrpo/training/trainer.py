@@ -223,7 +223,7 @@ class Trainer:
     def _say_once(self, what: str, text: str) -> None:
         if what not in self._said:
             self._said.add(what)
-            self.observer.on_message(f"{text}; said once")
+            self.observer.on_message(f"{text} (shown once per run)")
 
     def _record(self, step: int, collected: Collected, advantages: Tensor, metrics: dict[str, Any]) -> None:
         if self.config.run.keep_rollouts:

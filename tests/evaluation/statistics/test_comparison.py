@@ -108,6 +108,6 @@ def test_cautions_come_when_they_apply() -> None:
 
     assert notes() == []
     assert "only 99 problems" in notes(problems=99)[0]
-    assert "trust it up to k = 31, or draw 64" in notes(n=63)[0]
-    assert notes(n=1, k=1) == ["Pass@1 from 1 samples per problem hangs on few draws: draw 2"]
+    assert "rely on k <= 31, or sample 64 per problem" in notes(n=63)[0]
+    assert notes(n=1, k=1) == ["Pass@1 from 1 sample per problem is noisy: sample 2 per problem"]
     assert "one training seed" in notes(several=False)[0]

@@ -38,7 +38,7 @@ def check_installed(config: Config, cluster: ClusterSettings) -> None:
     """Checks that a run can import what it needs.
 
     Args:
-        config: its sampling engine counts.
+        config: its sampler counts.
         cluster: its device counts.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The verdicts of a file's completions as columns: whose each is, and whether one is there twice or lacking."""
+"""The grades of a file's completions as columns, checked for duplicate and missing samples."""
 
 from __future__ import annotations
 

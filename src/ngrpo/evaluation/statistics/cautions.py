@@ -28,7 +28,7 @@ def caution_notes(
 
     Example:
         >>> caution_notes(problems=500, samples_per_problem=64, largest_k=64, several_seeds=True)
-        ['Pass@64 from 64 samples per problem hangs on few draws: trust it up to k = 32, or draw 128']
+        ['Pass@64 from 64 samples per problem is noisy: rely on k <= 32, or sample 128 per problem']
         >>> caution_notes(problems=500, samples_per_problem=64, largest_k=32, several_seeds=True)
         []
     """
@@ -40,10 +40,11 @@ def caution_notes(
     if problems < FEW_PROBLEMS:
         notes.append(f"only {problems} problems: a few points of difference are within chance, {FEW_PROBLEMS} say more")
     if samples_per_problem < 2 * largest_k:
-        trusted = f"trust it up to k = {samples_per_problem // 2}, or draw" if samples_per_problem > 1 else "draw"
+        reliable = f"rely on k <= {samples_per_problem // 2}, or " if samples_per_problem > 1 else ""
+        plural = "s" if samples_per_problem > 1 else ""
         notes.append(
-            f"Pass@{largest_k} from {samples_per_problem} samples per problem hangs on few draws: "
-            f"{trusted} {2 * largest_k}"
+            f"Pass@{largest_k} from {samples_per_problem} sample{plural} per problem is noisy: "
+            f"{reliable}sample {2 * largest_k} per problem"
         )
     if identical is not None and identical >= MANY_IDENTICAL:
         notes.append(
