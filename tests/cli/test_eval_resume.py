@@ -74,8 +74,8 @@ def test_a_finished_evaluation_resumes_to_itself(run: Run, tmp_path: Path) -> No
         (("--seed", 5), "settings.seed = 0, now it is 5"),
         (("--set", "task.numbers=3"), "problems_digest"),
         (("--set", "task.prompt={question} !"), "task_settings.prompt"),
-        (("--set", "sampling.max_sequences=7"), "engine.max_sequences = 512, now it is 7"),
-        (("--set", "model.dtype=bfloat16"), 'engine.dtype = "auto", now it is "bfloat16"'),
+        (("--set", "sampling.max_sequences=7"), "sampler.max_sequences = 512, now it is 7"),
+        (("--set", "model.dtype=bfloat16"), 'sampler.dtype = "auto", now it is "bfloat16"'),
     ],
 )
 def test_another_setting_refuses_to_mix(run: Run, tmp_path: Path, changed: tuple[object, ...], key: str) -> None:
@@ -136,4 +136,7 @@ def test_the_protocol_of_the_paper_is_a_preset(run: Run, tmp_path: Path) -> None
     outcome = run(*MODEL, "--protocol", "paper", *small, "--out", tmp_path / "e", "--json")
     settings = json.loads(outcome.out)["settings"]
     assert (settings["samples"], settings["decoding"]["temperature"], settings["decoding"]["top_p"]) == (4, 0.6, 0.95)
-    assert run(*MODEL, "--protocol", "mine").err == "ngrpo: unknown --protocol 'mine'; allowed: paper\n"
+    assert (
+        run(*MODEL, "--protocol", "mine").err
+        == "ngrpo: Invalid value for '--protocol': 'mine' is not one of 'paper' (see --help)\n"
+    )

@@ -33,7 +33,7 @@ def boxed(answer: str) -> str:
 
 
 def test_tricky_pairs() -> None:
-    pairs = [pair for pair in json.loads((GRADED / "tricky.json").read_text()) if pair["expected"] != "grader"]
+    pairs = [pair for pair in json.loads((GRADED / "tricky.json").read_text()) if pair["expected"] != "policy"]
     with GraderPool(timeout_seconds=10.0) as pool:
         grades = pool.grade_many([(boxed(pair["answer"]), pair["reference"]) for pair in pairs])
     accepted = {pair["name"] for pair, grade in zip(pairs, grades, strict=True) if grade.status == "correct"}
@@ -41,7 +41,7 @@ def test_tricky_pairs() -> None:
 
 
 def test_pairs_from_bug_reports() -> None:
-    pairs = [pair for pair in json.loads((GRADED / "pairs.json").read_text("utf-8")) if pair["expected"] != "grader"]
+    pairs = [pair for pair in json.loads((GRADED / "pairs.json").read_text("utf-8")) if pair["expected"] != "policy"]
     with GraderPool(timeout_seconds=10.0) as pool:
         grades = pool.grade_many([(pair["completion"], pair["reference"]) for pair in pairs])
     for label, least in (("accept", 0.93), ("reject", 0.98)):

@@ -1,11 +1,11 @@
-"""Which samples file a path of the command line means."""
+"""Which samples file a path means."""
 
 from pathlib import Path
 
 import pytest
 
-from ngrpo.cli.samples_path import samples_path
 from ngrpo.errors import ConfigError, DataError
+from ngrpo.runs.sample_files import samples_path
 
 
 def run_folder(folder: Path, *evaluations: tuple[int, str]) -> Path:
