@@ -1,8 +1,8 @@
 """Local stand-ins for the tiny models and data sets of TRL's own tests, for `scripts/trl_own_tests.py`.
 
 The weights are random; the architecture of each family and TRL's chat templates are real. The vocabulary is bytes and
-the few tokens of Qwen3's that the tests write as numbers: with all of its 151,669 a test takes minutes on a CPU. So these
-numbers are replaced in the copy of the tests. Vision models, NemotronH and models with remote code are left out.
+the few tokens of Qwen3's that the tests write as numbers, which are replaced in the copy of the tests: with all of its
+151,669 a test takes minutes on a CPU. Vision models, NemotronH and models with remote code are left out.
 """
 
 from __future__ import annotations
