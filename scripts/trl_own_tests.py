@@ -144,7 +144,8 @@ def _run(work: Path, name: str, select: str, settings: dict[str, object]) -> dic
     here = str(Path(__file__).resolve().parents[1] / "src")
     path = os.pathsep.join([here, str(work), *filter(None, [os.environ.get("PYTHONPATH")])])
     offline = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "PYTHONPATH": path}
-    env = {**os.environ, **offline, "TRL_OWN_TESTS": json.dumps(settings)}
+    alone = {"TOKENIZERS_PARALLELISM": "false"}  # forked data loader workers hang where a tokenizer has started threads
+    env = {**os.environ, **offline, **alone, "TRL_OWN_TESTS": json.dumps(settings)}
     print(f"{name}: {work / f'{name}.log'}", flush=True)
     with (work / f"{name}.log").open("wb") as log:
         subprocess.run(command, cwd=work, env=env, stdout=log, stderr=log, check=False)
