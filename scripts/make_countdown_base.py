@@ -147,11 +147,11 @@ def example(task: Countdown, rng: random.Random, mistaken: float) -> str:
 
     With probability `mistaken` the expression is a random one over the same numbers, whatever its value.
     """
-    drawn = task.draw(rng, "train")
-    expression = drawn.solution
+    puzzle = task.puzzle(rng, "train")
+    expression = puzzle.solution
     if rng.random() < mistaken:
-        expression, _ = random_expression(rng, drawn.numbers)
-    prompt = task.messages(task.problem("train", 0, drawn))[0].content
+        expression, _ = random_expression(rng, puzzle.numbers)
+    prompt = task.messages(task.problem("train", 0, puzzle))[0].content
     return f"{prompt} {to_postfix(expression)} {EOS}"
 
 

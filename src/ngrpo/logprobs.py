@@ -34,7 +34,7 @@ def chunked_logprobs(
     entropy: bool = True,
     entropy_gradient: bool = False,
 ) -> TokenLogprobs:
-    """Returns the logprob of each token, and the entropy of the distribution it was drawn from.
+    """Returns the logprob of each token, and the entropy of the distribution it was sampled from.
 
         logprob = log softmax(head(hidden) / temperature)[token]
 

@@ -48,7 +48,7 @@ class Completion:
     """What the model wrote after one prompt.
 
     `tokens` [T] int64 includes the end-of-sequence token when the model wrote one (`finish_reason == "stop"`);
-    `text` does not. `logprobs` [T] float32 are those the tokens were drawn with, in nats. Where `finish_reason` is
+    `text` does not. `logprobs` [T] float32 are those the tokens were sampled with, in nats. Where `finish_reason` is
     "refused", text and tokens are empty and `refusal` is the server's reason.
     """
 

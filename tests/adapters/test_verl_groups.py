@@ -1,4 +1,4 @@
-"""What a step of verl keeps, draws further and tells; needs neither verl nor Ray."""
+"""What a step of verl keeps, samples further and tells; needs neither verl nor Ray."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import random
 import pytest
 import torch
 
-from ngrpo.adapters.verl_groups import DrawnGroups, in_fixed_order
+from ngrpo.adapters.verl_groups import SampledGroups, in_fixed_order
 from ngrpo.advantages import ngrpo_advantages
 from ngrpo.methods import load_method
 
 NAN = math.nan
 
 
-def drawn(method, *groups, problems=None, rounds=1):
+def sampled(method, *groups, problems=None, rounds=1):
     rewards = {f"g{i}_{j}_0": reward for i, group in enumerate(groups) for j, reward in enumerate(group)}
-    return DrawnGroups.judged(rewards, method, problems=problems or len(groups), rounds=rounds)
+    return SampledGroups.graded(rewards, method, problems=problems or len(groups), rounds=rounds)
 
 
 @pytest.fixture
@@ -30,27 +30,27 @@ def wanted(found, method, batch_size=2):
 
 
 def test_dropped_groups_are_replaced_until_the_bound(method):
-    one = drawn(method, (0, 1), (1, 1))
+    one = sampled(method, (0, 1), (1, 1))
     assert one.kept == {"g0"}
     assert wanted(one, method) == 1
-    assert wanted(drawn(method, (0, 1), (0, 1)), method) == 0
-    assert wanted(drawn(method, (0, 1), (1, 1), problems=6), method) == 0
-    assert wanted(drawn(method, (0, 1), problems=5), method) == 1
+    assert wanted(sampled(method, (0, 1), (0, 1)), method) == 0
+    assert wanted(sampled(method, (0, 1), (1, 1), problems=6), method) == 0
+    assert wanted(sampled(method, (0, 1), problems=5), method) == 1
     no_refill = load_method({"name": "ngrpo", "filter": "all", "refill": False})
-    assert wanted(drawn(no_refill, (0, 1), (1, 1)), no_refill) == 0
+    assert wanted(sampled(no_refill, (0, 1), (1, 1)), no_refill) == 0
 
 
 def test_without_any_group_it_is_drawn_on_for_as_long_as_ten_empty_steps(method):
-    assert wanted(drawn(method, (1, 1), (0, 0), problems=6), method) == 2
-    assert wanted(drawn(method, (1, 1), (0, 0), problems=59), method) == 2
-    assert wanted(drawn(method, (1, 1), (0, 0), problems=60), method) == 0
+    assert wanted(sampled(method, (1, 1), (0, 0), problems=6), method) == 2
+    assert wanted(sampled(method, (1, 1), (0, 0), problems=59), method) == 2
+    assert wanted(sampled(method, (1, 1), (0, 0), problems=60), method) == 0
     # A broken grader is not helped by more.
-    assert wanted(drawn(method, (NAN, NAN), (NAN, 0), problems=6), method) == 0
-    assert wanted(DrawnGroups({}, frozenset(), 6, 1), method) == 0
+    assert wanted(sampled(method, (NAN, NAN), (NAN, 0), problems=6), method) == 0
+    assert wanted(SampledGroups({}, frozenset(), 6, 1), method) == 0
 
 
 def test_metrics_are_those_of_everything_drawn(method):
-    found = drawn(method, (0, 0, 0), (1, 1, 1), (0, 1, NAN), (NAN, NAN, 1), problems=5, rounds=2)
+    found = sampled(method, (0, 0, 0), (1, 1, 1), (0, 1, NAN), (NAN, NAN, 1), problems=5, rounds=2)
     assert found.kept == {"g2"}
     metrics = found.metrics(method)
     assert [metrics[f"group/{kind}"] for kind in ("all_wrong", "all_correct", "mixed", "ungraded")] == [0.25] * 4
@@ -65,7 +65,7 @@ def test_metrics_are_those_of_everything_drawn(method):
 
 def test_nothing_is_said_of_advantages_that_rewards_do_not_give():
     ppo = load_method({"name": "ppo"})
-    metrics = drawn(ppo, (0, 1), (0, 0)).metrics(ppo)
+    metrics = sampled(ppo, (0, 1), (0, 0)).metrics(ppo)
     assert metrics["group/mixed"] == 0.5
     assert not any(name.startswith("advantage/") for name in metrics)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-import ngrpo.sampling.endpoint.requesting as drawing
 from ngrpo.evaluation.journal import journal_path
+from ngrpo.sampling.endpoint import requesting
 from tests.cli.conftest import Outcome
 from tests.sampling.endpoint.fake_endpoint import FakeServer, Fault, running
 
@@ -35,8 +35,8 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(drawing, "LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(requesting, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(requesting, "LONGEST_PAUSE_SECONDS", 0.1)
 
 
 def arguments(server: FakeServer, out: Path, *more: object, problems: int = 30, samples: int = 10) -> list[str]:

@@ -102,7 +102,7 @@ def wanted(model: LanguageModel, problems: int, samples: int) -> list[Request]:
     return [Request(prompt, sample) for prompt in prompts for sample in range(samples)]
 
 
-def drawn(sampler: EndpointSampler, requests: list[Request]) -> dict[int, Completion]:
+def sampled(sampler: EndpointSampler, requests: list[Request]) -> dict[int, Completion]:
     out: dict[int, Completion] = {}
     for index, completion in sampler.stream(requests, DECODING, seed=0, round_name="evaluation"):
         assert index not in out
@@ -123,7 +123,7 @@ def test_tokens_texts_and_logprobs_are_the_models_own(server: VLLMServer, model:
     sampler = server.sampler()
     assert (sampler.server, sampler.max_model_len) == ("vllm", 64)
     requests = wanted(model, 16, 16)
-    out = drawn(sampler, requests)
+    out = sampled(sampler, requests)
     assert sampler.api == "completions"  # the shipped model has no chat template
     gaps = []
     for index, request in enumerate(requests):
@@ -142,7 +142,7 @@ def test_tokens_texts_and_logprobs_are_the_models_own(server: VLLMServer, model:
 
 def test_the_same_seeds_draw_the_same_again(server: VLLMServer, model: LanguageModel) -> None:
     requests = wanted(model, 4, 16)
-    first, second = drawn(server.sampler(), requests), drawn(server.sampler(concurrency=7), requests)
+    first, second = sampled(server.sampler(), requests), sampled(server.sampler(concurrency=7), requests)
     same = [first[i].tokens.tolist() == second[i].tokens.tolist() for i in range(len(requests))]
     assert np.mean(same) > 0.9  # not all: logits move in their last digits with the batch
 
@@ -153,7 +153,7 @@ def test_a_prompt_of_another_vocabulary_is_refused_in_the_servers_words(
     request = wanted(model, 1, 1)[0]
     tokens = np.append(request.prompt.tokens, 700)
     strange = Request(type(request.prompt)(request.prompt.problem, tokens), 0)
-    (refused,) = drawn(server.sampler(), [strange]).values()
+    (refused,) = sampled(server.sampler(), [strange]).values()
     assert refused.finish_reason == "refused"
     assert refused.refusal.startswith("400: ")
     assert "out of vocabulary" in refused.refusal

@@ -60,9 +60,9 @@ def test_metrics_clip_fractions_and_the_completions_table(tmp_path: Path) -> Non
     run = trainer(Ours, NGRPOConfig(**settings(tmp_path, log_completions=True, num_completions_to_print=1)), reward)
     run.train()
     logged = [line for line in run.state.log_history if "loss" in line]
-    drawn = [line for line in logged if "group/mixed" in line]
-    assert len(drawn) == 2  # five updates on generations of four
-    for line in drawn:
+    sampled = [line for line in logged if "group/mixed" in line]
+    assert len(sampled) == 2  # five updates on generations of four
+    for line in sampled:
         shares = [line[f"group/{kind}"] for kind in ("all_wrong", "mixed", "all_correct", "ungraded")]
         assert sum(shares) == pytest.approx(1.0)
         assert shares[0] > 0
@@ -301,7 +301,7 @@ def test_vllm_in_the_process_draws_with_the_weights_of_each_generation(tmp_path:
     assert len(found["rows"]) == 5 * 32
     for prompt, ids, advantage, in_loss in found["rows"]:
         assert (advantage, in_loss) == ours[prompt, tuple(ids)]
-    # The second generation is drawn with weights that four updates have moved.
+    # The second generation is sampled with weights that four updates have moved.
     gaps = [line[name] for line in found["log"] if (name := "sampling/sampling_logp_difference/max") in line]
     assert len(gaps) == 2
     assert max(gaps) < 1e-3

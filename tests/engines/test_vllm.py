@@ -60,7 +60,7 @@ def test_the_shipped_model_trains_on_what_vllm_draws(tmp_path: Path, adapters: b
 
 
 def test_an_evaluation_by_vllm_agrees_with_one_by_transformers(tmp_path: Path) -> None:
-    """Two engines draw different samples from one model: their Pass@1 over 64 x 32 agrees within 4 standard errors."""
+    """Two samplers of one model: their Pass@1 over 64 x 32 agrees within 4 standard errors."""
     shared = ("builtin:countdown-base", "--task", "countdown", "--problems", 64, "--samples", 32)
     decoding = ("--temperature", 1, "--top-p", 1, "--max-completion-tokens", 12, "--json")
     results = {

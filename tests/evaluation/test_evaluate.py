@@ -44,7 +44,7 @@ class Scripts(Sampler):
 
     def __init__(self, *, block: int = 3, dies_after: int = 10**9, newest_first: bool = False) -> None:
         self.calls: list[dict[str, Any]] = []
-        self.drawn: list[tuple[str, int]] = []
+        self.sampled: list[tuple[str, int]] = []
         self.block, self.dies_after, self.newest_first = block, dies_after, newest_first
 
     def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
@@ -57,10 +57,10 @@ class Scripts(Sampler):
         self.calls.append({"requests": requests, "decoding": decoding, "seed": seed, "round_name": round_name})
         logprobs = np.full(2, -0.25, dtype=np.float32)
         for index in (i for block in self.blocks(requests) for i in block):
-            if len(self.drawn) == self.dies_after:
+            if len(self.sampled) == self.dies_after:
                 raise KeyboardInterrupt
             prompt, sample = requests[index]
-            self.drawn.append((prompt.problem.id, sample))
+            self.sampled.append((prompt.problem.id, sample))
             yield index, Completion(str(sample), np.ones(2, dtype=np.int64), logprobs, "stop")
 
 
@@ -165,7 +165,7 @@ def test_a_killed_evaluation_resumes_to_the_same_bytes(tmp_path: Path, dies_afte
     assert resumed == undisturbed
     assert not journal_path(path).exists()
     written = dies_after if dies_after < 20 else 0
-    assert len(second.drawn) == 20 - written // 3 * 3  # whole blocks of 3 are not drawn again
+    assert len(second.sampled) == 20 - written // 3 * 3  # whole blocks of 3 are not sampled again
 
 
 def test_without_resume_it_starts_over(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_without_resume_it_starts_over(tmp_path: Path) -> None:
         evaluate(Scripts(dies_after=5), Words(), task, PLAN, path)
     again = Scripts()
     evaluate(again, Words(), task, PLAN, path)
-    assert len(again.drawn) == 8
+    assert len(again.sampled) == 8
 
 
 def test_a_journal_of_something_else_is_refused(tmp_path: Path) -> None:

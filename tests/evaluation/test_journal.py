@@ -136,7 +136,7 @@ def test_a_resumed_evaluation_grades_what_was_not_graded(tmp_path: Path) -> None
     journal_path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
     second = Scripts()
     evaluate(second, Words(), task, PLAN, path, resume=True)
-    assert (path.read_bytes(), len(second.drawn)) == (whole.read_bytes(), 3)
+    assert (path.read_bytes(), len(second.sampled)) == (whole.read_bytes(), 3)
 
 
 def test_an_error_of_the_grader_ends_the_evaluation_and_keeps_the_completions(tmp_path: Path) -> None:

@@ -26,12 +26,12 @@ def test_router_logits_are_off_in_training_and_as_before_in_the_saved_config(
 ) -> None:
     lm = load(make_model(family, output_router_logits=True), for_training=True)
     prompt = Prompt(Problem("p", "", ""), TOKENS[0].numpy())
-    (drawn,) = TransformersSampler(lm).sample([prompt], [0], Decoding(max_completion_tokens=4), seed=0, round_name="")
-    ids = torch.cat([TOKENS[0], torch.from_numpy(drawn[0].tokens)])[None]
+    (sampled,) = TransformersSampler(lm).sample([prompt], [0], Decoding(max_completion_tokens=4), seed=0, round_name="")
+    ids = torch.cat([TOKENS[0], torch.from_numpy(sampled[0].tokens)])[None]
     with torch.no_grad():
         scored = lm.head(lm.hidden_states(ids))[0, len(TOKENS[0]) - 1 : -1].log_softmax(-1)
     expected = scored.gather(-1, ids[0, len(TOKENS[0]) :, None])[:, 0]
-    torch.testing.assert_close(torch.from_numpy(drawn[0].logprobs), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(sampled[0].logprobs), expected, atol=1e-4, rtol=1e-4)
     assert lm.facts == ["mixture of experts: the router's auxiliary loss (load balancing) is not trained"]
     lm.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["output_router_logits"] is True
@@ -44,7 +44,7 @@ def test_a_dense_model_has_nothing_to_say(make_model: MakeModel) -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_phi_moe_is_the_reference_in_evaluation_and_training(make_model: MakeModel, checkpointing: bool) -> None:
-    """Its router_jitter_noise masks experts in evaluation too; in training mode its router draws experts at random."""
+    """Its router_jitter_noise masks experts in evaluation too; in training mode it picks experts at random."""
     folder = make_model("phimoe", router_jitter_noise=0.1, input_jitter_noise=0.3, attention_dropout=0.2)
     reference = logits(AutoModelForCausalLM.from_pretrained(folder).eval())
     without = AutoModelForCausalLM.from_pretrained(folder, router_jitter_noise=0.0).eval()

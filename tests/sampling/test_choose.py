@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import ngrpo.sampling.choose
-from ngrpo.sampling.choose import draw_tokens
+from ngrpo.sampling.choose import sample_tokens
 
 INF = math.inf
 LAST = 1.0 - 2.0**-53
@@ -36,8 +36,8 @@ def oracle(logits: list[float], u: float, temperature: float, top_p: float) -> t
     raise AssertionError
 
 
-def drawn(logits: Tensor, us: list[float], **decoding: float) -> tuple[list[int], list[float]]:
-    tokens, logprobs = draw_tokens(logits, torch.tensor(us, dtype=torch.float64), **decoding)
+def sampled(logits: Tensor, us: list[float], **decoding: float) -> tuple[list[int], list[float]]:
+    tokens, logprobs = sample_tokens(logits, torch.tensor(us, dtype=torch.float64), **decoding)
     assert tokens.dtype == torch.int64
     assert logprobs.dtype == torch.float32
     return tokens.tolist(), logprobs.tolist()
@@ -63,7 +63,7 @@ def rows(kind: str, seed: int) -> Tensor:
 def test_equals_the_oracle(kind: str, temperature: float, top_p: float) -> None:
     logits = rows(kind, 1)
     us = [0.0, LAST, *torch.rand(58, generator=torch.Generator().manual_seed(2), dtype=torch.float64).tolist()]
-    tokens, logprobs = drawn(logits, us, temperature=temperature, top_p=top_p)
+    tokens, logprobs = sampled(logits, us, temperature=temperature, top_p=top_p)
     expected = [oracle(row, u, temperature, top_p) for row, u in zip(logits.tolist(), us, strict=True)]
     assert tokens == [token for token, _ in expected]
     assert logprobs == pytest.approx([logprob for _, logprob in expected], abs=1e-6, rel=1e-6)
@@ -73,12 +73,12 @@ def test_equals_the_oracle(kind: str, temperature: float, top_p: float) -> None:
 def test_other_precisions_are_raised_before_anything_is_computed(dtype: torch.dtype) -> None:
     logits = rows("random", 3).to(dtype)
     us = torch.rand(60, generator=torch.Generator().manual_seed(4), dtype=torch.float64).tolist()
-    assert drawn(logits, us, temperature=0.7, top_p=0.8) == drawn(logits.double(), us, temperature=0.7, top_p=0.8)
+    assert sampled(logits, us, temperature=0.7, top_p=0.8) == sampled(logits.double(), us, temperature=0.7, top_p=0.8)
 
 
 def test_nucleus_that_reaches_top_p_exactly_is_enough() -> None:
     """Four equal tokens, top_p 0.5: two of them, the first two, at probability one half each."""
-    tokens, logprobs = drawn(torch.zeros(4, 4), [0.0, 0.49, 0.5, LAST], top_p=0.5)
+    tokens, logprobs = sampled(torch.zeros(4, 4), [0.0, 0.49, 0.5, LAST], top_p=0.5)
     assert tokens == [0, 0, 1, 1]
     assert logprobs == pytest.approx([math.log(0.5)] * 4)
 
@@ -86,7 +86,7 @@ def test_nucleus_that_reaches_top_p_exactly_is_enough() -> None:
 def test_logprobs_are_those_of_the_renormalised_nucleus() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     for u, token, prob in [(0.0, 0, 0.5 / 0.8), (0.6, 0, 0.5 / 0.8), (0.63, 1, 0.3 / 0.8), (LAST, 1, 0.3 / 0.8)]:
-        tokens, logprobs = drawn(logits, [u], top_p=0.7)
+        tokens, logprobs = sampled(logits, [u], top_p=0.7)
         assert tokens == [token]
         assert logprobs == pytest.approx([math.log(prob)], abs=1e-6)
 
@@ -95,7 +95,7 @@ def test_logprobs_are_those_of_the_renormalised_nucleus() -> None:
 @pytest.mark.parametrize("u", [0.0, LAST])
 def test_a_token_without_probability_is_never_drawn(top_p: float, u: float) -> None:
     logits = torch.tensor([[-INF, -INF, 1.0, -INF, 1.0, -INF], [-1e30, 0.0, -1e30, -INF, 0.0, -1e5]])
-    tokens, logprobs = drawn(logits, [u, u], top_p=top_p)
+    tokens, logprobs = sampled(logits, [u, u], top_p=top_p)
     assert tokens == ([2, 1] if u == 0.0 else [4, 4])
     assert logprobs == pytest.approx([math.log(0.5)] * 2)
 
@@ -104,7 +104,7 @@ def test_a_token_without_probability_is_never_drawn(top_p: float, u: float) -> N
 def test_frequencies_are_the_probabilities(temperature: float, top_p: float) -> None:
     logits = torch.tensor([1.0, -0.5, 2.0, 0.3, 0.0, -INF, 1.2])
     us = torch.rand(20_000, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    tokens, logprobs = draw_tokens(logits.expand(20_000, -1), us, temperature=temperature, top_p=top_p)
+    tokens, logprobs = sample_tokens(logits.expand(20_000, -1), us, temperature=temperature, top_p=top_p)
     counts = torch.bincount(tokens, minlength=7).double()
     probs = torch.zeros(7, dtype=torch.float64).index_put_((tokens,), logprobs.double().exp())
     assert probs.sum() == pytest.approx(1.0, abs=1e-6)
@@ -115,8 +115,8 @@ def test_frequencies_are_the_probabilities(temperature: float, top_p: float) -> 
 
 def test_a_vocabulary_of_one_and_a_batch_of_none() -> None:
     for top_p in (0.5, 1.0):
-        assert drawn(torch.tensor([[3.0], [-7.0]]), [0.0, LAST], top_p=top_p) == ([0, 0], [0.0, 0.0])
-        assert drawn(torch.empty(0, 5), [], top_p=top_p) == ([], [])
+        assert sampled(torch.tensor([[3.0], [-7.0]]), [0.0, LAST], top_p=top_p) == ([0, 0], [0.0, 0.0])
+        assert sampled(torch.empty(0, 5), [], top_p=top_p) == ([], [])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -125,26 +125,26 @@ def test_rows_without_a_distribution_have_a_nan_logprob_and_leave_the_others_alo
     temperature: float, top_p: float
 ) -> None:
     logits = torch.tensor([[0.0, math.nan, 1.0], [0.0, INF, 1.0], [-INF, -INF, -INF], [0.0, -INF, 9.0]])
-    tokens, logprobs = drawn(logits, [0.5] * 4, temperature=temperature, top_p=top_p)
+    tokens, logprobs = sampled(logits, [0.5] * 4, temperature=temperature, top_p=top_p)
     assert [math.isnan(value) for value in logprobs] == [True, True, True, False]
     assert tokens[3] == 2
     assert all(0 <= token < 3 for token in tokens)
 
 
 def test_a_temperature_near_zero_does_not_overflow() -> None:
-    assert drawn(torch.tensor([[50.0, 49.0]]), [LAST], temperature=1e-60) == ([0], [0.0])
+    assert sampled(torch.tensor([[50.0, 49.0]]), [LAST], temperature=1e-60) == ([0], [0.0])
 
 
 @pytest.mark.parametrize("top_p", [0.8, 1.0])
 def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch, top_p: float) -> None:
     logits = rows("random", 6)
     us = torch.rand(60, generator=torch.Generator().manual_seed(7), dtype=torch.float64).tolist()
-    whole = drawn(logits, us, top_p=top_p)
+    whole = sampled(logits, us, top_p=top_p)
     for elements in (1, 7 * 11, 8 * 11):
         monkeypatch.setattr(ngrpo.sampling.choose, "_ELEMENTS_AT_ONCE", elements)
-        assert drawn(logits, us, top_p=top_p) == whole
+        assert sampled(logits, us, top_p=top_p) == whole
 
 
 def test_equal_tokens_of_a_large_vocabulary_are_in_order_of_index() -> None:
-    tokens, _ = drawn(torch.zeros(3, 4096), [0.0, 0.5, LAST], top_p=0.5)
+    tokens, _ = sampled(torch.zeros(3, 4096), [0.0, 0.5, LAST], top_p=0.5)
     assert tokens == [0, 1024, 2047]

@@ -16,7 +16,7 @@ FROZEN = [
         ("0x1.1206186e17e26p-1", "0x1.25131a0a85cffp-1"),
     ),
 ]
-"""Keys and first two numbers: were they to change, a resumed run or a repeated one would silently draw others."""
+"""Keys and first two numbers: were they to change, a resumed run or a repeated one would silently sample others."""
 
 
 @pytest.mark.parametrize(("parts", "key", "numbers"), FROZEN)

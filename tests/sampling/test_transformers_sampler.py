@@ -17,7 +17,7 @@ from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.sampling import Decoding, Prompt
-from ngrpo.sampling.choose import draw_tokens
+from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.sampling.transformers_sampler import TransformersSampler
 from ngrpo.types import Completion, Problem
@@ -113,7 +113,7 @@ def prompts_of(*rows: Sequence[int]) -> list[Prompt]:
 PROMPTS = prompts_of([3], [9, 10, 11, 12, 13, 14, 15, 16, 17], [20, 21, 22], [7, 8, 2, 30])
 
 
-def draw(
+def sample_with(
     lm: LanguageModel, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, **settings: int
 ) -> list[list[Completion]]:
     return TransformersSampler(lm, **settings).sample(prompts, samples, decoding, seed=1, round_name="step 2")
@@ -127,7 +127,7 @@ def naive(lm: LanguageModel, prompt: Prompt, sample: int, decoding: Decoding) ->
         with torch.no_grad():
             logits = lm.model(input_ids=torch.tensor([tokens]), use_cache=False).logits[:, -1]
         number = torch.from_numpy(uniforms(key, position))
-        token, logprob = draw_tokens(logits, number, temperature=decoding.temperature, top_p=decoding.top_p)
+        token, logprob = sample_tokens(logits, number, temperature=decoding.temperature, top_p=decoding.top_p)
         tokens.append(int(token))
         logprobs.append(float(logprob))
         if tokens[-1] in lm.stop_tokens:
@@ -149,9 +149,9 @@ def assert_same(ours: Completion, theirs: Completion) -> None:
 def test_equals_the_naive_sampler(family: str) -> None:
     lm = random_lm(family, FAMILIES[family])
     lm.check_head()
-    drawn = draw(lm, PROMPTS, range(4), SHORT)
-    assert {c.finish_reason for row in drawn for c in row} == {"stop", "length"}
-    for prompt, row in zip(PROMPTS, drawn, strict=True):
+    sampled = sample_with(lm, PROMPTS, range(4), SHORT)
+    assert {c.finish_reason for row in sampled for c in row} == {"stop", "length"}
+    for prompt, row in zip(PROMPTS, sampled, strict=True):
         for sample, completion in enumerate(row):
             assert_same(completion, naive(lm, prompt, sample, SHORT))
 
@@ -164,25 +164,27 @@ def test_a_family_that_cannot_be_read_with_a_cache_is_refused(family: str) -> No
 
 @pytest.mark.parametrize("decoding", [Decoding(0.7, 0.8, 6), Decoding(0.0, 1.0, 6), Decoding(1.3, 0.5, 1)])
 def test_decoding_equals_the_naive_sampler(lm: LanguageModel, decoding: Decoding) -> None:
-    for prompt, row in zip(PROMPTS, draw(lm, PROMPTS, range(4), decoding), strict=True):
+    for prompt, row in zip(PROMPTS, sample_with(lm, PROMPTS, range(4), decoding), strict=True):
         for sample, completion in enumerate(row):
             assert_same(completion, naive(lm, prompt, sample, decoding))
             assert len(completion.tokens) <= decoding.max_completion_tokens
 
 
 def test_a_completion_does_not_depend_on_its_batch(lm: LanguageModel) -> None:
-    whole = draw(lm, PROMPTS, range(8), SHORT)
+    whole = sample_with(lm, PROMPTS, range(8), SHORT)
     for max_sequences in (1, 3, 8, 11, 1000):
-        for ours, theirs in zip(draw(lm, PROMPTS, range(8), SHORT, max_sequences=max_sequences), whole, strict=True):
+        for ours, theirs in zip(
+            sample_with(lm, PROMPTS, range(8), SHORT, max_sequences=max_sequences), whole, strict=True
+        ):
             for a, b in zip(ours, theirs, strict=True):
                 assert_same(a, b)
-    backwards = draw(lm, PROMPTS[::-1], range(8), SHORT)[::-1]
-    alone = [draw(lm, [prompt], range(8), SHORT)[0] for prompt in PROMPTS]
+    backwards = sample_with(lm, PROMPTS[::-1], range(8), SHORT)[::-1]
+    alone = [sample_with(lm, [prompt], range(8), SHORT)[0] for prompt in PROMPTS]
     for other in (backwards, alone):
         for ours, theirs in zip(other, whole, strict=True):
             for a, b in zip(ours, theirs, strict=True):
                 assert_same(a, b)
-    some = draw(lm, PROMPTS[1:3], [3, 5], SHORT)
+    some = sample_with(lm, PROMPTS[1:3], [3, 5], SHORT)
     for ours, theirs in zip(some, whole[1:3], strict=True):
         assert_same(ours[0], theirs[3])
         assert_same(ours[1], theirs[5])
@@ -191,25 +193,25 @@ def test_a_completion_does_not_depend_on_its_batch(lm: LanguageModel) -> None:
 def test_seed_round_problem_and_sample_each_change_the_draws(lm: LanguageModel) -> None:
     sampler, decoding = TransformersSampler(lm), Decoding(max_completion_tokens=8, temperature=3.0)
     renamed = [replace(prompt, problem=Problem("other", "", "")) for prompt in PROMPTS]
-    draws = [
+    samples = [
         sampler.sample(PROMPTS, range(4), decoding, seed=1, round_name="step 2"),
         sampler.sample(PROMPTS, range(4), decoding, seed=2, round_name="step 2"),
         sampler.sample(PROMPTS, range(4), decoding, seed=1, round_name="step 3"),
         sampler.sample(renamed, range(4), decoding, seed=1, round_name="step 2"),
         sampler.sample(PROMPTS, range(4, 8), decoding, seed=1, round_name="step 2"),
     ]
-    shown = [str([[c.tokens.tolist() for c in row] for row in drawn]) for drawn in draws]
-    assert len(set(shown)) == len(draws)
+    shown = [str([[c.tokens.tolist() for c in row] for row in sampled]) for sampled in samples]
+    assert len(set(shown)) == len(samples)
 
 
 def test_nothing_asked_for_nothing_drawn(lm: LanguageModel) -> None:
-    assert draw(lm, [], range(4), SHORT) == []
-    assert draw(lm, PROMPTS, [], SHORT) == [[], [], [], []]
+    assert sample_with(lm, [], range(4), SHORT) == []
+    assert sample_with(lm, PROMPTS, [], SHORT) == [[], [], [], []]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_logprobs_are_those_of_the_models_own_pass(lm: LanguageModel, temperature: float) -> None:
-    for prompt, row in zip(PROMPTS, draw(lm, PROMPTS, range(4), Decoding(temperature, 1.0, 8)), strict=True):
+    for prompt, row in zip(PROMPTS, sample_with(lm, PROMPTS, range(4), Decoding(temperature, 1.0, 8)), strict=True):
         for completion in row:
             text = torch.from_numpy(np.concatenate([prompt.tokens, completion.tokens]))[None]
             with torch.no_grad():
@@ -220,7 +222,7 @@ def test_logprobs_are_those_of_the_models_own_pass(lm: LanguageModel, temperatur
 
 def test_stop_tokens_of_config_and_tokenizer_end_a_completion(lm: LanguageModel) -> None:
     assert lm.stop_tokens == {1, 5, 9}
-    completions = [c for row in draw(lm, PROMPTS, range(32), SHORT) for c in row]
+    completions = [c for row in sample_with(lm, PROMPTS, range(32), SHORT) for c in row]
     last = {int(c.tokens[-1]) for c in completions if c.finish_reason == "stop"}
     assert last == {1, 5, 9}
     for completion in completions:
@@ -235,15 +237,15 @@ def test_stop_tokens_of_config_and_tokenizer_end_a_completion(lm: LanguageModel)
 def test_a_model_without_stop_tokens_writes_to_the_limit() -> None:
     lm = random_lm("gpt2", {**GPT2_SHAPE, "eos_token_id": None, "bos_token_id": None})
     lm.tokenizer.eos_token_id = None
-    assert {len(c.tokens) for row in draw(lm, PROMPTS, range(4), SHORT) for c in row} == {8}
+    assert {len(c.tokens) for row in sample_with(lm, PROMPTS, range(4), SHORT) for c in row} == {8}
 
 
 def test_buffers_that_grow_change_nothing(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     decoding = Decoding(max_completion_tokens=23)
-    whole = draw(lm, PROMPTS, range(8), decoding)
+    whole = sample_with(lm, PROMPTS, range(8), decoding)
     for module in ("cached_forward", "transformers_sampler"):
         monkeypatch.setattr(f"ngrpo.sampling.{module}.FIRST_WIDTH", 2)
-    grown = draw(lm, PROMPTS, range(8), decoding)
+    grown = sample_with(lm, PROMPTS, range(8), decoding)
     for before, after in zip(itertools.chain(*whole), itertools.chain(*grown), strict=True):
         assert before.tokens.tolist() == after.tokens.tolist()
         assert before.logprobs.tobytes() == after.logprobs.tobytes()
@@ -252,8 +254,8 @@ def test_buffers_that_grow_change_nothing(lm: LanguageModel, monkeypatch: pytest
 
 def test_a_high_limit_allocates_nothing(lm: LanguageModel) -> None:
     limit = Decoding(max_completion_tokens=10**13)  # 80 TB a row
-    drawn = draw(lm, PROMPTS, range(4), limit)
-    assert {completion.finish_reason for row in drawn for completion in row} == {"stop"}
+    sampled = sample_with(lm, PROMPTS, range(4), limit)
+    assert {completion.finish_reason for row in sampled for completion in row} == {"stop"}
 
 
 @contextmanager
@@ -274,10 +276,10 @@ def forward_shapes(lm: LanguageModel) -> Iterator[list[tuple[int, int]]]:
 def test_prompts_are_read_once_and_finished_rows_leave(lm: LanguageModel) -> None:
     sampler = TransformersSampler(lm)
     with forward_shapes(lm) as shapes:
-        drawn = sampler.sample(PROMPTS, range(64), SHORT, seed=1, round_name="step 2")
+        sampled = sampler.sample(PROMPTS, range(64), SHORT, seed=1, round_name="step 2")
     assert shapes[0] == (4, 9)  # one row per problem, not per completion
     assert {length for _, length in shapes[1:]} == {1}
-    lengths = np.array([len(c.tokens) for row in drawn for c in row])
+    lengths = np.array([len(c.tokens) for row in sampled for c in row])
     for position, (rows, _) in enumerate(shapes[1:], start=1):
         unfinished = int((lengths > position).sum())
         assert unfinished <= rows < max(unfinished / (1 - 1 / 8), unfinished + 1) + 1
@@ -287,8 +289,8 @@ def test_prompts_are_read_once_and_finished_rows_leave(lm: LanguageModel) -> Non
 def test_sampling_ends_when_every_row_has_finished(lm: LanguageModel) -> None:
     sampler = TransformersSampler(lm)
     with forward_shapes(lm) as shapes:
-        drawn = sampler.sample(PROMPTS, range(4), Decoding(max_completion_tokens=2000), seed=1, round_name="step 2")
-    assert len(shapes) == max(len(c.tokens) for row in drawn for c in row) < 200
+        sampled = sampler.sample(PROMPTS, range(4), Decoding(max_completion_tokens=2000), seed=1, round_name="step 2")
+    assert len(shapes) == max(len(c.tokens) for row in sampled for c in row) < 200
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -297,8 +299,8 @@ def test_training_mode_is_restored(training: bool) -> None:
     sampler = TransformersSampler(lm)
     reference = [c.tokens.tolist() for c in sampler.sample(PROMPTS, [0], SHORT, seed=0, round_name="")[1]]
     lm.model.train(training)
-    drawn = sampler.sample(PROMPTS, [0], SHORT, seed=0, round_name="")[1]
-    assert [c.tokens.tolist() for c in drawn] == reference
+    sampled = sampler.sample(PROMPTS, [0], SHORT, seed=0, round_name="")[1]
+    assert [c.tokens.tolist() for c in sampled] == reference
     assert all(module.training == training for module in lm.model.modules())
 
 
@@ -316,15 +318,15 @@ def test_broken_weights_end_the_run_at_the_first_token(temperature: float) -> No
 
 
 def test_a_model_that_checkpoints_activations_draws_the_same(tiny_model_folder: Path) -> None:
-    drawn = []
+    sampled = []
     for checkpointing in (True, False):
         settings = ModelSettings(
             path=str(tiny_model_folder), device="cpu", dtype="float32", gradient_checkpointing=checkpointing
         )
         sampler = TransformersSampler(load_language_model(settings, for_training=True))
         prompt = Prompt(Problem("p", "", ""), np.arange(5, 9))
-        drawn.append(sampler.sample([prompt], range(2), Decoding(1.0, 1.0, 6), seed=0, round_name="step 1"))
-    for with_it, without in zip(drawn[0][0], drawn[1][0], strict=True):
+        sampled.append(sampler.sample([prompt], range(2), Decoding(1.0, 1.0, 6), seed=0, round_name="step 1"))
+    for with_it, without in zip(sampled[0][0], sampled[1][0], strict=True):
         assert with_it.tokens.tolist() == without.tokens.tolist()
 
 
@@ -336,7 +338,7 @@ def test_bfloat16_is_near_float32(tiny_model_folder: Path, for_training: bool) -
         )
         for dtype in ("bfloat16", "float32")
     )
-    for prompt, row in zip(PROMPTS, draw(half, PROMPTS, range(4), SHORT), strict=True):
+    for prompt, row in zip(PROMPTS, sample_with(half, PROMPTS, range(4), SHORT), strict=True):
         for completion in row:
             text = torch.from_numpy(np.concatenate([prompt.tokens, completion.tokens]))[None]
             with torch.no_grad():
@@ -350,21 +352,21 @@ def test_bfloat16_is_near_float32(tiny_model_folder: Path, for_training: bool) -
 def test_a_text_beyond_the_models_positions_is_refused(family: str) -> None:
     lm = random_lm(family, FAMILIES[family])
     prompt = prompts_of([3] * 60)
-    assert len(draw(lm, prompt, [0], Decoding(max_completion_tokens=4))[0]) == 1
+    assert len(sample_with(lm, prompt, [0], Decoding(max_completion_tokens=4))[0]) == 1
     with pytest.raises(ConfigError, match=r"^the model reads at most 64 tokens, but the prompt of .* has 60 .* is 5$"):
-        draw(lm, prompt, [0], Decoding(max_completion_tokens=5))
+        sample_with(lm, prompt, [0], Decoding(max_completion_tokens=5))
 
 
 def test_computed_positions_have_no_end(lm: LanguageModel) -> None:
     prompt = prompts_of([3] * 70)
-    assert_same(draw(lm, prompt, [0], SHORT)[0][0], naive(lm, prompt[0], 0, SHORT))
+    assert_same(sample_with(lm, prompt, [0], SHORT)[0][0], naive(lm, prompt[0], 0, SHORT))
 
 
 def test_prompts_that_cannot_be_read_are_refused(lm: LanguageModel) -> None:
     with pytest.raises(DataError, match=r"^problem 'p\[\]' has an empty prompt.*$"):
-        draw(lm, [*PROMPTS, *prompts_of([])], [0], SHORT)
+        sample_with(lm, [*PROMPTS, *prompts_of([])], [0], SHORT)
     with pytest.raises(ConfigError, match=r"^the tokenizer gives token 40, but the model knows 40 tokens only.*$"):
-        draw(lm, prompts_of([3, 40, 2]), [0], SHORT)
+        sample_with(lm, prompts_of([3, 40, 2]), [0], SHORT)
 
 
 def test_the_shipped_model_is_sampled_as_by_the_naive_sampler(countdown_model: LanguageModel) -> None:
@@ -372,7 +374,7 @@ def test_the_shipped_model_is_sampled_as_by_the_naive_sampler(countdown_model: L
         Prompt(Problem(text, "", ""), np.array(countdown_model.tokenizer.encode(text)))
         for text in ("1 4 4 12 = 21 :", "3 5 7 = 22 :")
     ]
-    for prompt, row in zip(prompts, draw(countdown_model, prompts, range(8), SHORT), strict=True):
+    for prompt, row in zip(prompts, sample_with(countdown_model, prompts, range(8), SHORT), strict=True):
         for sample, completion in enumerate(row):
             expected = naive(countdown_model, prompt, sample, SHORT)
             assert_same(completion, expected)

@@ -1,4 +1,4 @@
-"""What vLLM is given to load and to draw with; without vLLM."""
+"""What vLLM is given to load and to sample with; without vLLM."""
 
 from __future__ import annotations
 

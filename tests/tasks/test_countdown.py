@@ -154,7 +154,7 @@ def test_the_train_split_is_a_lazy_sequence() -> None:
 
 
 def test_impossible_settings_are_one_line_before_anything_else_happens() -> None:
-    with pytest.raises(ConfigError, match="20000 draws gave no test problem for 3 numbers up to 1"):
+    with pytest.raises(ConfigError, match="20000 tries gave no test problem for 3 numbers up to 1"):
         Countdown(numbers=3, max_number=1).problems("test")
     with pytest.raises(ConfigError, match=r"different test problems for .*'test_size' is 1024"):
         Countdown(numbers=3, max_number=3, max_target=9).problems("test")

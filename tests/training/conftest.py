@@ -18,7 +18,7 @@ from ngrpo.runs.observer import Observer
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.tasks.task import Task
-from ngrpo.training.batch import Row
+from ngrpo.training.batch import TrainingRow
 from ngrpo.training.update import PolicyUpdater
 from ngrpo.types import Completion, Grade, Problem
 
@@ -209,7 +209,7 @@ def make_updater() -> Callable[..., PolicyUpdater]:
 
 
 @pytest.fixture
-def random_rows() -> list[Row]:
+def random_rows() -> list[TrainingRow]:
     """24 rows of prompts and completions of all lengths, a third of them with advantage 0, far enough from the
     policy for clipping."""
     rng = np.random.default_rng(0)
@@ -217,7 +217,7 @@ def random_rows() -> list[Row]:
     for i in range(24):
         length = int(rng.integers(1, 9))
         rows.append(
-            Row(
+            TrainingRow(
                 rng.integers(2, 60, size=int(rng.integers(1, 8))),
                 rng.integers(2, 60, size=length),
                 rng.normal(-4.0, 2.0, size=length).astype(np.float32),

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from ngrpo.training.batch import Row, micro_batches, pack, rows_of, split_into_updates, values_of
-from ngrpo.types import Completion, Grade, Group, Problem, Rollout
+from ngrpo.training.batch import TrainingRow, micro_batches, pack, split_into_updates, values_of
 
 CPU = torch.device("cpu")
 
 
-def row(prompt: list[int], completion: list[int], advantage: float = 1.0) -> Row:
+def row(prompt: list[int], completion: list[int], advantage: float = 1.0) -> TrainingRow:
     old = -np.arange(1, len(completion) + 1, dtype=np.float32)
-    return Row(np.array(prompt), np.array(completion), old, np.full(len(completion), advantage, dtype=np.float32))
+    return TrainingRow(
+        np.array(prompt), np.array(completion), old, np.full(len(completion), advantage, dtype=np.float32)
+    )
 
 
 def test_packing_pads_to_the_right_and_points_at_the_token_before_each() -> None:
@@ -28,7 +29,7 @@ def test_packing_pads_to_the_right_and_points_at_the_token_before_each() -> None
     assert batch.per_token(r.advantages for r in batch.rows).tolist() == [[0.5, 0.5, 0], [-2, -2, -2]]
 
 
-def test_each_position_holds_the_token_before_the_one_it_predicts(random_rows: list[Row]) -> None:
+def test_each_position_holds_the_token_before_the_one_it_predicts(random_rows: list[TrainingRow]) -> None:
     batch = pack(random_rows, CPU)
     for i, one in enumerate(random_rows):
         sequence = np.concatenate([one.prompt, one.completion])
@@ -41,7 +42,7 @@ def test_each_position_holds_the_token_before_the_one_it_predicts(random_rows: l
 
 
 @pytest.mark.parametrize("budget", [1, 9, 16, 50, 10**6])
-def test_micro_batches_keep_to_the_budget_and_lose_no_row(random_rows: list[Row], budget: int) -> None:
+def test_micro_batches_keep_to_the_budget_and_lose_no_row(random_rows: list[TrainingRow], budget: int) -> None:
     batches = list(micro_batches(random_rows, token_budget=budget, device=CPU))
     for batch in batches:
         size = len(batch.input_ids) * (batch.input_ids.shape[1] + 1)
@@ -51,13 +52,13 @@ def test_micro_batches_keep_to_the_budget_and_lose_no_row(random_rows: list[Row]
 
 
 @pytest.mark.parametrize("budget", [1, 16, 10**6])
-def test_values_come_back_in_the_order_of_the_rows(random_rows: list[Row], budget: int) -> None:
+def test_values_come_back_in_the_order_of_the_rows(random_rows: list[TrainingRow], budget: int) -> None:
     found = values_of(random_rows, lambda batch: batch.tokens * 2, token_budget=budget, device=CPU)
     for one, values in zip(random_rows, found, strict=True):
         assert values.tolist() == (2 * one.completion).tolist()
 
 
-def test_predicting_states_spread_back_to_their_tokens(random_rows: list[Row]) -> None:
+def test_predicting_states_spread_back_to_their_tokens(random_rows: list[TrainingRow]) -> None:
     batch = pack(random_rows, CPU)
     hidden = batch.input_ids[..., None].float()
     back = batch.spread(batch.predicting(hidden).squeeze(-1))
@@ -71,11 +72,11 @@ def test_no_rows_make_no_micro_batch() -> None:
     assert list(micro_batches([], token_budget=10, device=CPU)) == []
 
 
-def groups_of(count: int, size: int = 3) -> list[list[Row]]:
+def groups_of(count: int, size: int = 3) -> list[list[TrainingRow]]:
     return [[row([i], [sample + 1]) for sample in range(size)] for i in range(count)]
 
 
-def group_numbers(update: list[Row]) -> list[int]:
+def group_numbers(update: list[TrainingRow]) -> list[int]:
     return [int(one.prompt[0]) for one in update]
 
 
@@ -109,15 +110,3 @@ def test_fewer_groups_than_updates_make_fewer_updates() -> None:
     assert len(split_into_updates(groups_of(2), updates=4, passes=1, seed=0, step=1)) == 2
     assert len(split_into_updates(groups_of(2), updates=4, passes=2, seed=0, step=1)) == 4
     assert split_into_updates([], updates=4, passes=2, seed=0, step=1) == []
-
-
-def test_an_ungraded_completion_has_no_row() -> None:
-    problem = Problem("p", "", "")
-    grades = [Grade("correct", 1.0), Grade("ungraded", 0.0), Grade("no_answer", 0.0), Grade("wrong", 0.0)]
-    rollouts = tuple(
-        Rollout(problem, i, Completion("", np.array([i]), np.zeros(1, dtype=np.float32), "stop"), grade)
-        for i, grade in enumerate(grades)
-    )
-    rows = rows_of(Group(problem, np.array([9, 9]), rollouts))
-    assert [int(r.completion[0]) for r in rows] == [0, 2, 3]
-    assert len(rows[0]) == 3

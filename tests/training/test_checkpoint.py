@@ -9,7 +9,7 @@ import torch
 
 from ngrpo.config import ModelSettings
 from ngrpo.errors import CheckpointError, ConfigError
-from ngrpo.training.batch import Row
+from ngrpo.training.batch import TrainingRow
 from ngrpo.training.checkpoint import TrainerState, load_optimizer, load_policy, load_state, save_policy, save_state
 
 STATE = TrainerState(step=3, cursor=41, rollouts_sampled=120, rollouts_trained=96, updates=12, empty_steps=1)
@@ -20,7 +20,7 @@ def settings(**table: Any) -> ModelSettings:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, make_updater: Any, random_rows: list[Row]) -> tuple[Path, Any]:
+def saved(tmp_path: Path, make_updater: Any, random_rows: list[TrainingRow]) -> tuple[Path, Any]:
     updater = make_updater({"name": "ngrpo"}, lr=1e-3)
     updater.take_updates([random_rows] * 2, step=1)
     folder = tmp_path / "step_000003"
@@ -31,7 +31,9 @@ def saved(tmp_path: Path, make_updater: Any, random_rows: list[Row]) -> tuple[Pa
 
 
 @pytest.fixture
-def saved_adapter(tmp_path: Path, make_updater: Any, load_base: Any, random_rows: list[Row]) -> tuple[Path, Any]:
+def saved_adapter(
+    tmp_path: Path, make_updater: Any, load_base: Any, random_rows: list[TrainingRow]
+) -> tuple[Path, Any]:
     updater = make_updater({"name": "ngrpo"}, lm=load_base(lora={"rank": 4}), lr=1e-2)
     updater.take_updates([random_rows] * 2, step=1)
     folder = tmp_path / "adapter"
@@ -51,7 +53,7 @@ def same_tensors(a: Any, b: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["saved", "saved_adapter"])
 def test_a_checkpoint_gives_back_weights_moments_and_state_to_the_bit(
-    kind: str, request: pytest.FixtureRequest, make_updater: Any, random_rows: list[Row]
+    kind: str, request: pytest.FixtureRequest, make_updater: Any, random_rows: list[TrainingRow]
 ) -> None:
     folder, updater = request.getfixturevalue(kind)
     table = {"lora": {"rank": 4}} if kind == "saved_adapter" else {}

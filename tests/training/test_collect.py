@@ -110,13 +110,13 @@ def test_filters_keep_what_their_name_says_and_never_groups_with_fewer_than_two_
     kinds = "wcmu1h"
     collected = collect({"name": "ngrpo", "filter": filter, "refill": False}, problems=6, kinds=kinds, size=6)
     assert len(collected.sampled) == 6
-    in_batch = {kinds[int(g.problem.id[1:])] for g in collected.batch}
+    in_batch = {kinds[int(g.problem.id[1:])] for g in collected.batch.groups}
     assert in_batch == set(kept)
 
 
 def test_groups_are_whole_and_numbered_and_drawn_under_seed_and_step(collect: Any, sampler: Any) -> None:
     collected = collect({"name": "ngrpo"}, kinds="mwc", group_size=5)
-    for group in collected.sampled:
+    for group in collected.sampled.groups:
         assert [rollout.sample for rollout in group.rollouts] == [0, 1, 2, 3, 4]
         assert [rollout.completion.text for rollout in group.rollouts] == list("01234")
         assert all(rollout.problem is group.problem for rollout in group.rollouts)
@@ -128,12 +128,12 @@ def test_refill_goes_on_until_the_batch_is_full_and_samples_no_more_than_is_miss
     assert len(collected.batch) == 6
     assert len(collected.sampled) == sum(len(call[0]) for call in sampler.calls) > 6
     kept_before = 0
-    flags = iter(collected.in_batch)
+    flags = iter(collected.in_batch.tolist())
     for names, *_ in sampler.calls:
         assert len(names) == 6 - kept_before
         kept_before += sum(next(flags) for _ in names)
     assert collected.rounds == len(sampler.calls)
-    seen = [group.problem.id for group in collected.sampled]
+    seen = [group.problem.id for group in collected.sampled.groups]
     assert len(set(seen)) == len(seen)
     assert not collected.no_problem_left
 
@@ -142,7 +142,7 @@ def test_refill_goes_on_until_the_batch_is_full_and_samples_no_more_than_is_miss
 def test_refill_stops_at_its_bound(collect: Any, factor: float, sampled: int) -> None:
     collected = collect({"name": "ngrpo", "max_refill_factor": factor}, kinds="c", size=100)
     assert len(collected.sampled) == sampled
-    assert collected.batch == []
+    assert len(collected.batch) == 0
     assert not collected.no_problem_left
 
 
@@ -161,7 +161,7 @@ def test_without_refill_there_is_one_round(collect: Any, sampler: Any) -> None:
 
 def test_rewards_of_groups(collect: Any) -> None:
     collected = collect({"name": "grpo"}, problems=3, kinds="wmh", size=3)
-    by_id = sorted(collected.sampled, key=lambda group: group.problem.id)
+    by_id = sorted(collected.sampled.groups, key=lambda group: group.problem.id)
     rewards, valid = rewards_of(by_id)
     assert rewards.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
     assert valid.tolist() == [[True] * 3, [True] * 3, [False, True, True]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from ngrpo.config import ModelSettings, OptimizerSettings
 from ngrpo.errors import CheckpointError
 from ngrpo.methods import PPO
-from ngrpo.training.batch import Row
+from ngrpo.training.batch import TrainingRow, ValuedRow
 from ngrpo.training.checkpoint import load_critic, save_critic
 from ngrpo.training.critic import Critic, CriticUpdater
 
@@ -44,24 +45,24 @@ def make_critic() -> MakeCritic:
 
 
 @pytest.fixture
-def rows(random_rows: list[Row]) -> list[Row]:
+def rows(random_rows: list[TrainingRow]) -> list[ValuedRow]:
     """Rows with values to be clipped against and returns to be learnt."""
     rng = np.random.default_rng(1)
+    valued = []
     for row in random_rows:
-        size = len(row.completion)
-        row.old_values = rng.normal(0.0, 0.5, size).astype(np.float32)
-        row.returns = rng.normal(0.5, 0.5, size).astype(np.float32)
-    return random_rows
+        old_values, returns = (rng.normal(mean, 0.5, len(row.completion)).astype(np.float32) for mean in (0.0, 0.5))
+        valued.append(ValuedRow(row.prompt, row.completion, row.old_logprobs, row.advantages, old_values, returns))
+    return valued
 
 
-def slow_values(critic: Critic, row: Row) -> Tensor:
+def slow_values(critic: Critic, row: ValuedRow) -> Tensor:
     ids = torch.from_numpy(np.concatenate([row.prompt, row.completion]))[None]
     hidden = critic.trunk.plain.get_decoder()(input_ids=ids).last_hidden_state[0]
     before = hidden[len(row.prompt) - 1 : -1]
     return before @ critic.head.weight[0] + critic.head.bias
 
 
-def gradient(updater: CriticUpdater, rows: list[Row]) -> Tensor:
+def gradient(updater: CriticUpdater, rows: list[ValuedRow]) -> Tensor:
     updater.optimizer.zero_grad()
     updater.accumulate_gradient(rows)
     return flat(updater)
@@ -75,19 +76,21 @@ def assert_same(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     assert float((actual - expected).norm() / expected.norm()) < tolerance
 
 
-def test_a_value_is_the_heads_product_with_the_state_before_its_token(make_critic: MakeCritic, rows: list[Row]) -> None:
+def test_a_value_is_the_heads_product_with_the_state_before_its_token(
+    make_critic: MakeCritic, rows: list[ValuedRow]
+) -> None:
     updater = make_critic(tokens_per_micro_batch=40)
     for row, values in zip(rows, updater.values(rows), strict=True):
         np.testing.assert_allclose(values, slow_values(updater.critic, row).detach(), atol=1e-5)
 
 
-def test_before_training_every_value_is_zero(make_critic: MakeCritic, rows: list[Row]) -> None:
+def test_before_training_every_value_is_zero(make_critic: MakeCritic, rows: list[ValuedRow]) -> None:
     assert not any(values.any() for values in make_critic(random_head=False).values(rows))
 
 
 @pytest.mark.parametrize("value_clip", [0.1, 0.5])
 def test_loss_and_gradient_are_those_of_the_slow_oracle(
-    make_critic: MakeCritic, rows: list[Row], value_clip: float
+    make_critic: MakeCritic, rows: list[ValuedRow], value_clip: float
 ) -> None:
     updater = make_critic(method={"value_clip": value_clip}, tokens_per_micro_batch=64)
     sums = updater.accumulate_gradient(rows)
@@ -104,24 +107,23 @@ def test_loss_and_gradient_are_those_of_the_slow_oracle(
     assert_same(ours, flat(updater), 1e-4)
 
 
-def test_many_micro_batches_have_the_gradient_of_one(make_critic: MakeCritic, rows: list[Row]) -> None:
+def test_many_micro_batches_have_the_gradient_of_one(make_critic: MakeCritic, rows: list[ValuedRow]) -> None:
     whole = gradient(make_critic(tokens_per_micro_batch=10**6), rows)
     for budget in (16, 40, 100):
         assert_same(gradient(make_critic(tokens_per_micro_batch=budget), rows), whole, 1e-5)
 
 
-def test_checkpointed_activations_give_the_same_gradient(make_critic: MakeCritic, rows: list[Row]) -> None:
+def test_checkpointed_activations_give_the_same_gradient(make_critic: MakeCritic, rows: list[ValuedRow]) -> None:
     plain, checkpointed = (make_critic(model={"gradient_checkpointing": on}) for on in (False, True))
     assert_same(gradient(checkpointed, rows), gradient(plain, rows), 1e-5)
 
 
-def test_the_loss_falls_on_the_same_rows(make_critic: MakeCritic, rows: list[Row]) -> None:
+def test_the_loss_falls_on_the_same_rows(make_critic: MakeCritic, rows: list[ValuedRow]) -> None:
     updater = make_critic(method={"critic_lr": 3e-3}, random_head=False)
     losses = []
     updater.begin_step(1)
     for _ in range(20):
-        for row, values in zip(rows, updater.values(rows), strict=True):
-            row.old_values = values
+        rows = [replace(row, old_values=values) for row, values in zip(rows, updater.values(rows), strict=True)]
         losses.append(float(updater.accumulate_gradient(rows).loss))
         updater.take_step()
     assert losses[-1] < 0.5 * losses[0]
@@ -137,7 +139,7 @@ def test_a_shared_critic_owns_its_head_alone(load_base: Any) -> None:
     assert names == ["score.weight", "score.bias"]
 
 
-def test_with_adapters_the_critic_has_some_of_its_own(make_critic: MakeCritic, rows: list[Row]) -> None:
+def test_with_adapters_the_critic_has_some_of_its_own(make_critic: MakeCritic, rows: list[ValuedRow]) -> None:
     updater = make_critic(model={"lora": {"rank": 2}}, method={"critic_lr": 1e-2})
     assert all("lora" in name or name.startswith("score.") for name in updater.parameters)
     assert any("lora_A" in name for name in updater.parameters)
@@ -149,7 +151,7 @@ def test_with_adapters_the_critic_has_some_of_its_own(make_critic: MakeCritic, r
     assert not np.allclose(updater.values(rows)[0], before[0])
 
 
-def test_in_bfloat16_weights_head_and_values_stay_float32(make_critic: MakeCritic, rows: list[Row]) -> None:
+def test_in_bfloat16_weights_head_and_values_stay_float32(make_critic: MakeCritic, rows: list[ValuedRow]) -> None:
     half, full = make_critic(model={"dtype": "bfloat16"}), make_critic()
     assert {parameter.dtype for parameter in half.parameters.values()} == {torch.float32}
     a, b = np.concatenate(half.values(rows)), np.concatenate(full.values(rows))
@@ -158,7 +160,7 @@ def test_in_bfloat16_weights_head_and_values_stay_float32(make_critic: MakeCriti
 
 @pytest.fixture(params=["full", "lora", "shared"])
 def saved(
-    request: pytest.FixtureRequest, make_critic: MakeCritic, load_base: Any, rows: list[Row], tmp_path: Path
+    request: pytest.FixtureRequest, make_critic: MakeCritic, load_base: Any, rows: list[ValuedRow], tmp_path: Path
 ) -> tuple[Path, CriticUpdater, CriticUpdater]:
     """The folder, the critic that was saved in it after an update, and a fresh one of the same kind."""
     if request.param == "shared":
@@ -184,7 +186,7 @@ def test_a_saved_critic_comes_back_to_the_bit(saved: tuple[Path, CriticUpdater, 
 
 
 def test_a_critic_folder_is_a_token_classifier_of_hugging_face(
-    make_critic: MakeCritic, rows: list[Row], tmp_path: Path
+    make_critic: MakeCritic, rows: list[ValuedRow], tmp_path: Path
 ) -> None:
     from transformers import AutoModelForTokenClassification
 

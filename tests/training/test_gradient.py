@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ngrpo.training.collect import collect_groups
+from ngrpo.training.collect import GradedGroups, collect_groups
 from ngrpo.training.gradient import gradient_share_by_kind
 from ngrpo.training.learner import GroupLearner
 from ngrpo.types import Group, Rollout
@@ -24,7 +24,7 @@ def groups(small_config: Any, load_base: Any) -> list[Group]:
     collected = collect_groups(
         TransformersSampler(lm), source, config.task, config.method, config.sampling, seed=0, step=1
     )
-    return collected.sampled
+    return list(collected.sampled.groups)
 
 
 def test_shares_follow_the_method(groups: list[Group], make_updater: Any, load_base: Any) -> None:
@@ -51,7 +51,9 @@ def test_the_parts_are_under_the_denominator_of_the_whole(groups: list[Group], m
     assert gradient_share_by_kind(updater, wrong).all_wrong == 1.0
     nothing = gradient_share_by_kind(make_updater({"name": "grpo", "kl_coefficient": 0.0}), wrong)
     assert (nothing.all_wrong, nothing.mixed) == (0.0, 0.0)
-    rows = [row for group in GroupLearner(updater, updater.method).batch_of(groups).rows for row in group]
+    rows = [
+        row for group in GroupLearner(updater, updater.method).make_batch(GradedGroups.of(groups)).rows for row in group
+    ]
     norms = {}
     for kind, chosen in {"whole": rows, "wrong": [r for r in rows if abs(r.advantages[0] + 5**-0.5) < 1e-4]}.items():
         updater.accumulate_gradient(chosen, updater.denominator(rows))

@@ -11,7 +11,7 @@ import torch
 
 from ngrpo.advantages import rl_zvp_advantages
 from ngrpo.methods import METHODS, RLZVP, GroupMethod, load_method
-from ngrpo.training.collect import rewards_of
+from ngrpo.training.collect import GradedGroups, rewards_of
 from ngrpo.training.learner import GroupLearner, OldLogprobs
 from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
@@ -43,7 +43,7 @@ def learner(make_updater: Any) -> Any:
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in {"ppo", "rl_zvp"}])
 def test_every_token_gets_its_completions_advantage(learner: Any, name: str) -> None:
     settings = {"overlong_buffer_tokens": 0} if name == "dapo" else {}
-    batch = learner({"name": name, "filter": "none", **settings}).batch_of(GROUPS)
+    batch = learner({"name": name, "filter": "none", **settings}).make_batch(GradedGroups.of(GROUPS))
     rewards, valid = rewards_of(GROUPS)
     expected = load_method({"name": name, "filter": "none", **settings}).advantages(rewards, valid)
     assert torch.equal(batch.advantages, expected)
@@ -56,12 +56,14 @@ def test_every_token_gets_its_completions_advantage(learner: Any, name: str) -> 
 
 def test_advantages_are_those_of_the_shaped_rewards(learner: Any) -> None:
     """2, 3 and 4 tokens of at most 8, a buffer of 7: penalties -1/7, -2/7 and -3/7, z-scored."""
-    batch = learner({"name": "dapo", "filter": "none", "overlong_buffer_tokens": 7}).batch_of(GROUPS[:1])
+    batch = learner({"name": "dapo", "filter": "none", "overlong_buffer_tokens": 7}).make_batch(
+        GradedGroups.of(GROUPS[:1])
+    )
     torch.testing.assert_close(batch.advantages, torch.tensor([[1.0, 0.0, -1.0]]), atol=1e-4, rtol=0)
 
 
 def test_no_group_makes_no_row(learner: Any) -> None:
-    batch = learner({"name": "grpo"}, old_logprobs=OldLogprobs(recompute=True)).batch_of([])
+    batch = learner({"name": "grpo"}, old_logprobs=OldLogprobs(recompute=True)).make_batch(GradedGroups.of([]))
     assert batch.rows == []
     assert batch.metrics == {}
     assert len(batch.advantages) == 0
@@ -69,7 +71,7 @@ def test_no_group_makes_no_row(learner: Any) -> None:
 
 def test_entropies_are_given_to_a_method_that_needs_them(make_updater: Any) -> None:
     updater = make_updater({"name": "grpo"})
-    batch = GroupLearner(updater, RLZVP()).batch_of(GROUPS)
+    batch = GroupLearner(updater, RLZVP()).make_batch(GradedGroups.of(GROUPS))
     rewards, valid = rewards_of(GROUPS)
     rows = [row for rows in batch.rows for row in rows]
     entropies, mask = torch.zeros(3, 3, 4), torch.zeros(3, 3, 4)
@@ -88,7 +90,9 @@ def test_entropies_are_given_to_a_method_that_needs_them(make_updater: Any) -> N
 
 def test_old_logprobs_are_computed_again_where_asked_for(learner: Any) -> None:
     plain, again = (
-        learner({"name": "grpo", "kl_coefficient": 0.0}, old_logprobs=OldLogprobs(recompute=on)).batch_of(GROUPS)
+        learner({"name": "grpo", "kl_coefficient": 0.0}, old_logprobs=OldLogprobs(recompute=on)).make_batch(
+            GradedGroups.of(GROUPS)
+        )
         for on in (False, True)
     )
     assert plain.metrics == {}
@@ -97,7 +101,6 @@ def test_old_logprobs_are_computed_again_where_asked_for(learner: Any) -> None:
     assert again.metrics["policy/sampler_gap"] == pytest.approx(changes.mean(), rel=1e-5)
     assert changes.min() > 0
     assert again.metrics["policy/sampler_gap_max"] == pytest.approx(changes.max(), rel=1e-5)
-    assert not any(len(row.importance) for row in again.rows[1])
     assert (again.rows[0][0].old_logprobs == -1.0).all()  # carries no gradient: not computed
 
 
@@ -105,27 +108,13 @@ def test_old_logprobs_are_computed_again_where_asked_for(learner: Any) -> None:
 def test_truncated_importance_weighs_each_token_of_another_sampler(learner: Any, cap: float) -> None:
     """The sampler says -1 for every token, so the weight is exp(the policy's + 1), at most the cap."""
     made = learner({"name": "grpo", "kl_coefficient": 0.0}, old_logprobs=OldLogprobs(True, cap))
-    batch = made.batch_of(GROUPS)
-    rows = made.updater.rows_with_gradient([row for rows in batch.rows for row in rows])
-    for row in rows:
-        expected = [min(math.exp(float(logprob) + 1.0), cap) for logprob in row.old_logprobs]
-        assert row.importance == pytest.approx(expected, rel=1e-5)
-        assert row.weighted_advantages == pytest.approx(np.array(expected) * row.advantages, rel=1e-5)
-    weights = np.concatenate([row.importance for row in rows])
-    assert batch.metrics["policy/importance_mean"] == pytest.approx(weights.mean(), rel=1e-5)
+    plain = learner({"name": "grpo", "kl_coefficient": 0.0}).make_batch(GradedGroups.of(GROUPS))
+    batch = made.make_batch(GradedGroups.of(GROUPS))
+    assert torch.equal(batch.advantages, plain.advantages)
+    rows = [row for row in batch.rows[1] if row.advantages.any()]
+    weights = [np.minimum(np.exp(row.old_logprobs.astype(float) + 1.0), cap) for row in rows]
+    for row, unweighted, expected in zip(rows, plain.rows[1], weights, strict=True):
+        assert row.advantages == pytest.approx(expected * unweighted.advantages, rel=1e-5)
+    assert batch.metrics["policy/importance_mean"] == pytest.approx(np.concatenate(weights).mean(), rel=1e-5)
     beyond = np.concatenate([row.old_logprobs + 1.0 > math.log(cap) for row in rows])
     assert batch.metrics["policy/importance_truncated"] == pytest.approx(beyond.mean())
-
-
-def test_the_importance_weight_multiplies_the_gradient(learner: Any) -> None:
-    made = learner({"name": "grpo", "kl_coefficient": 0.0, "entropy_bonus": 0.0})
-    rows = made.updater.rows_with_gradient([row for rows in made.batch_of(GROUPS).rows for row in rows])
-    gradients = []
-    for factor in (1.0, 3.0):
-        for row in rows:
-            row.importance = np.full(len(row.completion), factor, dtype=np.float32)
-        made.updater.policy.model.zero_grad()
-        made.updater.accumulate_gradient(rows, made.updater.denominator(rows))
-        gradients.append(torch.cat([p.grad.flatten() for _, p in made.updater.policy.trained_parameters()]))
-    assert gradients[0].abs().max() > 0
-    assert torch.allclose(gradients[1], 3.0 * gradients[0], rtol=1e-4, atol=1e-7)

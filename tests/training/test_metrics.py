@@ -8,7 +8,7 @@ import torch
 from ngrpo.config import SamplingSettings
 from ngrpo.methods import load_method
 from ngrpo.training.checkpoint import TrainerState
-from ngrpo.training.collect import Collected, PromptSource, collect_groups, rewards_of
+from ngrpo.training.collect import Collected, PromptSource, collect_groups
 from ngrpo.training.metrics import step_metrics
 from ngrpo.training.optimizer import UpdateSums, UpdateTotals
 from ngrpo.training.update import update_metrics
@@ -22,7 +22,11 @@ def metrics_of(scripted: Any, words: Any, sampler: Any) -> Any:
         settings = SamplingSettings(problems_per_step=len(kinds), group_size=4)
         source = PromptSource(task, words, seed=0, max_prompt_tokens=10)
         collected = collect_groups(sampler, source, task, method, settings, seed=0, step=1)
-        advantages = method.advantages(*rewards_of(collected.batch)) if collected.batch else torch.zeros(0, 0)
+        advantages = (
+            method.advantages(collected.batch.rewards, collected.batch.valid)
+            if len(collected.batch)
+            else torch.zeros(0, 4)
+        )
         state = TrainerState()
         state.advance(1, sampled=collected.rollouts_sampled, trained=collected.rollouts_trained, updates=3)
         return collected, step_metrics(collected, advantages, method) | state.totals() | update_metrics(totals)

@@ -19,7 +19,8 @@ from ngrpo.methods import PPO
 from ngrpo.models import LanguageModel
 from ngrpo.runs.announcement import run_facts
 from ngrpo.runs.run_dir import RunDir
-from ngrpo.training.batch import Row
+from ngrpo.training.batch import ValuedRow
+from ngrpo.training.collect import GradedGroups
 from ngrpo.training.critic import Critic, CriticUpdater
 from ngrpo.training.learner import OldLogprobs
 from ngrpo.training.ppo_learner import PPOLearner
@@ -49,8 +50,8 @@ def learner(load_base: Callable[..., LanguageModel]) -> MakeLearner:
     return make
 
 
-def flat_rows(learner: PPOLearner) -> list[Row]:
-    return [row for rows in learner.batch_of(GROUPS).rows for row in rows]
+def flat_rows(learner: PPOLearner) -> list[ValuedRow]:
+    return [row for rows in learner.make_batch(GradedGroups.of(GROUPS)).rows for row in rows]
 
 
 def weights(updater: Any) -> Tensor:
@@ -70,7 +71,7 @@ def test_rewards_values_and_masks_meet_as_in_the_slow_oracle(
     learner: MakeLearner, gamma: float, lam: float, recompute: bool
 ) -> None:
     ppo = learner(0.7, recompute, gamma=gamma, lam=lam, reward_kl_coefficient=0.3)
-    batch = ppo.batch_of(GROUPS)
+    batch = ppo.make_batch(GradedGroups.of(GROUPS))
     rollouts = [r for group in GROUPS for r in group.rollouts if r.grade.graded]
     assert ppo.updater.reference is not None
     advantages, returns, kl = [], [], []
@@ -102,15 +103,15 @@ def test_rewards_values_and_masks_meet_as_in_the_slow_oracle(
 
 def test_without_kl_no_reference_is_asked(learner: MakeLearner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PolicyUpdater, "ref_logprobs", lambda *_: pytest.fail("asked"))
-    batch = learner(reward_kl_coefficient=0.0, gamma=0.5).batch_of(GROUPS)
+    batch = learner(reward_kl_coefficient=0.0, gamma=0.5).make_batch(GradedGroups.of(GROUPS))
     assert "policy/ref_kl" not in batch.metrics
     assert batch.rows[2][0].returns.tolist() == pytest.approx([0.5, 1.0], abs=1e-5)
 
 
 def test_a_step_without_a_group_has_the_same_metrics(learner: MakeLearner) -> None:
     ppo = learner()
-    empty = ppo.batch_of([])
-    assert empty.metrics == dict.fromkeys(ppo.batch_of(GROUPS).metrics, 0.0)
+    empty = ppo.make_batch(GradedGroups.of([]))
+    assert empty.metrics == dict.fromkeys(ppo.make_batch(GradedGroups.of(GROUPS)).metrics, 0.0)
     assert ppo.take_updates([], step=1).keys() == ppo.take_updates([flat_rows(ppo)], step=1).keys()
 
 

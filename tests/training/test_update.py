@@ -16,7 +16,7 @@ from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.sampling.transformers_sampler import TransformersSampler
-from ngrpo.training.batch import Row
+from ngrpo.training.batch import TrainingRow
 from ngrpo.training.optimizer import MAX_SKIPPED_UPDATES
 from ngrpo.training.update import PolicyUpdater, update_metrics
 from ngrpo.types import Problem
@@ -39,7 +39,7 @@ def in_float64(lm: LanguageModel) -> LanguageModel:
     return lm
 
 
-def gradient(updater: PolicyUpdater, rows: Sequence[Row]) -> Tensor:
+def gradient(updater: PolicyUpdater, rows: Sequence[TrainingRow]) -> Tensor:
     updater.optimizer.zero_grad()
     updater.accumulate_gradient(rows, updater.denominator(rows))
     return flat(updater)
@@ -59,7 +59,7 @@ def assert_same(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     assert float((actual - expected).double().norm() / expected.double().norm()) < tolerance
 
 
-def oracle_loss(updater: PolicyUpdater, rows: Sequence[Row]) -> Tensor:
+def oracle_loss(updater: PolicyUpdater, rows: Sequence[TrainingRow]) -> Tensor:
     """The loss of an update in plain formulas over full logits, one row at a time."""
     method, total = updater.method, torch.zeros(())
     denominators = {
@@ -86,7 +86,7 @@ def oracle_loss(updater: PolicyUpdater, rows: Sequence[Row]) -> Tensor:
     return total
 
 
-def token_values(lm: LanguageModel, row: Row, temperature: float) -> tuple[Tensor, Tensor]:
+def token_values(lm: LanguageModel, row: TrainingRow, temperature: float) -> tuple[Tensor, Tensor]:
     ids = torch.from_numpy(np.concatenate([row.prompt, row.completion]))[None]
     all_logprobs = torch.log_softmax(lm.model(ids).logits[0] / temperature, dim=-1)
     predicting = all_logprobs[len(row.prompt) - 1 : -1]
@@ -126,7 +126,7 @@ def updater_of(make_updater: Any, moved: LanguageModel, reference: LanguageModel
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 @pytest.mark.parametrize("method", METHODS)
 def test_loss_and_gradient_are_those_of_the_slow_oracle(
-    updater_of: Any, random_rows: list[Row], method: dict[str, Any], aggregate: str
+    updater_of: Any, random_rows: list[TrainingRow], method: dict[str, Any], aggregate: str
 ) -> None:
     updater = updater_of({**method, "aggregate": aggregate}, tokens_per_micro_batch=64, temperature=0.7)
     updater.optimizer.zero_grad()
@@ -145,7 +145,7 @@ OTHER_LOSSES: list[dict[str, Any]] = [{"name": "ngrpo", "loss": "gspo"}, {"name"
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 @pytest.mark.parametrize("method", [*METHODS, *OTHER_LOSSES])
 def test_the_gradient_of_many_micro_batches_is_that_of_one(
-    updater_of: Any, random_rows: list[Row], method: dict[str, Any], aggregate: str
+    updater_of: Any, random_rows: list[TrainingRow], method: dict[str, Any], aggregate: str
 ) -> None:
     whole = gradient(updater_of({**method, "aggregate": aggregate}, tokens_per_micro_batch=10**6), random_rows)
     for budget in (16, 40, 100):
@@ -153,7 +153,7 @@ def test_the_gradient_of_many_micro_batches_is_that_of_one(
         assert_same(gradient(parts, random_rows), whole, 1e-6)
 
 
-def test_each_loss_is_the_methods_own(updater_of: Any, random_rows: list[Row]) -> None:
+def test_each_loss_is_the_methods_own(updater_of: Any, random_rows: list[TrainingRow]) -> None:
     clipped, *others = (gradient(updater_of(table), random_rows) for table in ({"name": "ngrpo"}, *OTHER_LOSSES))
     for other in others:
         assert float(torch.nn.functional.cosine_similarity(clipped, other, dim=0)) < 0.99
@@ -161,7 +161,7 @@ def test_each_loss_is_the_methods_own(updater_of: Any, random_rows: list[Row]) -
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_leaving_out_rows_without_advantage_changes_nothing(
-    updater_of: Any, random_rows: list[Row], aggregate: str, monkeypatch: pytest.MonkeyPatch
+    updater_of: Any, random_rows: list[TrainingRow], aggregate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     updater = updater_of({"name": "ngrpo", "aggregate": aggregate})
     updater.optimizer.zero_grad()
@@ -177,17 +177,17 @@ def test_leaving_out_rows_without_advantage_changes_nothing(
 
 @pytest.mark.parametrize("term", [{"kl_coefficient": 0.1}, {"entropy_bonus": 0.1}])
 def test_rows_without_advantage_are_computed_where_another_term_acts_on_them(
-    updater_of: Any, random_rows: list[Row], term: dict[str, float]
+    updater_of: Any, random_rows: list[TrainingRow], term: dict[str, float]
 ) -> None:
     updater = updater_of({"name": "ngrpo", **term})
     assert updater.accumulate_gradient(random_rows, 1.0).rows_computed == 24
 
 
 def test_an_update_in_which_no_row_was_computed_is_the_one_with_a_gradient_of_zero(
-    make_updater: Any, random_rows: list[Row], monkeypatch: pytest.MonkeyPatch
+    make_updater: Any, random_rows: list[TrainingRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Momentum and weight decay go on: skipping rows must not skip them."""
-    zero = [Row(row.prompt, row.completion, row.old_logprobs, 0 * row.advantages) for row in random_rows]
+    zero = [TrainingRow(row.prompt, row.completion, row.old_logprobs, 0 * row.advantages) for row in random_rows]
     updates = [random_rows, zero, random_rows]
     ends = []
     for computed in (False, True):
@@ -202,7 +202,7 @@ def test_an_update_in_which_no_row_was_computed_is_the_one_with_a_gradient_of_ze
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_dropping_groups_without_advantage_changes_the_denominator_only(
-    updater_of: Any, random_rows: list[Row], aggregate: str
+    updater_of: Any, random_rows: list[TrainingRow], aggregate: str
 ) -> None:
     updater = updater_of({"name": "ngrpo", "aggregate": aggregate})
     kept, dropped = random_rows, [row for row in random_rows if row.advantages.any()]
@@ -213,23 +213,23 @@ def test_dropping_groups_without_advantage_changes_the_denominator_only(
     assert_same(with_them, without, 1e-6)
 
 
-def sampled_rows(lm: LanguageModel, temperature: float = 1.0, count: int = 16) -> list[Row]:
+def sampled_rows(lm: LanguageModel, temperature: float = 1.0, count: int = 16) -> list[TrainingRow]:
     """Rows that the model itself wrote, with alternating advantages."""
     prompts = []
     for i, text in enumerate(("2 7 9 12 = 23 :", "1 3 4 6 = 24 :", "5 5 5 5 = 10 :", "2 3 4 = 20 :")):
         tokens = np.asarray(lm.tokenizer.encode(text), dtype=np.int64)
         prompts.append(Prompt(Problem(str(i), text, ""), tokens))
-    drawn = TransformersSampler(lm).sample(
+    sampled = TransformersSampler(lm).sample(
         prompts, range(count // 4), Decoding(temperature, 1.0, 8), seed=0, round_name="test"
     )
     return [
-        Row(
+        TrainingRow(
             prompt.tokens,
             completion.tokens,
             completion.logprobs,
             np.full_like(completion.logprobs, 1.0 if sample % 2 else -0.5),
         )
-        for prompt, completions in zip(prompts, drawn, strict=True)
+        for prompt, completions in zip(prompts, sampled, strict=True)
         for sample, completion in enumerate(completions)
     ]
 
@@ -249,7 +249,7 @@ def test_the_ratio_is_1_at_the_first_update_and_clipped_later(make_updater: Any)
 
 @pytest.mark.parametrize("budget", [20, 10**6])
 def test_step_metrics_are_token_means_however_rows_are_cut(
-    updater_of: Any, random_rows: list[Row], budget: int
+    updater_of: Any, random_rows: list[TrainingRow], budget: int
 ) -> None:
     updater = updater_of({"name": "grpo", "entropy_bonus": 0.01}, tokens_per_micro_batch=budget)
     sums = updater.accumulate_gradient(random_rows, updater.denominator(random_rows))
@@ -266,11 +266,13 @@ def test_step_metrics_are_token_means_however_rows_are_cut(
     assert float(sums.per_token["update/entropy"]) == pytest.approx(entropy, rel=1e-4)
 
 
-def broken(rows: Sequence[Row]) -> list[Row]:
-    return [Row(row.prompt, row.completion, row.old_logprobs, math.nan * row.advantages) for row in rows]
+def broken(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
+    return [TrainingRow(row.prompt, row.completion, row.old_logprobs, math.nan * row.advantages) for row in rows]
 
 
-def test_an_update_without_a_finite_gradient_is_skipped_and_counted(make_updater: Any, random_rows: list[Row]) -> None:
+def test_an_update_without_a_finite_gradient_is_skipped_and_counted(
+    make_updater: Any, random_rows: list[TrainingRow]
+) -> None:
     updater = make_updater({"name": "ngrpo"})
     updater.take_updates([random_rows], step=1)
     before = weights(updater)
@@ -286,7 +288,7 @@ def test_an_update_without_a_finite_gradient_is_skipped_and_counted(make_updater
     assert not torch.equal(weights(updater), before)
 
 
-def test_too_many_skipped_updates_in_a_row_end_the_run(make_updater: Any, random_rows: list[Row]) -> None:
+def test_too_many_skipped_updates_in_a_row_end_the_run(make_updater: Any, random_rows: list[TrainingRow]) -> None:
     updater = make_updater({"name": "ngrpo"})
     bad = broken(random_rows[:2])
     updater.take_updates([bad] * (MAX_SKIPPED_UPDATES - 1) + [random_rows], step=1)
@@ -296,7 +298,7 @@ def test_too_many_skipped_updates_in_a_row_end_the_run(make_updater: Any, random
     assert "\n" not in str(error.value)
 
 
-def test_learning_rate_warms_up_linearly_by_step(make_updater: Any, random_rows: list[Row]) -> None:
+def test_learning_rate_warms_up_linearly_by_step(make_updater: Any, random_rows: list[TrainingRow]) -> None:
     updater = make_updater({"name": "ngrpo"}, lr=1e-3, schedule="warmup", warmup_steps=4)
     assert [updater.learning_rate(step) for step in (1, 2, 3, 4, 5, 100)] == [2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3]
     updater.take_updates([random_rows], step=2)
@@ -306,7 +308,7 @@ def test_learning_rate_warms_up_linearly_by_step(make_updater: Any, random_rows:
 
 @pytest.mark.parametrize("max_grad_norm", [1e-3, 1e6])
 def test_the_gradient_is_scaled_down_to_its_bound_and_adamw_takes_the_step(
-    make_updater: Any, random_rows: list[Row], max_grad_norm: float
+    make_updater: Any, random_rows: list[TrainingRow], max_grad_norm: float
 ) -> None:
     settings = {"lr": 1e-3, "betas": [0.8, 0.9], "weight_decay": 0.1, "max_grad_norm": max_grad_norm}
     updater = make_updater({"name": "ngrpo"}, **settings)
@@ -336,7 +338,9 @@ def test_the_policys_logprobs_are_the_samplers(make_updater: Any, temperature: f
         np.testing.assert_allclose(spread, token_values(updater.policy, row, temperature)[1].detach(), atol=1e-4)
 
 
-def test_the_reference_stays_where_training_began(make_updater: Any, load_base: Any, random_rows: list[Row]) -> None:
+def test_the_reference_stays_where_training_began(
+    make_updater: Any, load_base: Any, random_rows: list[TrainingRow]
+) -> None:
     updater = make_updater({"name": "grpo"}, reference=load_base(), lr=1e-3)
     assert update_metrics(updater.take_updates([random_rows], step=1))["policy/ref_kl"] == pytest.approx(0.0, abs=1e-6)
     start = weights(
@@ -350,7 +354,7 @@ def test_the_reference_stays_where_training_began(make_updater: Any, load_base: 
 
 
 def test_with_adapters_the_reference_is_the_model_without_them(
-    make_updater: Any, load_base: Any, random_rows: list[Row]
+    make_updater: Any, load_base: Any, random_rows: list[TrainingRow]
 ) -> None:
     method = {"name": "grpo", "kl_coefficient": 0.5}
     updater = make_updater(method, lm=load_base(lora={"rank": 4}), lr=1e-2)
@@ -362,7 +366,7 @@ def test_with_adapters_the_reference_is_the_model_without_them(
 
 
 def test_checkpointed_activations_give_the_same_gradient(
-    make_updater: Any, load_base: Any, random_rows: list[Row]
+    make_updater: Any, load_base: Any, random_rows: list[TrainingRow]
 ) -> None:
     plain, checkpointed = (
         make_updater({"name": "ngrpo"}, lm=load_base(gradient_checkpointing=on)) for on in (False, True)
@@ -371,7 +375,7 @@ def test_checkpointed_activations_give_the_same_gradient(
 
 
 def test_in_bfloat16_the_weights_stay_float32_and_the_gradient_is_close(
-    make_updater: Any, load_base: Any, random_rows: list[Row]
+    make_updater: Any, load_base: Any, random_rows: list[TrainingRow]
 ) -> None:
     half, full = make_updater({"name": "ngrpo"}, lm=load_base(dtype="bfloat16")), make_updater({"name": "ngrpo"})
     assert {parameter.dtype for parameter in half.parameters.values()} == {torch.float32}

@@ -1,4 +1,4 @@
-"""What a step of verl has drawn so far: which groups are kept, and their metrics; needs neither verl nor Ray."""
+"""What a step of verl has sampled so far: which groups are kept, and their metrics; needs neither verl nor Ray."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def in_fixed_order(keys: Iterable[str], uids: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnGroups:
+class SampledGroups:
     """Rows by key with their rewards, NaN where ungraded; the uids the filter keeps; problems and rounds so far."""
 
     rewards: Mapping[str, float]
@@ -53,12 +53,12 @@ class DrawnGroups:
     rounds: int
 
     @classmethod
-    def judged(cls, rewards: Mapping[str, float], method: Method, *, problems: int, rounds: int) -> Self:
+    def graded(cls, rewards: Mapping[str, float], method: Method, *, problems: int, rounds: int) -> Self:
         """Returns the rows with what the method's filter keeps of them.
 
         >>> from ngrpo.methods import NGRPO
         >>> rewards = {"a_0_0": 0.0, "a_1_0": 1.0, "b_0_0": 1.0, "b_1_0": 1.0}
-        >>> sorted(DrawnGroups.judged(rewards, NGRPO(), problems=2, rounds=1).kept)
+        >>> sorted(SampledGroups.graded(rewards, NGRPO(), problems=2, rounds=1).kept)
         ['a']
         """
         import torch
@@ -74,13 +74,13 @@ class DrawnGroups:
         return [key for key, reward in self.rewards.items() if math.isnan(reward)]
 
     def wanted(self, batch_size: int, method: Method, *, empty_steps: int, max_ungraded_share: float) -> int:
-        """Returns how many further problems to draw, 0 when this is the batch.
+        """Returns how many further problems to sample, 0 when this is the batch.
 
         Args:
             batch_size: groups that a step is to have.
             method: its refill and bound count.
-            empty_steps: so many times the bound is drawn where nothing is kept, for verl has no step without a batch.
-            max_ungraded_share: with more ungraded than this, drawing on is no help.
+            empty_steps: so many times the bound is sampled where nothing is kept, for verl has no step without a batch.
+            max_ungraded_share: with more ungraded than this, sampling on is no help.
         """
         limit = max(batch_size, int(method.max_refill_factor * batch_size))
         missing = min(batch_size - len(self.kept), limit - self.problems) if method.refill else 0
@@ -91,7 +91,7 @@ class DrawnGroups:
         return 0 if broken or self.problems >= empty_steps * limit else batch_size
 
     def metrics(self, method: Method) -> dict[str, float]:
-        """Returns the group metrics of everything drawn, as docs/metrics.md has them; a dropped row has advantage 0.
+        """Returns the group metrics of everything sampled, as docs/metrics.md has them; a dropped row has advantage 0.
 
         Advantages are left out of methods whose advantages do not follow from rewards alone.
         """

@@ -15,7 +15,7 @@ from typing import Any
 import transfer_queue as tq
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
-from ngrpo.adapters.verl_groups import DrawnGroups, in_fixed_order
+from ngrpo.adapters.verl_groups import SampledGroups, in_fixed_order
 from ngrpo.errors import TrainingError
 from ngrpo.methods import Method, load_method
 from ngrpo.training.collect import MAX_EMPTY_STEPS
@@ -27,9 +27,9 @@ MAX_UNGRADED_SHARE = 0.5
 class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed where this is checked
     """Gives a step the groups that its method's filter keeps, whole, without the rows that could not be graded (NaN).
 
-    A step draws `train_batch_size` problems. When all are done, dropped groups are replaced by as many further
-    problems, in rounds, until the batch is full or `max_refill_factor` times its size has been drawn; then verl pads
-    what there is. Where nothing is kept, problems are drawn for as long as our own trainer would.
+    A step samples `train_batch_size` problems. When all are done, dropped groups are replaced by as many further
+    problems, in rounds, until the batch is full or `max_refill_factor` times its size has been sampled; then verl pads
+    what there is. Where nothing is kept, problems are sampled for as long as our own trainer would.
 
     Rows are in a fixed order, problems as the data loader gave them and samples by number, in whatever order they
     arrive: verl cuts its mini-batches from it, and equal rollouts then give equal updates.
@@ -56,38 +56,38 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # verl is not installed
         if partition_id != "train":
             self.wait_until_done(partition_id)
             return self.everything(partition_id), {}
-        drawn = self.drawn_groups(partition_id, batch_size)
-        if not drawn.kept:
+        sampled = self.sampled_groups(partition_id, batch_size)
+        if not sampled.kept:
             raise TrainingError(
-                f"step {global_steps}: filter '{self.method.filter}' kept none of the groups of {drawn.problems} "
-                f"problems; {len(drawn.ungraded)} of {len(drawn.rewards)} completions were not graded"
+                f"step {global_steps}: filter '{self.method.filter}' kept none of the groups of {sampled.problems} "
+                f"problems; {len(sampled.ungraded)} of {len(sampled.rewards)} completions were not graded"
             )
-        return self.kept_rows(partition_id, drawn), drawn.metrics(self.method)
+        return self.kept_rows(partition_id, sampled), sampled.metrics(self.method)
 
-    def drawn_groups(self, partition_id: str, batch_size: int) -> DrawnGroups:
-        """Returns what a step has drawn when its batch is full, or as full as it gets."""
+    def sampled_groups(self, partition_id: str, batch_size: int) -> SampledGroups:
+        """Returns what a step has sampled when its batch is full, or as full as it gets."""
         problems, rounds = batch_size, 1
         while True:
             self.wait_until_done(partition_id)
             rewards = self._rewards(partition_id)
-            drawn = DrawnGroups.judged(rewards, self.method, problems=problems, rounds=rounds)
-            wanted = drawn.wanted(
+            sampled = SampledGroups.graded(rewards, self.method, problems=problems, rounds=rounds)
+            wanted = sampled.wanted(
                 batch_size, self.method, empty_steps=MAX_EMPTY_STEPS, max_ungraded_share=self.max_ungraded_share
             )
             if not wanted:
-                return drawn
+                return sampled
             assert self.refill_fn is not None  # noqa: S101  (verl always gives it)
             self.refill_fn(wanted)
             problems, rounds = problems + wanted, rounds + 1
 
-    def kept_rows(self, partition_id: str, drawn: DrawnGroups) -> Any:
+    def kept_rows(self, partition_id: str, sampled: SampledGroups) -> Any:
         """Returns the graded rows of the kept groups in their fixed order, and removes all others from the queue."""
-        self._clear_groups(partition_id, self._done(partition_id) - drawn.kept)
-        left = set(drawn.ungraded) & self.partitions[partition_id].keys()
+        self._clear_groups(partition_id, self._done(partition_id) - sampled.kept)
+        left = set(sampled.ungraded) & self.partitions[partition_id].keys()
         rows = {key: tag for key, tag in self.ordered_rows(partition_id).items() if key not in left}
         if left:
             tq.kv_clear(partition_id=partition_id, keys=sorted(left))
-        return self._materialize_batch(partition_id, sorted(drawn.kept), rows)
+        return self._materialize_batch(partition_id, sorted(sampled.kept), rows)
 
     def everything(self, partition_id: str) -> Any:
         """Returns all rows, in their fixed order."""

@@ -90,7 +90,7 @@ def asymre_advantages(rewards: Tensor, *, baseline_shift: float = -0.1, valid: T
         A_i = r_i - (mean(R) + baseline_shift)
 
     A negative shift weighs successes more than failures, which the paper recommends off-policy. It also gives
-    every homogeneous group, all-wrong ones included, -baseline_shift everywhere: what was drawn becomes
+    every homogeneous group, all-wrong ones included, -baseline_shift everywhere: what was sampled becomes
     likelier whatever it was. The paper has no ratio and no clip; here the loss of the run has both. Checked
     against the abstract (A = r - V); the shift of -0.1 was not.
 

@@ -25,7 +25,7 @@ def rl_zvp_advantages(
 ) -> Tensor:
     """Returns RL-ZVP's advantages, one per token: groups of equal rewards learn by the entropies of their tokens.
 
-        H_t: entropy of the distribution that token t was drawn from
+        H_t: entropy of the distribution that token t was sampled from
         all-correct group of equal rewards:  A_t = alpha * H_t
         all-wrong group of equal rewards:    A_t = -alpha * (max_k H_k - H_t), k over the same completion
         other groups:                        A_t = GRPO's z-score
@@ -36,7 +36,7 @@ def rl_zvp_advantages(
 
     Args:
         rewards: [P, G].
-        entropies: [P, G, T] in nats, at least 0, of the policy that drew the completions.
+        entropies: [P, G, T] in nats, at least 0, of the policy that sampled the completions.
         completion_mask: [P, G, T], nonzero on tokens that the model wrote; other tokens get 0.
         alpha: at least 0.
         max_reward: the reward from which on a completion is correct.

@@ -34,7 +34,7 @@ CAVEAT = (
 
 def demo(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of each method.")] = 60,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides problems' order and every draw.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the problem order and the sampling.")] = 0,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Runs side by side, one core each.")] = 2,
     out: Annotated[
         Path | None, typer.Option("--out", help="Keep the run folders here.", show_default="a temporary folder")
@@ -90,14 +90,14 @@ def _gradient_sources(settings: Sequence[str]) -> dict[str, GroupShares]:
     sampling, seed = config.sampling, config.run.seed
     source = PromptSource(config.task, policy.tokenizer, seed=seed, max_prompt_tokens=sampling.max_prompt_tokens)
     prompts = source.take(len(source), set())
-    drawn = TransformersSampler(policy).sample(
+    sampled = TransformersSampler(policy).sample(
         prompts,
         range(sampling.group_size),
         Decoding(max_completion_tokens=sampling.max_completion_tokens),
         seed=seed,
         round_name="demo",
     )
-    groups = grade_groups(config.task, prompts, drawn)
+    groups = grade_groups(config.task, prompts, sampled)
     return {
         name: gradient_share_by_kind(
             PolicyUpdater(

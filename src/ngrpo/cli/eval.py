@@ -58,12 +58,12 @@ def eval_(
         float | None, typer.Option("--temperature", help="0 takes the likeliest token.", show_default="0.6")
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option("--top-p", help="Share of the probability drawn from.", show_default="0.95")
+        float | None, typer.Option("--top-p", help="Share of the probability sampled from.", show_default="0.95")
     ] = None,
     max_completion_tokens: Annotated[
         int | None, typer.Option("--max-completion-tokens", help="Completions are cut here.", show_default="4096")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Decides every random draw.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of samples and summary.", show_default="evals/MODEL/TASK")
     ] = None,

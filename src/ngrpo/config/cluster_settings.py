@@ -17,9 +17,9 @@ class ClusterSettings(Settings):
     gpus_per_node: int = Field(8, ge=1)
     """GPUs of each machine; with device 'cpu', worker processes, 1 where nothing is said."""
     tensor_parallel_size: int = Field(1, ge=1)
-    """GPUs that draw completions together, each with a part of the model."""
+    """GPUs that sample completions together, each with a part of the model."""
     memory_share: float = Field(0.6, gt=0.0, le=1.0)
-    """Share of each GPU's memory for the weights and the key-value cache of vLLM while it draws."""
+    """Share of each GPU's memory for the weights and the key-value cache of vLLM while it samples."""
     ray_address: str = ""
     """Address of a Ray cluster that runs already, such as 'auto'; empty starts one on this machine."""
     device: Literal["cuda", "cpu"] = "cuda"

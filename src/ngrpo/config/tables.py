@@ -45,10 +45,10 @@ class ModelSettings(Settings):
 
 
 class SamplingSettings(Settings):
-    """How groups of completions are drawn."""
+    """How groups of completions are sampled."""
 
     sampler: Literal["transformers", "vllm", "endpoint"] = "transformers"
-    """What draws the completions: the model itself, vLLM in this process, or a server (evaluation only)."""
+    """What samples the completions: the model itself, vLLM in this process, or a server (evaluation only)."""
     problems_per_step: int = Field(1024, ge=1)
     """Groups in the batch of a step."""
     group_size: int = Field(8, ge=1)
@@ -56,13 +56,13 @@ class SamplingSettings(Settings):
     temperature: float = Field(1.0, gt=0.0)
     """The logits are divided by it, in sampling and in training alike."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
-    """Draw only from the smallest set of tokens with this much probability; 1 draws from all."""
+    """Sample only from the smallest set of tokens with this much probability; 1 samples from all."""
     max_prompt_tokens: int = Field(1024, ge=1)
     """Problems with a longer prompt are left out, and counted."""
     max_completion_tokens: int = Field(3072, ge=1)
     """Completions are cut at this many tokens."""
     max_sequences: int = Field(512, ge=1)
-    """Completions that are drawn at the same time; bounds the memory of the key-value cache."""
+    """Completions that are sampled at the same time; bounds the memory of the key-value cache."""
     keep_special_tokens: tuple[str, ...] = ()
     """Special tokens that stay in a completion's text, such as "<answer>"; a verifier sees no other special token."""
     old_logprobs: Literal["auto", "sampler", "recompute"] = "auto"
@@ -123,7 +123,7 @@ class EvaluationSettings(Settings):
     temperature: float = Field(0.6, ge=0.0)
     """Sampling temperature; 0 takes the likeliest token."""
     top_p: float = Field(0.95, gt=0.0, le=1.0)
-    """Draw only from the smallest set of tokens with this much probability."""
+    """Sample only from the smallest set of tokens with this much probability."""
     max_completion_tokens: int = Field(4096, ge=1)
     """Completions are cut at this many tokens."""
 
@@ -136,7 +136,7 @@ class RunSettings(Settings):
     steps: int = Field(140, ge=1)
     """Steps: rounds of sampling and updates."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Decides the order of the problems and every random draw."""
+    """Decides the order of the problems and every random number."""
     save_every: int = Field(0, ge=0)
     """Save a checkpoint every so many steps; the last step is always saved."""
     keep_rollouts: bool = True

@@ -1,4 +1,4 @@
-"""Grading while completions are still drawn, in a thread, so that none waits for a grade before it is on disk."""
+"""Grading while completions are still sampled, in a thread, so that none waits for a grade before it is on disk."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class BackgroundGrader:
             while batch := self._batch():
                 texts = [(self._problems[key[0]], self._journal.text(key)) for key in batch]
                 self._journal.graded(zip(batch, self._task.grade_many(texts), strict=True))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that draws
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that samples
             if not self._stopped.is_set():
                 self._error = error
 

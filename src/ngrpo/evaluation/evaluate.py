@@ -36,7 +36,7 @@ _PENDING = Grade("ungraded", 0.0)
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What is drawn: `samples` completions for each of the first `problems` problems (0: all) of a split."""
+    """What is sampled: `samples` completions for each of the first `problems` problems (0: all) of a split."""
 
     samples: int
     decoding: Decoding
@@ -102,12 +102,12 @@ def evaluate(
     resume: bool | Literal["retry-refused"] = False,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Evaluation:
-    """Returns the evaluation of whatever model the sampler draws from.
+    """Returns the evaluation of whatever model the sampler samples from.
 
     A prompt of any length is taken: leaving out a problem would change what is measured.
 
     Args:
-        sampler: draws the completions.
+        sampler: samples the completions.
         tokenizer: encodes the prompts.
         task: problems and grader.
         plan: how many, and from which distribution.
@@ -124,21 +124,21 @@ def evaluate(
     requests = [Request(prompt, sample) for prompt in prompts for sample in range(plan.samples)]
     keys = [(request.prompt.problem.id, request.sample) for request in requests]
     with Journal(samples_path, resume=bool(resume), retry_refused=resume == "retry-refused") as journal:
-        # Whole blocks, so that what is drawn again comes out the same to the bit (see `Sampler.blocks`).
+        # Whole blocks, so that what is sampled again comes out the same to the bit (see `Sampler.blocks`).
         blocks = [block for block in sampler.blocks(requests) if not all(keys[i] in journal.done for i in block)]
         missing = [requests[i] for block in blocks for i in block]
         progress = _Progress(on_progress, len(requests) - len(missing), len(requests))
         with BackgroundGrader(task, journal, {prompt.problem.id: prompt.problem for prompt in prompts}) as grader:
-            redrawn = {(request.prompt.problem.id, request.sample) for request in missing}
+            resampled = {(request.prompt.problem.id, request.sample) for request in missing}
             for key in journal.ungraded():
-                if key not in redrawn:
+                if key not in resampled:
                     grader.submit(key)
-            _draw(sampler, missing, plan, (journal, grader), progress)
+            _sample(sampler, missing, plan, (journal, grader), progress)
         journal.finish(keys)
     return evaluation_of(samples_path)
 
 
-def _draw(
+def _sample(
     sampler: Sampler,
     missing: Sequence[Request],
     plan: EvaluationPlan,

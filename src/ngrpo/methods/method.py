@@ -119,7 +119,7 @@ class GroupMethod(Method):
 
         Args:
             rewards: [P, G].
-            entropies: [P, G, T] of the policy that drew the completions, in nats.
+            entropies: [P, G, T] of the policy that sampled the completions, in nats.
             completion_mask: [P, G, T], nonzero on tokens that the model wrote; others get 0.
             valid: [P, G] marks the graded completions.
         """

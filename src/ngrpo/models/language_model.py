@@ -131,7 +131,7 @@ class LanguageModel:
         except ValueError as error:
             raise ConfigError(f"[model] gradient_checkpointing: {one_line(error)}") from error
         # Hugging Face checkpoints layers in training mode. Routers and attention stay in evaluation mode: Phi-MoE's
-        # router draws its experts at random in training mode.
+        # router samples its experts at random in training mode.
         for module in self.plain.modules():
             module.training = getattr(module, "gradient_checkpointing", False)
         self.model.training = self.plain.training = True

@@ -127,7 +127,7 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros((), dtype=torch.float64, device=device).item()  # tokens are drawn in float64
+        torch.zeros((), dtype=torch.float64, device=device).item()  # tokens are sampled in float64
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ConfigError(f"[model] device '{name}' cannot be used: {one_line(error)}") from None
     return device

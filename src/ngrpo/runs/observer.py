@@ -16,13 +16,13 @@ class Observer:
         """A phase of the start-up has begun, such as loading the model."""
 
     def on_step_progress(self, step: int, done: int, total: int) -> None:
-        """A step has drawn and graded `done` of `total` completions; with all of them the update begins."""
+        """A step has sampled and graded `done` of `total` completions; with all of them the update begins."""
 
     def on_step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """A step is over and its metrics are on disk."""
 
     def on_evaluation_progress(self, task: str, done: int, total: int) -> None:
-        """An evaluation has drawn and graded `done` of `total` completions."""
+        """An evaluation has sampled and graded `done` of `total` completions."""
 
     def on_evaluation(self, step: int, task: str, summary: Mapping[str, Any]) -> None:
         """An evaluation is over and its summary is on disk."""

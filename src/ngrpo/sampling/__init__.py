@@ -1,4 +1,4 @@
-"""Sampling: prompts in, completions out, each with the logprobs its tokens were drawn with."""
+"""Sampling: prompts in, completions out, each with the logprobs its tokens were sampled with."""
 
 from __future__ import annotations
 

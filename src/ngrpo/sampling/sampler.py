@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """The distribution that tokens are drawn from.
+    """The distribution that tokens are sampled from.
 
     `temperature` divides the logits, 0 takes the likeliest token; `top_p` in (0, 1] keeps the smallest set of tokens
     with at least this much probability; completions are cut at `max_completion_tokens`.
@@ -47,13 +47,13 @@ class Sampler(ABC):
     """Samples completions of prompts.
 
     A completion depends on the weights, its prompt and its own random stream alone, which is keyed by (seed,
-    round_name, problem id, sample): a different batch, order or resume draws the same numbers. What a sampler does with
-    them is its own affair: `transformers` draws the same tokens wherever the logits are the same to the bit, vLLM's
+    round_name, problem id, sample): a different batch, order or resume uses the same numbers. What a sampler does
+    with them is its own affair: `transformers` gives equal tokens wherever the logits are the same to the bit, vLLM's
     logits move in their last digits with what else is in the batch.
     """
 
     def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Returns the indices of requests that are drawn together, in the order in which they are drawn.
+        """Returns the indices of requests that are sampled together, in the order in which they are sampled.
 
         Logits may depend in their last bits on what else is in a batch. Who wants the same bits again, such as an
         evaluation that resumes, asks for whole blocks, which then come out the same whichever others were asked for.
@@ -71,7 +71,7 @@ class Sampler(ABC):
             requests: what is wanted, each (problem, sample) once.
             decoding: temperature, top_p and length limit.
             seed: the run's seed.
-            round_name: names the occasion, such as "step 12", so that a problem met again is drawn afresh.
+            round_name: names the occasion, such as "step 12", so that a problem met again is sampled afresh.
 
         Raises:
             ConfigError: when a prompt does not fit the model.
@@ -84,11 +84,11 @@ class Sampler(ABC):
     ) -> list[list[Completion]]:
         """Returns, for each prompt, one completion for each sample index; see `stream`."""
         requests = [Request(prompt, sample) for prompt in prompts for sample in samples]
-        drawn: list[Any] = [None] * len(requests)
+        sampled: list[Any] = [None] * len(requests)
         for index, completion in self.stream(requests, decoding, seed=seed, round_name=round_name):
-            drawn[index] = completion
+            sampled[index] = completion
         size = len(samples)
-        return [drawn[i * size : (i + 1) * size] for i in range(len(prompts))]
+        return [sampled[i * size : (i + 1) * size] for i in range(len(prompts))]
 
     def update_weights(self) -> None:  # noqa: B027 - most share the policy's weights
         """Takes the policy's weights after an update; nothing to do for a sampler that shares them."""

@@ -30,7 +30,7 @@ class SamplerAndTokenizer(NamedTuple):
 
 
 def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
-    """Returns the sampler that draws from the policy that is trained.
+    """Returns the sampler that samples from the policy that is trained.
 
     Raises:
         ConfigError: when the sampler does not support this model.
@@ -139,8 +139,8 @@ def _check_weights(sampler: Sampler, policy: LanguageModel) -> None:
     """Samples a few tokens and has the policy score them: a sampler without the policy's weights samples noise."""
     tokens = np.arange(3, dtype=np.int64) + 5
     prompt = Prompt(Problem("weights", "", ""), tokens % policy.vocabulary_size)
-    drawn = sampler.sample([prompt], range(8), Decoding(1.0, 1.0, 4), seed=0, round_name="weights")[0]
-    gap = max(_gaps(policy, prompt, drawn)) if drawn else 0.0
+    sampled = sampler.sample([prompt], range(8), Decoding(1.0, 1.0, 4), seed=0, round_name="weights")[0]
+    gap = max(_gaps(policy, prompt, sampled)) if sampled else 0.0
     if not gap <= _LARGEST_GAP:
         raise ConfigError(
             f"the sampler's logprobs are {gap:.2g} nats from those of the policy: it did not take the weights, or "
@@ -148,9 +148,9 @@ def _check_weights(sampler: Sampler, policy: LanguageModel) -> None:
         )
 
 
-def _gaps(policy: LanguageModel, prompt: Prompt, drawn: Sequence[Any]) -> list[float]:
+def _gaps(policy: LanguageModel, prompt: Prompt, sampled: Sequence[Any]) -> list[float]:
     gaps = []
-    for completion in drawn:
+    for completion in sampled:
         ids = torch.from_numpy(np.concatenate([prompt.tokens, completion.tokens]))[None].to(policy.device)
         with policy.inference():
             logits = policy.head(policy.hidden_states(ids)).float()[0, len(prompt.tokens) - 1 : -1]

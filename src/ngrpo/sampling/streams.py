@@ -2,7 +2,7 @@
 
 Each completion owns a stream: a 64-bit key hashed from (seed, round, problem, sample). Its t-th number is a pure
 function of key and t (SplitMix64: Steele, Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195), so there is no
-state to save, and neither batching nor a resumed run changes what is drawn.
+state to save, and neither batching nor a resumed run changes what is sampled.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel
 from ngrpo.sampling.cached_forward import FIRST_WIDTH, CachedReader, check_cache, widened
-from ngrpo.sampling.choose import draw_tokens
+from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.detokenizer import Detokenizer
 from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.streams import stream_key, uniforms
@@ -23,11 +23,11 @@ _COMPACT_AT = 1 / 8
 
 
 class TransformersSampler(Sampler):
-    """Draws completions with the model's own forward pass and key-value cache.
+    """Samples completions with the model's own forward pass and key-value cache.
 
     Args:
         language_model: model, tokenizer and precision; the weights are used as they are at each call.
-        max_sequences: completions drawn at the same time, at least 1.
+        max_sequences: completions sampled at the same time, at least 1.
         keep_special_tokens: special tokens that stay in a completion's text.
 
     Raises:
@@ -62,14 +62,14 @@ class TransformersSampler(Sampler):
             self._check(request.prompt, decoding)
         for block in self.blocks(requests):
             with self._lm.inference():
-                completions = self._draw([requests[i] for i in block], decoding, seed, round_name)
+                completions = self._sample([requests[i] for i in block], decoding, seed, round_name)
             yield from zip(block, completions, strict=True)
 
     def _check(self, prompt: Prompt, decoding: Decoding) -> None:
         """Raises the errors of a prompt that the model cannot read; on a GPU it would end the process."""
         length, limit, positions = len(prompt.tokens), decoding.max_completion_tokens, self._lm.max_positions
         if length == 0:
-            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be drawn after it")
+            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be sampled after it")
         if positions is not None and length + limit > positions:
             raise ConfigError(
                 f"the model reads at most {positions} tokens, but the prompt of problem '{prompt.problem.id}' has "
@@ -81,14 +81,14 @@ class TransformersSampler(Sampler):
                 "tokens only: they do not belong together"
             )
 
-    def _draw(self, requests: Sequence[Request], decoding: Decoding, seed: int, round_name: str) -> list[Completion]:
+    def _sample(self, requests: Sequence[Request], decoding: Decoding, seed: int, round_name: str) -> list[Completion]:
         """Returns the completions of the requests of a block."""
         device, limit = self._lm.device, decoding.max_completion_tokens
         keys = np.array(
             [stream_key(seed, round_name, prompt.problem.id, sample) for prompt, sample in requests],
             dtype=np.uint64,
         )
-        # Written as they are drawn, on the device, so that a token costs no transfer.
+        # Written as they are sampled, on the device, so that a token costs no transfer.
         all_tokens = torch.zeros(len(keys), min(limit, FIRST_WIDTH), dtype=torch.int64, device=device)
         all_logprobs = torch.zeros_like(all_tokens, dtype=torch.float32)
         stops = torch.tensor(sorted(self._lm.stop_tokens), dtype=torch.int64, device=device)
@@ -102,7 +102,7 @@ class TransformersSampler(Sampler):
             if position == all_tokens.shape[1]:
                 all_tokens, all_logprobs = widened(all_tokens, limit), widened(all_logprobs, limit)
             numbers = torch.from_numpy(uniforms(keys, position)).to(device)
-            tokens, logprobs = draw_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
+            tokens, logprobs = sample_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
             all_tokens[rows, position], all_logprobs[rows, position] = tokens, logprobs
             running &= ~torch.isin(tokens, stops)
             num_running, num_broken = torch.stack([running.sum(), logprobs.isnan().sum()]).tolist()
@@ -110,7 +110,7 @@ class TransformersSampler(Sampler):
                 raise TrainingError("the model's logits are not finite any more: the training has diverged")
             if num_running == 0 or position + 1 == limit:
                 break
-            if num_running <= (1 - _COMPACT_AT) * len(rows):  # until then, a finished row draws on unheard
+            if num_running <= (1 - _COMPACT_AT) * len(rows):  # until then, a finished row samples on unheard
                 kept = running.nonzero()[:, 0]
                 rows, running, tokens, keys = rows[kept], running[kept], tokens[kept], keys[kept.cpu().numpy()]
                 reader.keep(kept)

@@ -30,7 +30,7 @@ Weights = Iterable[tuple[str, Tensor]]
 class VLLMModel(NamedTuple):
     """What vLLM loads: a model folder or hub id in a precision, "float32" or "bfloat16".
 
-    `weights` gives the weights to draw with, at the start and after every `update_weights`; None for those of the path.
+    `weights` gives the weights, at the start and after every `update_weights`; None for those of the path.
     `untied`: the output head of these weights is not the embedding, whatever the config at the path says.
     """
 
@@ -46,7 +46,7 @@ _WAITING = 2
 
 
 class VLLMSampler(Sampler):
-    """Draws completions with vLLM's engine in this process.
+    """Samples completions with vLLM's engine in this process.
 
     Each completion has its own seed, but vLLM's logits move in their last digits with what else is in the batch: the
     same request can come out differently in another run.
@@ -57,7 +57,7 @@ class VLLMSampler(Sampler):
         stop_tokens: tokens that end a completion.
         settings: the `[vllm]` table.
         max_tokens: longest prompt and completion together.
-        max_sequences: completions drawn at the same time, at least 1.
+        max_sequences: completions sampled at the same time, at least 1.
 
     Raises:
         MissingDependencyError: when vLLM is not installed.
@@ -129,7 +129,7 @@ class VLLMSampler(Sampler):
     def _check(self, request: Request, decoding: Decoding) -> None:
         prompt, limit = request.prompt, decoding.max_completion_tokens
         if len(prompt.tokens) == 0:
-            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be drawn after it")
+            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be sampled after it")
         if len(prompt.tokens) + limit > self._max_tokens:
             raise ConfigError(
                 f"vLLM was started for {self._max_tokens} tokens, but the prompt of problem '{prompt.problem.id}' has "
@@ -152,14 +152,14 @@ class VLLMSampler(Sampler):
             seed=stream_key(seed, round_name, request.prompt.problem.id, request.sample) & _LARGEST_SEED,
             stop_token_ids=self._stop_tokens,
             ignore_eos=True,  # the stop tokens are all of them, whatever vLLM reads in the config
-            logprobs=0,  # of the drawn token alone
+            logprobs=0,  # of the sampled token alone
             detokenize=False,
         )
 
     def _completion(self, output: Any, decoding: Decoding) -> Completion:
         tokens = np.asarray(output.token_ids, dtype=np.int64)
-        drawn = [step[token].logprob for step, token in zip(output.logprobs, output.token_ids, strict=True)]
-        logprobs = np.asarray(drawn, dtype=np.float32)
+        sampled = [step[token].logprob for step, token in zip(output.logprobs, output.token_ids, strict=True)]
+        logprobs = np.asarray(sampled, dtype=np.float32)
         if np.isnan(logprobs).any():
             raise TrainingError("the model's logits are not finite any more: the training has diverged")
         if decoding.temperature == 0:
@@ -188,7 +188,7 @@ def _load(path: str, settings: VLLMSettings, **arguments: Any) -> Any:
             path,
             enforce_eager=settings.enforce_eager or on_cpu,
             gpu_memory_utilization=settings.memory_share,
-            logprobs_mode="processed_logprobs",  # after temperature and top_p: what tokens were drawn with
+            logprobs_mode="processed_logprobs",  # after temperature and top_p: what tokens were sampled with
             generation_config="vllm",  # no defaults of the model's own: the decoding is said by us
             skip_tokenizer_init=True,
             disable_log_stats=True,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ngrpo.errors import DataError
 from ngrpo.grading.extract import last_boxed
-from ngrpo.tasks.table_rows import Row
+from ngrpo.tasks.table_rows import TableRow
 
 _MISSING = {"nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity", "none", "null", "<na>"}
 _GROUND_TRUTH = ("target", "answer", "ground_truth", "reference", "solution")
@@ -19,7 +19,7 @@ class NoAnswerError(DataError):
     """A reference is missing, empty, not finite, or a worked solution that declares no answer."""
 
 
-def cell(row: Row, column: str) -> Any:
+def cell(row: TableRow, column: str) -> Any:
     """Returns the value under a column, None where it is absent; a dot reaches into tables, JSON text too.
 
     >>> cell({"reward_model": '{"ground_truth": "7"}'}, "reward_model.ground_truth")
@@ -36,7 +36,7 @@ def cell(row: Row, column: str) -> Any:
     return value
 
 
-def is_numeric(rows: Sequence[Row], column: str) -> bool:
+def is_numeric(rows: Sequence[TableRow], column: str) -> bool:
     """Returns whether all values of a column are numbers but for some that mean a missing one, such as "nan"."""
     values = [_single(cell(row, column)) for row in rows]
     known = [value for value in values if not (is_empty(value) or _means_missing(value))]
@@ -115,7 +115,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _ground_truth(table: Row) -> Any:
+def _ground_truth(table: TableRow) -> Any:
     r"""The solution's box before `target`: MATH's targets in verl's files have lost white space and line breaks.
 
     There `\pi a^2` became `\pia^2` and the `\\` of every matrix a single backslash, which no answer can

@@ -16,7 +16,7 @@ from ngrpo.tasks.on_demand import ProblemsOnDemand
 from ngrpo.types import Problem
 
 _TEST_SEED = 1_000_000_007
-"""Test problems are drawn this far from the training ones, which count up from `seed`."""
+"""Test problems are this far from the training ones, which count up from `seed`."""
 _MOST_TRIES = 20
 """Entries that are tried for each problem that is wanted: small data sets repeat themselves."""
 
@@ -82,7 +82,7 @@ class Gym(MathTask):
             )
 
     def dataset(self, seed: int, size: int) -> Any:
-        """Returns reasoning-gym's data set of this size, its entry i drawn from seed + i."""
+        """Returns reasoning-gym's data set of this size, its entry i generated from seed + i."""
         try:
             import reasoning_gym
             from reasoning_gym.factory import DATASETS

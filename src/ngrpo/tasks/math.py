@@ -16,7 +16,7 @@ from ngrpo.grading.graders import MATHEMATICAL, REASONING_GYM, is_verifier
 from ngrpo.grading.pool import MEMORY_GIB
 from ngrpo.tasks.conversations import Conversations
 from ngrpo.tasks.problem_columns import RECOGNISED, Columns, References, problems_of
-from ngrpo.tasks.table_rows import Row, read_hub_rows, read_rows
+from ngrpo.tasks.table_rows import TableRow, read_hub_rows, read_rows
 from ngrpo.tasks.task import Task
 from ngrpo.types import Grade, Problem
 
@@ -100,7 +100,7 @@ class MathTask(Task):
             markers=self.markers,
         )
 
-    def _problems_of(self, rows: Sequence[Row], where: str, columns: Columns = RECOGNISED) -> list[Problem]:
+    def _problems_of(self, rows: Sequence[TableRow], where: str, columns: Columns = RECOGNISED) -> list[Problem]:
         conversations = Conversations(self.system, self.continue_final_message)
         return problems_of(rows, where, columns, self._references(), conversations)
 

@@ -17,7 +17,7 @@ from typing import Any
 from ngrpo.errors import DataError
 from ngrpo.tasks.cells import NoAnswerError, cell, is_empty, is_numeric, reference_text, table_in, text_of
 from ngrpo.tasks.conversations import ANY_SYSTEM, Conversations
-from ngrpo.tasks.table_rows import Row
+from ngrpo.tasks.table_rows import TableRow
 from ngrpo.types import Problem
 
 QUESTIONS = ("question", "problem", "prompt", "query", "instruction", "input")
@@ -69,7 +69,7 @@ class References:
 
 
 def problems_of(
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     where: str,
     columns: Columns,
     references: References,
@@ -128,7 +128,7 @@ def _refuse(message: str, references: References) -> None:
     _log.warning("left out: %s", message)
 
 
-def metadata_of(row: Row) -> dict[str, Any]:
+def metadata_of(row: TableRow) -> dict[str, Any]:
     """Returns what a task, a verifier or a report may ask about a problem beside its question and reference.
 
     >>> metadata_of({"question": "?", "level": 3, "metadata": {"source_dataset": "chess"}})
@@ -139,7 +139,7 @@ def metadata_of(row: Row) -> dict[str, Any]:
     return {**tables.pop("metadata", {}), **tables, **kept}
 
 
-def recognised(rows: Sequence[Row], candidates: Sequence[str]) -> str:
+def recognised(rows: Sequence[TableRow], candidates: Sequence[str]) -> str:
     """Returns the first candidate that is a column with any value, an empty text where none is.
 
     >>> recognised([{"answer": ""}, {"answer": "7", "solution": "so 7"}], REFERENCES)
@@ -150,7 +150,7 @@ def recognised(rows: Sequence[Row], candidates: Sequence[str]) -> str:
     return next((name for name in present if any(not is_empty(cell(row, name)) for row in rows)), "")
 
 
-def _chosen_columns(rows: Sequence[Row], where: str, wanted: Columns) -> Columns:
+def _chosen_columns(rows: Sequence[TableRow], where: str, wanted: Columns) -> Columns:
     return Columns(
         question=_chosen(rows, where, "question", wanted.question, QUESTIONS),
         reference=_chosen(rows, where, "reference", wanted.reference, REFERENCES),
@@ -158,7 +158,7 @@ def _chosen_columns(rows: Sequence[Row], where: str, wanted: Columns) -> Columns
     )
 
 
-def _chosen(rows: Sequence[Row], where: str, role: str, wanted: str, candidates: Sequence[str]) -> str:
+def _chosen(rows: Sequence[TableRow], where: str, role: str, wanted: str, candidates: Sequence[str]) -> str:
     name = recognised(rows, (wanted,) if wanted else candidates)
     if name:
         return name
@@ -171,7 +171,7 @@ def _chosen(rows: Sequence[Row], where: str, role: str, wanted: str, candidates:
     )
 
 
-def _ids(rows: Sequence[Row], where: str, named: str, column: str) -> list[str]:
+def _ids(rows: Sequence[TableRow], where: str, named: str, column: str) -> list[str]:
     if named == ROW_NUMBER:
         return [str(number) for number in range(len(rows))]
     if named:

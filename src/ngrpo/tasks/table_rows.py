@@ -11,10 +11,10 @@ from typing import Any
 from ngrpo.errors import DataError
 from ngrpo.storage import is_lfs_pointer
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 
-def read_rows(path: str | Path) -> list[Row]:
+def read_rows(path: str | Path) -> list[TableRow]:
     """Returns the rows of a file, in its order; the ending decides how it is read (`READERS`).
 
     Args:
@@ -44,7 +44,7 @@ def read_rows(path: str | Path) -> list[Row]:
     return rows
 
 
-def read_hub_rows(dataset: str, split: str, instead: str) -> list[Row]:
+def read_hub_rows(dataset: str, split: str, instead: str) -> list[TableRow]:
     """Returns the rows of a dataset on the Hugging Face hub, from its local cache where it has one.
 
     Args:
@@ -65,7 +65,7 @@ def read_hub_rows(dataset: str, split: str, instead: str) -> list[Row]:
     return [dict(row) for row in loaded]
 
 
-def _read_json_lines(file: Path) -> list[Row]:
+def _read_json_lines(file: Path) -> list[TableRow]:
     text = file.read_text(encoding="utf-8-sig")
     if file.suffix.lower() == ".json" and text.lstrip().startswith("["):
         rows = _parsed(text, f"{file}")
@@ -86,25 +86,25 @@ def _parsed(text: str, where: str) -> Any:
         raise DataError(f"{where}: not JSON that can be read (an integer of more than 4,300 digits)") from None
 
 
-def _as_row(value: object, where: str) -> Row:
+def _as_row(value: object, where: str) -> TableRow:
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected an object with named columns, got {type(value).__name__}")
     return value
 
 
-def _read_parquet(file: Path) -> list[Row]:
+def _read_parquet(file: Path) -> list[TableRow]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
-            rows: list[Row] = opened.read().to_pylist()
+            rows: list[TableRow] = opened.read().to_pylist()
     except pyarrow.ArrowException as error:
         raise DataError(f"{file}: not a parquet file ({str(error).splitlines()[0]})") from None
     return rows
 
 
-def _read_csv(file: Path) -> list[Row]:
+def _read_csv(file: Path) -> list[TableRow]:
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines, strict=True)
         try:
@@ -120,7 +120,7 @@ def _read_csv(file: Path) -> list[Row]:
     return [dict(zip(header, row, strict=True)) for row in cells]
 
 
-READERS: Mapping[str, Callable[[Path], list[Row]]] = {
+READERS: Mapping[str, Callable[[Path], list[TableRow]]] = {
     ".jsonl": _read_json_lines,
     ".json": _read_json_lines,
     ".parquet": _read_parquet,

@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngrpo.types import Group
 
-
-def _none() -> NDArray[np.float32]:
-    return np.empty(0, dtype=np.float32)
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One completion to be trained on: prompt [L] and completion [T] tokens, and what belongs to each token [T].
-
-    `importance` is a factor of each token's advantage in the loss, for tokens of a sampler that is not the policy;
-    empty for 1. `old_values` and `returns` stay empty where no critic learns.
-    """
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenRow:
+    """One completion as tokens: prompt [L] and completion [T]."""
 
     prompt: NDArray[np.int64]
     completion: NDArray[np.int64]
-    old_logprobs: NDArray[np.float32]
-    advantages: NDArray[np.float32] = field(default_factory=_none)
-    importance: NDArray[np.float32] = field(default_factory=_none)
-    old_values: NDArray[np.float32] = field(default_factory=_none)
-    returns: NDArray[np.float32] = field(default_factory=_none)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
 
-    @property
-    def weighted_advantages(self) -> NDArray[np.float32]:
-        """The advantages [T] as they enter the loss."""
-        return self.advantages * self.importance if len(self.importance) else self.advantages
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingRow(TokenRow):
+    """A completion with what the policy's loss needs of each token, [T]: the advantages as they enter the loss."""
+
+    old_logprobs: NDArray[np.float32]
+    advantages: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MicroBatch:
+class ValuedRow(TrainingRow):
+    """A completion with what the critic's loss needs of each token, [T], besides."""
+
+    old_values: NDArray[np.float32]
+    returns: NDArray[np.float32]
+
+
+Row = TypeVar("Row", bound=TokenRow)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MicroBatch(Generic[Row]):
     """`rows` as tensors: `input_ids` [B, L] right-padded; the others [B, T] over completion tokens.
 
     `positions` are where in `input_ids` the hidden state stands that predicts each completion token.
@@ -70,13 +70,6 @@ class MicroBatch:
         return torch.zeros(self.tokens.shape, device=values.device).masked_scatter(self.completion_mask, values)
 
 
-def rows_of(group: Group) -> list[Row]:
-    """Returns the rows of a group; an ungraded completion is no evidence of anything and gets none."""
-    return [
-        Row(group.prompt_tokens, r.completion.tokens, r.completion.logprobs) for r in group.rollouts if r.grade.graded
-    ]
-
-
 def split_into_updates(
     groups: Sequence[Sequence[Row]], *, updates: int, passes: int, seed: int, step: int
 ) -> list[list[Row]]:
@@ -99,7 +92,7 @@ def split_into_updates(
     return parts
 
 
-def micro_batches(rows: Sequence[Row], *, token_budget: int, device: torch.device) -> Iterator[MicroBatch]:
+def micro_batches(rows: Sequence[Row], *, token_budget: int, device: torch.device) -> Iterator[MicroBatch[Row]]:
     """Yields the rows in micro-batches of at most `token_budget` tokens, padding included, long rows first.
 
     A row longer than the budget gets a micro-batch of its own.
@@ -112,7 +105,7 @@ def micro_batches(rows: Sequence[Row], *, token_budget: int, device: torch.devic
 
 
 def values_of(
-    rows: Sequence[Row], function: Callable[[MicroBatch], Tensor], *, token_budget: int, device: torch.device
+    rows: Sequence[Row], function: Callable[[MicroBatch[Row]], Tensor], *, token_budget: int, device: torch.device
 ) -> list[NDArray[np.float32]]:
     """Returns for each row, in order, its tokens' part [T] of what a function makes of micro-batches, as [B, T]."""
     found: dict[int, NDArray[np.float32]] = {}
@@ -123,7 +116,7 @@ def values_of(
     return [found[id(row)] for row in rows]
 
 
-def pack(rows: Sequence[Row], device: torch.device) -> MicroBatch:
+def pack(rows: Sequence[Row], device: torch.device) -> MicroBatch[Row]:
     """Returns rows as one micro-batch on a device."""
     longest = max(len(row) for row in rows)
     width = max(len(row.completion) for row in rows)

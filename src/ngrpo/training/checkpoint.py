@@ -7,7 +7,7 @@
       critic/                   PPO's value model: model.safetensors (what of it is trained) and its moments; without
                                 [model.lora] and a shared trunk a Hugging Face folder for token classification
 
-Safetensors and JSON only: reading a checkpoint cannot run code. Random draws need no state (`ngrpo.sampling.streams`).
+Safetensors and JSON only: reading a checkpoint cannot run code. No random state is kept (`ngrpo.sampling.streams`).
 """
 
 from __future__ import annotations

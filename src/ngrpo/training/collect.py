@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class PromptSource:
         """Returns the next prompts, at most `count`, none whose problem id is in `used`.
 
         `used` grows by the problems returned and by those passed over because of their length. Fewer are returned only
-        when every problem is in it: a problem that came twice in a step would be drawn from the same random streams
+        when every problem is in it: a problem that came twice in a step would be sampled from the same random streams
         twice.
         """
         prompts: list[Prompt] = []
@@ -73,44 +74,86 @@ class PromptSource:
         return self._problems[int(self._order[place])]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, eq=False)
+class GradedGroups:
+    """P graded groups of G rollouts with their rewards [P, G] float32; `valid` [P, G] is false where ungraded."""
+
+    groups: tuple[Group, ...]
+    rewards: Tensor
+    valid: Tensor
+
+    @classmethod
+    def of(cls, groups: Sequence[Group]) -> Self:
+        """Returns the groups, all of one size, with the rewards of their grades."""
+        return cls(tuple(groups), *rewards_of(groups))
+
+    @classmethod
+    def join(cls, parts: Sequence[GradedGroups]) -> Self:
+        """Returns the groups of all parts, in order; at least one part."""
+        groups = tuple(group for part in parts for group in part.groups)
+        return cls(groups, torch.cat([part.rewards for part in parts]), torch.cat([part.valid for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def select(self, chosen: Tensor) -> GradedGroups:
+        """Returns the groups where `chosen` [P] bool is true."""
+        groups = tuple(group for group, taken in zip(self.groups, chosen.tolist(), strict=True) if taken)
+        return GradedGroups(groups, self.rewards[chosen], self.valid[chosen])
+
+    @cached_property
+    def num_tokens(self) -> Tensor:
+        """The length [P, G] of each completion in tokens."""
+        lengths = [[len(rollout.completion.tokens) for rollout in group.rollouts] for group in self.groups]
+        return torch.tensor(lengths, dtype=torch.int64).view_as(self.rewards)
+
+    def ungraded_reason(self) -> str:
+        """Returns why the first ungraded completion could not be graded, "" where every one was."""
+        grades = (rollout.grade for group in self.groups for rollout in group.rollouts)
+        return next((grade.reason for grade in grades if not grade.graded), "")
+
+    def completions(self) -> Iterator[Completion]:
+        """Yields every completion, ungraded ones included."""
+        return (rollout.completion for group in self.groups for rollout in group.rollouts)
+
+    def graded_completions(self) -> Iterator[tuple[Group, Completion]]:
+        """Yields every graded completion with its group; an ungraded one is no evidence of anything."""
+        for group, flags in zip(self.groups, self.valid.tolist(), strict=True):
+            for rollout, graded in zip(group.rollouts, flags, strict=True):
+                if graded:
+                    yield group, rollout.completion
+
+
+@dataclass(frozen=True, eq=False)
 class Collected:
     """The groups of a step: all that were sampled, and which of them the filter let into the batch.
 
-    `overlong` counts the problems that were passed over because of the length of their prompt. `no_problem_left` is
-    true when fewer problems were sampled than wanted, because the step had met every one.
+    `in_batch` is [P] bool. `overlong` counts the problems that were passed over because of the length of their prompt.
+    `no_problem_left` is true when fewer problems were sampled than wanted, because the step had met every one.
     """
 
-    sampled: list[Group] = field(default_factory=list)
-    in_batch: list[bool] = field(default_factory=list)
-    rounds: int = 0
+    sampled: GradedGroups
+    in_batch: Tensor
+    rounds: int = 1
     overlong: int = 0
     no_problem_left: bool = False
     sample_seconds: float = 0.0
     grade_seconds: float = 0.0
 
-    @property
-    def batch(self) -> list[Group]:
+    @cached_property
+    def batch(self) -> GradedGroups:
         """The groups that are trained on."""
-        return [group for group, kept in zip(self.sampled, self.in_batch, strict=True) if kept]
+        return self.sampled.select(self.in_batch)
 
     @property
     def rollouts_sampled(self) -> int:
         """Completions of all groups."""
-        return sum(len(group.rollouts) for group in self.sampled)
+        return self.sampled.valid.numel()
 
     @property
     def rollouts_trained(self) -> int:
         """Graded completions of the groups in the batch."""
-        return sum(rollout.grade.graded for group in self.batch for rollout in group.rollouts)
-
-    def add(self, groups: Sequence[Group], method: Method) -> None:
-        """Adds the groups of one round of sampling and filters them."""
-        rewards, valid = rewards_of(groups)
-        kept = kept_groups(rewards, filter=method.filter, max_reward=method.max_reward, valid=valid)
-        self.sampled += groups
-        self.in_batch += kept.tolist()
-        self.rounds += 1
+        return int(self.batch.valid.sum())
 
 
 def collect_groups(
@@ -131,38 +174,41 @@ def collect_groups(
     Raises:
         DataError: when no problem has a prompt that is short enough.
     """
-    collected, used = Collected(), set[str]()
+    rounds, kept, used = list[GradedGroups](), list[Tensor](), set[str]()
+    no_problem_left, sample_seconds, grade_seconds = False, 0.0, 0.0
     decoding = Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens)
     limit = int(method.max_refill_factor * settings.problems_per_step)
     wanted = settings.problems_per_step
-    while wanted > 0 and not collected.no_problem_left:
+    while wanted > 0 and not no_problem_left:
         prompts = source.take(wanted, used)
-        collected.no_problem_left = len(prompts) < wanted
+        no_problem_left = len(prompts) < wanted
         if not prompts:
             break
         started = time.perf_counter()
-        drawn = sampler.sample(prompts, range(settings.group_size), decoding, seed=seed, round_name=f"step {step}")
-        sampled = time.perf_counter()
-        collected.add(grade_groups(task, prompts, drawn), method)
-        collected.sample_seconds += sampled - started
-        collected.grade_seconds += time.perf_counter() - sampled
-        missing = settings.problems_per_step - sum(collected.in_batch) if method.refill else 0
-        wanted = min(missing, limit - len(collected.sampled))
-    if not collected.sampled:
+        found = sampler.sample(prompts, range(settings.group_size), decoding, seed=seed, round_name=f"step {step}")
+        grading = time.perf_counter()
+        rounds.append(new := GradedGroups.of(grade_groups(task, prompts, found)))
+        kept.append(kept_groups(new.rewards, filter=method.filter, max_reward=method.max_reward, valid=new.valid))
+        sample_seconds += grading - started
+        grade_seconds += time.perf_counter() - grading
+        missing = settings.problems_per_step - sum(int(flags.sum()) for flags in kept) if method.refill else 0
+        wanted = min(missing, limit - sum(map(len, rounds)))
+    if not rounds:
         raise DataError(
             f"none of the {len(source)} problems of task '{task.name}' has a prompt of 1 to "
             f"{settings.max_prompt_tokens} tokens ([sampling] max_prompt_tokens)"
         )
-    collected.overlong = len(used) - len(collected.sampled)
-    return collected
+    sampled = GradedGroups.join(rounds)
+    overlong = len(used) - len(sampled)
+    return Collected(sampled, torch.cat(kept), len(rounds), overlong, no_problem_left, sample_seconds, grade_seconds)
 
 
-def grade_groups(task: Task, prompts: Sequence[Prompt], drawn: Sequence[Sequence[Completion]]) -> list[Group]:
+def grade_groups(task: Task, prompts: Sequence[Prompt], sampled: Sequence[Sequence[Completion]]) -> list[Group]:
     """Returns the groups of the prompts' completions, graded in one call of the task."""
-    pairs = [(p.problem, c.text) for p, completions in zip(prompts, drawn, strict=True) for c in completions]
+    pairs = [(p.problem, c.text) for p, completions in zip(prompts, sampled, strict=True) for c in completions]
     grades = iter(zip(pairs, task.grade_many(pairs), strict=True))
     groups = []
-    for prompt, completions in zip(prompts, drawn, strict=True):
+    for prompt, completions in zip(prompts, sampled, strict=True):
         rollouts = []
         for sample, completion in enumerate(completions):
             (problem, _), grade = next(grades)
@@ -172,7 +218,9 @@ def grade_groups(task: Task, prompts: Sequence[Prompt], drawn: Sequence[Sequence
 
 
 def rewards_of(groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
-    """Returns the rewards [P, G] float32 and which of them are graded [P, G] bool."""
-    rewards = torch.tensor([[r.grade.reward for r in g.rollouts] for g in groups], dtype=torch.float32)
-    valid = torch.tensor([[r.grade.graded for r in g.rollouts] for g in groups], dtype=torch.bool)
-    return rewards, valid
+    """Returns the rewards [P, G] float32 and which of them are graded [P, G] bool; [0, 0] without groups."""
+    grades = [[rollout.grade for rollout in group.rollouts] for group in groups]
+    shape = (len(groups), len(grades[0]) if grades else 0)
+    rewards = torch.tensor([[grade.reward for grade in row] for row in grades], dtype=torch.float32)
+    valid = torch.tensor([[grade.graded for grade in row] for row in grades], dtype=torch.bool)
+    return rewards.view(shape), valid.view(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ngrpo.config import ModelSettings, OptimizerSettings
 from ngrpo.losses import value_loss
 from ngrpo.methods import PPO
 from ngrpo.models import LanguageModel, load_language_model
-from ngrpo.training.batch import MicroBatch, Row, micro_batches, values_of
+from ngrpo.training.batch import MicroBatch, TokenRow, ValuedRow, micro_batches, values_of
 from ngrpo.training.optimizer import Updater, UpdateSums
 
 HEAD = "score"
@@ -50,7 +51,7 @@ class Critic:
         trunk.plain.set_output_embeddings(nn.Identity())  # it would only take memory
         return cls(trunk, shared=False)
 
-    def values(self, batch: MicroBatch, *, through_trunk: bool = True) -> Tensor:
+    def values(self, batch: MicroBatch[Any], *, through_trunk: bool = True) -> Tensor:
         """Returns the values [B, T] of the states before each completion token, 0 in the padding.
 
         Args:
@@ -87,11 +88,11 @@ class CriticUpdater(Updater):
         super().__init__(parameters, settings, lr=method.critic_lr, lr_key="[method] critic_lr")
         self.critic, self.method = critic, method
 
-    def accumulate_gradient(self, rows: Sequence[Row], *, through_trunk: bool = True) -> UpdateSums:
+    def accumulate_gradient(self, rows: Sequence[ValuedRow], *, through_trunk: bool = True) -> UpdateSums:
         """Adds the gradient of the value loss of an update to the parameters; those of a shared trunk too.
 
         Args:
-            rows: of the update, with old_values and returns.
+            rows: of the update.
             through_trunk: whether a shared trunk gets a gradient; one of the critic's own always does.
         """
         shared = self.critic.shared
@@ -113,7 +114,7 @@ class CriticUpdater(Updater):
         return sums
 
     @torch.no_grad()
-    def values(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+    def values(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the values [T] of each row under the critic as it is."""
         budget = self.settings.tokens_per_micro_batch
         return values_of(rows, self.critic.values, token_budget=budget, device=self.critic.trunk.device)

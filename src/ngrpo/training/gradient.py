@@ -10,7 +10,7 @@ from ngrpo.diagnostics import GroupShares
 from ngrpo.errors import ConfigError
 from ngrpo.filters import group_kinds, kept_groups
 from ngrpo.methods import GroupMethod
-from ngrpo.training.collect import rewards_of
+from ngrpo.training.collect import GradedGroups
 from ngrpo.training.learner import GroupLearner
 from ngrpo.training.update import PolicyUpdater
 from ngrpo.types import Group
@@ -33,10 +33,10 @@ def gradient_share_by_kind(updater: PolicyUpdater, groups: Sequence[Group]) -> G
     method = updater.method
     if not isinstance(method, GroupMethod):
         raise ConfigError(f"method '{method.name}' does not compare the completions of a group: no kind has a part")
-    rewards, valid = rewards_of(groups)
-    kept = kept_groups(rewards, filter=method.filter, max_reward=method.max_reward, valid=valid)
-    kinds = group_kinds(rewards, max_reward=method.max_reward, valid=valid)
-    rows = GroupLearner(updater, method).batch_of(groups).rows
+    graded = GradedGroups.of(groups)
+    kept = kept_groups(graded.rewards, filter=method.filter, max_reward=method.max_reward, valid=graded.valid)
+    kinds = group_kinds(graded.rewards, max_reward=method.max_reward, valid=graded.valid)
+    rows = GroupLearner(updater, method).make_batch(graded).rows
     denominator = updater.denominator([row for i in kept.nonzero()[:, 0].tolist() for row in rows[i]])
     norms = []
     for members in (kinds.all_wrong, kinds.all_correct, kinds.mixed, kinds.ungraded):

@@ -8,28 +8,33 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ngrpo.methods import GroupMethod
-from ngrpo.training.batch import Row, padded, rows_of
+from ngrpo.training.batch import TokenRow, TrainingRow, padded
 from ngrpo.training.checkpoint import load_optimizer, save_policy
-from ngrpo.training.collect import rewards_of
+from ngrpo.training.collect import GradedGroups
 from ngrpo.training.update import PolicyUpdater, update_metrics
-from ngrpo.types import Group
+
+Floats = NDArray[np.float32]
+R = TypeVar("R", bound=TrainingRow)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class Batch(Generic[R]):
     """The groups of a step as rows with advantages, and what was measured on the way.
 
     `advantages` [P, G] are the means over each completion's tokens, 0 where it is ungraded.
     """
 
-    rows: list[list[Row]]
+    rows: Sequence[Sequence[R]]
     advantages: Tensor
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -47,11 +52,24 @@ class OldLogprobs:
     importance_cap: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SampledWith:
+    """The old logprobs [T] of each row, the weights [T] of its tokens' advantages (None for 1), and how far off."""
+
+    logprobs: Sequence[Floats]
+    weights: Sequence[Floats] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def weighted(self, index: int, advantages: Floats) -> Floats:
+        """Returns a row's advantages as they enter the loss."""
+        return advantages if self.weights is None else advantages * self.weights[index]
+
+
 SAMPLERS_OWN = OldLogprobs()
 """The sampler's logprobs are the policy's."""
 
 
-class Learner(ABC):
+class Learner(ABC, Generic[R]):
     """Makes rows with advantages of groups, and trains on them.
 
     Args:
@@ -63,10 +81,10 @@ class Learner(ABC):
         self.updater, self.old_logprobs = updater, old_logprobs
 
     @abstractmethod
-    def batch_of(self, groups: Sequence[Group]) -> Batch:
-        """Returns the rows of graded groups that are trained on, with the policy as it is before the updates."""
+    def make_batch(self, graded: GradedGroups) -> Batch[R]:
+        """Returns the rows that are trained on, with the policy as it is before the updates."""
 
-    def take_updates(self, updates: Sequence[Sequence[Row]], *, step: int) -> dict[str, float]:
+    def take_updates(self, updates: Sequence[Sequence[R]], *, step: int) -> dict[str, float]:
         """Takes the updates of a step and returns its metrics.
 
         Raises:
@@ -86,64 +104,82 @@ class Learner(ABC):
         """
         load_optimizer(folder, self.updater)
 
-    def take_old_logprobs(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Puts the policy's own in place of the sampler's logprobs, where asked for, and returns how far they were."""
+    def take_old_logprobs(self, rows: Sequence[TokenRow], sampled: Sequence[Floats]) -> SampledWith:
+        """Returns the logprobs that ratios are taken against: the sampler's, or where asked for the policy's own.
+
+        Args:
+            rows: completions.
+            sampled: the sampler's logprobs [T] of each.
+        """
         if not (self.old_logprobs.recompute and rows):
-            return {}
-        sampled = np.concatenate([row.old_logprobs for row in rows])
-        cap = self.old_logprobs.importance_cap
-        for row, logprobs in zip(rows, self.updater.logprobs(rows), strict=True):
-            if cap > 0.0:
-                row.importance = np.exp(np.minimum(logprobs - row.old_logprobs, np.log(cap))).astype(np.float32)
-            row.old_logprobs = logprobs
-        gaps = np.concatenate([row.old_logprobs for row in rows]).astype(np.float64) - sampled
+            return SampledWith(sampled)
+        cap, own = self.old_logprobs.importance_cap, self.updater.logprobs(rows)
+        gaps = np.concatenate(own).astype(np.float64) - np.concatenate(sampled)
         metrics = {"policy/sampler_gap": float(abs(gaps).mean()), "policy/sampler_gap_max": float(abs(gaps).max())}
-        if cap > 0.0:
-            weights = np.concatenate([row.importance for row in rows])
-            metrics["policy/importance_mean"] = float(weights.mean(dtype=np.float64))
-            metrics["policy/importance_truncated"] = float((gaps > np.log(cap)).mean())
-        return metrics
+        if cap == 0.0:
+            return SampledWith(own, metrics=metrics)
+        weights = [
+            np.exp(np.minimum(new - old, np.log(cap))).astype(np.float32) for new, old in zip(own, sampled, strict=True)
+        ]
+        metrics["policy/importance_mean"] = float(np.concatenate(weights).mean(dtype=np.float64))
+        metrics["policy/importance_truncated"] = float((gaps > np.log(cap)).mean())
+        return SampledWith(own, weights, metrics)
 
 
-class GroupLearner(Learner):
+class GroupLearner(Learner[TrainingRow]):
     """Learns by the rewards of a group: the method's function of them gives the advantages."""
 
     def __init__(self, updater: PolicyUpdater, method: GroupMethod, old_logprobs: OldLogprobs = SAMPLERS_OWN) -> None:
         super().__init__(updater, old_logprobs)
         self.method = method
 
-    def batch_of(self, groups: Sequence[Group]) -> Batch:
-        """Returns the rows of groups; old_logprobs only of those that can carry gradient."""
-        rows = [rows_of(group) for group in groups]
-        if not groups:
-            return Batch(rows, completion_means(groups, []))
-        flat = [row for group in rows for row in group]
-        advantages = self._token_advantages(groups, flat)
-        for row, values in zip(flat, advantages[rewards_of(groups)[1]].numpy(), strict=True):
-            row.advantages = values[: len(row.completion)]
-        metrics = self.take_old_logprobs(self.updater.rows_with_gradient(flat))
-        return Batch(rows, completion_means(groups, flat), metrics)
+    def make_batch(self, graded: GradedGroups) -> Batch[TrainingRow]:
+        """Returns the rows of groups; the policy's own old_logprobs only of those that can carry gradient."""
+        rows, old = sampled_rows(graded)
+        advantages, of_tokens = self._advantages(graded, rows)
+        chosen = [i for i, values in enumerate(of_tokens) if self.updater.carries_gradient(values)]
+        found = self.take_old_logprobs([rows[i] for i in chosen], [old[i] for i in chosen])
+        for place, i in enumerate(chosen):
+            old[i], of_tokens[i] = found.logprobs[place], found.weighted(place, of_tokens[i])
+        training = [
+            TrainingRow(row.prompt, row.completion, logprobs, values)
+            for row, logprobs, values in zip(rows, old, of_tokens, strict=True)
+        ]
+        return Batch(by_group(training, graded), advantages, found.metrics)
 
-    def _token_advantages(self, groups: Sequence[Group], rows: Sequence[Row]) -> Tensor:
-        """Returns the method's advantages [P, G, T], its shaping of the rewards included."""
-        rewards, valid = rewards_of(groups)
-        completions = [rollout.completion for group in groups for rollout in group.rollouts]
-        num_tokens = torch.tensor([len(completion.tokens) for completion in completions]).view_as(rewards)
+    def _advantages(self, graded: GradedGroups, rows: Sequence[TokenRow]) -> tuple[Tensor, list[Floats]]:
+        """Returns the method's advantages [P, G], 0 where ungraded, and those [T] of each row's tokens."""
+        if not rows:
+            return torch.zeros_like(graded.rewards), []
+        num_tokens, valid = graded.num_tokens, graded.valid
+        rewards = self.method.shaped_rewards(graded.rewards, num_tokens, self.updater.max_completion_tokens)
+        if not self.method.needs_entropies:
+            advantages = self.method.advantages(rewards, valid).float()
+            values = advantages[valid].numpy()
+            return advantages, [np.full(len(r.completion), a) for r, a in zip(rows, values, strict=True)]
         width = int(num_tokens.max())
         mask = torch.arange(width) < num_tokens[..., None]
         entropies = torch.zeros(mask.shape)
-        if self.method.needs_entropies:
-            entropies[valid] = padded(self.updater.entropies(rows), width)
-        shaped = self.method.shaped_rewards(rewards, num_tokens, self.updater.max_completion_tokens)
-        return self.method.token_advantages(shaped, entropies, mask, valid).float()
+        entropies[valid] = padded(self.updater.entropies(rows), width)
+        table = self.method.token_advantages(rewards, entropies, mask, valid).float()[valid].numpy()
+        of_tokens = [values[: len(row.completion)] for row, values in zip(rows, table, strict=True)]
+        return completion_means(of_tokens, valid), of_tokens
 
 
-def completion_means(groups: Sequence[Group], rows: Sequence[Row]) -> Tensor:
-    """Returns the mean advantage [P, G] of each completion's tokens, 0 where it is ungraded and has no row."""
-    if not groups:
-        return torch.zeros(0, 0)
-    _, valid = rewards_of(groups)
+def sampled_rows(graded: GradedGroups) -> tuple[list[TokenRow], list[Floats]]:
+    """Returns the graded completions as rows, and the sampler's logprobs [T] of each."""
+    pairs = list(graded.graded_completions())
+    return [TokenRow(group.prompt_tokens, c.tokens) for group, c in pairs], [c.logprobs for _, c in pairs]
+
+
+def by_group(rows: Sequence[R], graded: GradedGroups) -> list[list[R]]:
+    """Returns the rows of all graded completions, group by group."""
+    remaining = iter(rows)
+    return [list(islice(remaining, count)) for count in graded.valid.sum(dim=1).tolist()]
+
+
+def completion_means(of_tokens: Sequence[Floats], valid: Tensor) -> Tensor:
+    """Returns the mean advantage [P, G] of each graded completion's tokens, 0 where ungraded."""
     means = torch.zeros(valid.shape)
-    # In float64 the mean of equal numbers is that number, so one advantage per completion comes back to the bit.
-    means[valid] = torch.tensor([float(row.advantages.mean(dtype=np.float64)) for row in rows])
+    means[valid] = torch.tensor([float(values.mean(dtype=np.float64)) for values in of_tokens])
     return means

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ngrpo.diagnostics import group_metrics
 from ngrpo.methods import Method
-from ngrpo.training.collect import Collected, rewards_of
+from ngrpo.training.collect import Collected
 
 
 def step_metrics(collected: Collected, advantages: Tensor, method: Method) -> dict[str, Any]:
@@ -24,22 +24,21 @@ def step_metrics(collected: Collected, advantages: Tensor, method: Method) -> di
         advantages: [P, G] of the groups in the batch.
         method: its max_reward decides which groups are all-wrong.
     """
-    rewards, valid = rewards_of(collected.sampled)
-    of_all = torch.zeros_like(rewards)
-    if collected.batch:
-        of_all[torch.tensor(collected.in_batch, dtype=torch.bool)] = advantages.to(of_all.dtype)
-    completions = [rollout.completion for group in collected.sampled for rollout in group.rollouts]
-    lengths = np.array([len(completion.tokens) for completion in completions])
+    sampled = collected.sampled
+    of_all = torch.zeros_like(sampled.rewards)
+    of_all[collected.in_batch] = advantages.to(of_all.dtype)
+    completions = list(sampled.completions())
+    lengths = sampled.num_tokens.numpy().ravel()
     logprob_sum = sum(float(completion.logprobs.sum(dtype="float64")) for completion in completions)
     return {
-        **group_metrics(rewards, of_all, max_reward=method.max_reward, valid=valid),
-        # Minus the logprob of what was drawn has the entropy as its mean, over every token that was sampled.
+        **group_metrics(sampled.rewards, of_all, max_reward=method.max_reward, valid=sampled.valid),
+        # Minus the logprob of what was sampled has the entropy as its mean, over every token that was sampled.
         "policy/entropy": -logprob_sum / max(1, int(lengths.sum())),
         "completion/mean_tokens": float(lengths.mean()),
         "completion/truncated": float(np.mean([c.finish_reason == "length" for c in completions])),
         "completion/tokens": int(lengths.sum()),
         "batch/groups": len(collected.batch),
-        "batch/sampled_groups": len(collected.sampled),
+        "batch/sampled_groups": len(sampled),
         "batch/rounds": collected.rounds,
         "batch/overlong_problems": collected.overlong,
     }
@@ -57,7 +56,7 @@ def rollout_lines(step: int, collected: Collected, advantages: Tensor) -> list[d
     """
     of_batch = iter(advantages.tolist())
     lines = []
-    for group, in_batch in zip(collected.sampled, collected.in_batch, strict=True):
+    for group, in_batch in zip(collected.sampled.groups, collected.in_batch.tolist(), strict=True):
         row = next(of_batch) if in_batch else [None] * len(group.rollouts)
         for rollout, advantage in zip(group.rollouts, row, strict=True):
             lines.append(

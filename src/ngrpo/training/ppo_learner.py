@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ngrpo.gae import explained_variance, gae_advantages, token_rewards
 from ngrpo.methods import PPO
-from ngrpo.training.batch import Row, padded, rows_of
+from ngrpo.training.batch import TokenRow, ValuedRow, padded
 from ngrpo.training.checkpoint import load_critic, save_critic
+from ngrpo.training.collect import GradedGroups
 from ngrpo.training.critic import CriticUpdater
-from ngrpo.training.learner import SAMPLERS_OWN, Batch, Learner, OldLogprobs, completion_means
+from ngrpo.training.learner import (
+    SAMPLERS_OWN,
+    Batch,
+    Learner,
+    OldLogprobs,
+    by_group,
+    completion_means,
+    sampled_rows,
+)
 from ngrpo.training.optimizer import UpdateTotals
 from ngrpo.training.update import PolicyUpdater, update_metrics
-from ngrpo.types import Group
 
 CRITIC = "critic"
 """Folder of the critic in a checkpoint."""
 
 
-class PPOLearner(Learner):
+class PPOLearner(Learner[ValuedRow]):
     """Learns by what the critic did not foresee.
 
     Args:
@@ -42,16 +52,31 @@ class PPOLearner(Learner):
         super().__init__(updater, old_logprobs)
         self.critic, self.method = critic, method
 
-    def batch_of(self, groups: Sequence[Group]) -> Batch:
+    def make_batch(self, graded: GradedGroups) -> Batch[ValuedRow]:
         """Returns the rows of groups with old values, returns and advantages of their tokens."""
-        rows = [rows_of(group) for group in groups]
-        flat = [row for group in rows for row in group]
-        rewards = [r.grade.reward for group in groups for r in group.rollouts if r.grade.graded]
-        metrics = self.take_old_logprobs(flat)
-        metrics |= self._take_advantages(flat, rewards)
-        return Batch(rows, completion_means(groups, flat), metrics)
+        rows, sampled = sampled_rows(graded)
+        found = self.take_old_logprobs(rows, sampled)
+        values = self.critic.values(rows)
+        of_tokens, metrics = self._token_rewards(rows, graded.rewards[graded.valid], found.logprobs)
+        table = padded(values, of_tokens.shape[1])
+        mask = _completion_mask(rows)
+        gae = gae_advantages(of_tokens, table, mask, gamma=self.method.gamma, lam=self.method.lam)
+        lengths = [len(row.completion) for row in rows]
+        advantages = [a[:length] for a, length in zip(gae.advantages.numpy(), lengths, strict=True)]
+        returns = [r[:length] for r, length in zip(gae.returns.numpy(), lengths, strict=True)]
+        valued = [
+            ValuedRow(
+                row.prompt, row.completion, found.logprobs[i], found.weighted(i, advantages[i]), values[i], future
+            )
+            for i, (row, future) in enumerate(zip(rows, returns, strict=True))
+        ]
+        metrics |= found.metrics | {
+            "critic/explained_variance": explained_variance(gae.returns[mask], table[mask]),
+            "critic/mean_value": float(table.sum()) / max(1, int(mask.sum())),
+        }
+        return Batch(by_group(valued, graded), completion_means(advantages, graded.valid), metrics)
 
-    def take_updates(self, updates: Sequence[Sequence[Row]], *, step: int) -> dict[str, float]:
+    def take_updates(self, updates: Sequence[Sequence[ValuedRow]], *, step: int) -> dict[str, float]:
         """Takes an optimiser step of the critic and, after the warm-up, of the policy for each list of rows.
 
         Raises:
@@ -84,29 +109,20 @@ class PPOLearner(Learner):
         super().load(folder)
         load_critic(folder / CRITIC, self.critic)
 
-    def _take_advantages(self, rows: Sequence[Row], rewards: Sequence[float]) -> dict[str, float]:
-        """Gives the rows their old values, returns and advantages, and returns what the critic foresaw."""
-        width = max((len(row.completion) for row in rows), default=0)
-        mask = torch.arange(width) < torch.tensor([len(row.completion) for row in rows])[:, None]
-        for row, of_row in zip(rows, self.critic.values(rows), strict=True):
-            row.old_values = of_row
-        values = padded((row.old_values for row in rows), width)
-        of_tokens, metrics = self._token_rewards(rows, rewards, mask)
-        gae = gae_advantages(of_tokens, values, mask, gamma=self.method.gamma, lam=self.method.lam)
-        for row, advantages, returns in zip(rows, gae.advantages.numpy(), gae.returns.numpy(), strict=True):
-            row.advantages, row.returns = advantages[: len(row.completion)], returns[: len(row.completion)]
-        return metrics | {
-            "critic/explained_variance": explained_variance(gae.returns[mask], values[mask]),
-            "critic/mean_value": float(values.sum()) / max(1, int(mask.sum())),
-        }
-
     def _token_rewards(
-        self, rows: Sequence[Row], rewards: Sequence[float], mask: Tensor
+        self, rows: Sequence[TokenRow], rewards: Tensor, old_logprobs: Sequence[NDArray[np.float32]]
     ) -> tuple[Tensor, dict[str, float]]:
         """Returns the rewards [B, T] of tokens, and the KL in them; without a coefficient no reference is asked."""
         coefficient = self.method.reward_kl_coefficient
-        old = padded((row.old_logprobs for row in rows), mask.shape[1])
+        mask = _completion_mask(rows)
+        old = padded(old_logprobs, mask.shape[1])
         ref = padded(self.updater.ref_logprobs(rows), mask.shape[1]) if coefficient > 0.0 else old
-        of_tokens = token_rewards(torch.tensor(rewards), old, ref, mask, kl_coefficient=coefficient)
+        of_tokens = token_rewards(rewards, old, ref, mask, kl_coefficient=coefficient)
         kl = float((old - ref).sum()) / max(1, int(mask.sum()))
         return of_tokens, {"policy/ref_kl": kl} if coefficient > 0.0 else {}
+
+
+def _completion_mask(rows: Sequence[TokenRow]) -> Tensor:
+    """Returns [B, T] bool, true on the tokens of each row."""
+    lengths = torch.tensor([len(row.completion) for row in rows], dtype=torch.int64)
+    return torch.arange(int(lengths.max()) if len(rows) else 0) < lengths[:, None]

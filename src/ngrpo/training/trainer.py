@@ -22,9 +22,9 @@ from ngrpo.runs.evaluation_results import record_evaluation
 from ngrpo.runs.observer import Observer
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.sampling.samplers import training_sampler
-from ngrpo.training.batch import Row, split_into_updates
+from ngrpo.training.batch import TrainingRow, split_into_updates
 from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
-from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected, PromptSource, collect_groups, rewards_of
+from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected, PromptSource, collect_groups
 from ngrpo.training.critic import Critic, CriticUpdater
 from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
 from ngrpo.training.metrics import rollout_lines, step_metrics
@@ -96,7 +96,7 @@ class Trainer:
         )
         self._check_collected(collected, step)
         updating = time.perf_counter()
-        batch = self.learner.batch_of(collected.batch)
+        batch = self.learner.make_batch(collected.batch)
         learned = batch.metrics | self.learner.take_updates(self._updates(batch.rows, step), step=step)
         self.sampler.update_weights()
         ended = time.perf_counter()
@@ -140,7 +140,7 @@ class Trainer:
             save_state(folder, self.state)
         return self.run_dir.checkpoint_path(self.state.step)
 
-    def _learner(self) -> Learner:
+    def _learner(self) -> Learner[Any]:
         config, method = self.config, self.config.method
         separate = method.needs_reference and config.model.lora is None  # else the adapters are switched off
         updater = PolicyUpdater(
@@ -171,7 +171,7 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return every > 0 and (self.state.step % every == 0 or self.state.step == self.config.run.steps)
 
-    def _updates(self, rows: Sequence[Sequence[Row]], step: int) -> list[list[Row]]:
+    def _updates(self, rows: Sequence[Sequence[TrainingRow]], step: int) -> list[list[TrainingRow]]:
         settings = self.config.optimizer
         return split_into_updates(
             rows,
@@ -182,19 +182,18 @@ class Trainer:
         )
 
     def _check_collected(self, collected: Collected, step: int) -> None:
-        grades = [rollout.grade for group in collected.sampled for rollout in group.rollouts]
-        ungraded = [grade for grade in grades if not grade.graded]
-        if len(ungraded) > self.config.run.max_ungraded_share * len(grades):
+        ungraded = int((~collected.sampled.valid).sum())
+        if ungraded > self.config.run.max_ungraded_share * collected.rollouts_sampled:
             raise TrainingError(
-                f"step {step}: {len(ungraded)} of {len(grades)} completions could not be graded "
-                f"({ungraded[0].reason or 'no reason given'}): the grader is at fault, not the model; "
+                f"step {step}: {ungraded} of {collected.rollouts_sampled} completions could not be graded "
+                f"({collected.sampled.ungraded_reason() or 'no reason given'}): the grader is at fault, not the model; "
                 "[run] max_ungraded_share is the bound"
             )
         self._report_missing(collected, step)
-        self.state.empty_steps = 0 if collected.batch else self.state.empty_steps + 1
+        self.state.empty_steps = 0 if len(collected.batch) else self.state.empty_steps + 1
         if self.state.empty_steps >= MAX_EMPTY_STEPS:
-            rewards, valid = rewards_of(collected.sampled)
-            shares = group_shares(rewards, max_reward=self.config.method.max_reward, valid=valid)
+            last = collected.sampled
+            shares = group_shares(last.rewards, max_reward=self.config.method.max_reward, valid=last.valid)
             raise TrainingError(
                 f"{self.state.empty_steps} steps in a row had no group to train on: filter "
                 f"'{self.config.method.filter}' dropped every one; the last were {shares.all_wrong:.0%} all-wrong, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ngrpo.logprobs import TokenLogprobs, chunked_logprobs
 from ngrpo.losses import aggregate_tokens, kl_divergence
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
-from ngrpo.training.batch import MicroBatch, Row, micro_batches, values_of
+from ngrpo.training.batch import MicroBatch, TokenRow, TrainingRow, micro_batches, values_of
 from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
 
 _MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
@@ -49,7 +49,7 @@ class PolicyUpdater(Updater):
         self.policy, self.reference, self.method = policy, reference, method
         self.temperature, self.max_completion_tokens = temperature, max_completion_tokens
 
-    def take_updates(self, updates: Sequence[Sequence[Row]], *, step: int) -> UpdateTotals:
+    def take_updates(self, updates: Sequence[Sequence[TrainingRow]], *, step: int) -> UpdateTotals:
         """Takes one optimiser step for each list of rows and returns what happened.
 
         Raises:
@@ -62,7 +62,7 @@ class PolicyUpdater(Updater):
             totals.add(sums, self.take_step())
         return totals
 
-    def denominator(self, rows: Sequence[Row]) -> float:
+    def denominator(self, rows: Sequence[TrainingRow]) -> float:
         """Returns what the summed loss of an update is divided by: its tokens, sequences, or a constant.
 
         It is that of all rows of the update, so neither the cut into micro-batches nor leaving out rows that carry no
@@ -74,13 +74,13 @@ class PolicyUpdater(Updater):
             return float(len(rows))
         return float(len(rows) * self.max_completion_tokens)
 
-    def rows_with_gradient(self, rows: Sequence[Row]) -> list[Row]:
-        """Returns the rows that can carry gradient under this method: the others need not be computed."""
-        return [row for row in rows if self.method.trains_on_zero_advantage or row.advantages.any()]
+    def carries_gradient(self, advantages: NDArray[np.float32]) -> bool:
+        """Returns whether a row with these advantages [T] can carry gradient under this method."""
+        return self.method.trains_on_zero_advantage or bool(advantages.any())
 
-    def accumulate_gradient(self, rows: Sequence[Row], denominator: float) -> UpdateSums:
+    def accumulate_gradient(self, rows: Sequence[TrainingRow], denominator: float) -> UpdateSums:
         """Adds the gradient of the rows' part in an update's loss to the parameters."""
-        computed = self.rows_with_gradient(rows)
+        computed = [row for row in rows if self.carries_gradient(row.advantages)]  # the others need not be computed
         sums = UpdateSums(rows=len(rows), rows_computed=len(computed))
         budget = self.settings.tokens_per_micro_batch
         for batch in micro_batches(computed, token_budget=budget, device=self.policy.device):
@@ -89,31 +89,33 @@ class PolicyUpdater(Updater):
             loss.backward()  # type: ignore[no-untyped-call]
         return sums
 
-    def logprobs(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+    def logprobs(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the logprobs [T] of each row's tokens under the policy as it is."""
         return self._values_of(rows, lambda batch: self._score(self.policy, batch, entropy=False).logprobs)
 
-    def entropies(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
-        """Returns the entropies [T] of the distributions that each row's tokens were drawn from."""
+    def entropies(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
+        """Returns the entropies [T] of the distributions that each row's tokens were sampled from."""
         return self._values_of(
             rows, lambda batch: cast("Tensor", self._score(self.policy, batch, entropy=True).entropies)
         )
 
-    def ref_logprobs(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+    def ref_logprobs(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the logprobs [T] of each row's tokens under the model as it was before training."""
         with self._reference() as reference:
             return self._values_of(rows, lambda batch: self._score(reference, batch, entropy=False).logprobs)
 
     @torch.no_grad()
-    def _values_of(self, rows: Sequence[Row], function: Callable[[MicroBatch], Tensor]) -> list[NDArray[np.float32]]:
+    def _values_of(
+        self, rows: Sequence[TokenRow], function: Callable[[MicroBatch[TokenRow]], Tensor]
+    ) -> list[NDArray[np.float32]]:
         budget = self.settings.tokens_per_micro_batch
         return values_of(rows, function, token_budget=budget, device=self.policy.device)
 
-    def _loss(self, batch: MicroBatch, denominator: float, sums: UpdateSums) -> Tensor:
+    def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums) -> Tensor:
         method, mask = self.method, batch.completion_mask
         scored = self._score(self.policy, batch, entropy=method.entropy_bonus != 0.0)
         old_logprobs = batch.per_token(row.old_logprobs for row in batch.rows)
-        advantages = batch.per_token(row.weighted_advantages for row in batch.rows)
+        advantages = batch.per_token(row.advantages for row in batch.rows)
         policy_loss = method.policy_loss(scored.logprobs, old_logprobs, advantages, mask, denominator=denominator)
         loss = policy_loss.loss
         tokens = mask.sum()
@@ -132,7 +134,7 @@ class PolicyUpdater(Updater):
             loss = loss + method.kl_coefficient * aggregate_tokens(kl, mask, method.aggregate, denominator)
         return loss
 
-    def _score(self, model: LanguageModel, batch: MicroBatch, *, entropy: bool) -> TokenLogprobs:
+    def _score(self, model: LanguageModel, batch: MicroBatch[Any], *, entropy: bool) -> TokenLogprobs:
         """Returns logprobs and, if wanted, entropies [B, T] of the batch's tokens under a model; 0 in the padding."""
         with model.autocast():
             flat = chunked_logprobs(

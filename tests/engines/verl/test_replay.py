@@ -10,7 +10,7 @@ pytest.importorskip("verl")
 from ngrpo.adapters.flat_batch import row_advantages
 from ngrpo.config import load_config
 from ngrpo.models import load_language_model
-from ngrpo.training.batch import Row
+from ngrpo.training.batch import TrainingRow
 from ngrpo.training.update import PolicyUpdater
 
 
@@ -34,7 +34,7 @@ def ours(recorded):
         max_completion_tokens=config.sampling.max_completion_tokens,
     )
     rows = [
-        Row(prompt.numpy(), tokens.numpy(), old.float().numpy(), advantages.float().numpy())
+        TrainingRow(prompt.numpy(), tokens.numpy(), old.float().numpy(), advantages.float().numpy())
         for prompt, tokens, old, advantages in zip(
             step["prompts"], step["responses"], step["old_log_probs"], step["advantages"], strict=True
         )

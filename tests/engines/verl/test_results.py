@@ -123,8 +123,8 @@ def test_evaluations_become_samples_files_in_the_order_of_the_problems(folder, c
     problems = list(task.problems("test"))
     for problem in (problems[2], problems[0]):  # the one between them never came
         rollouts = [
-            Rollout(problem, 0, *_drawn("correct" if problem is problems[0] else "wrong")),
-            missing_rollout(problem, 1) if problem is problems[0] else Rollout(problem, 1, *_drawn("wrong")),
+            Rollout(problem, 0, *_sampled("correct" if problem is problems[0] else "wrong")),
+            missing_rollout(problem, 1) if problem is problems[0] else Rollout(problem, 1, *_sampled("wrong")),
         ]
         group = Group(problem, None, tuple(rollouts))
         append_evaluated(verl.files.evaluated(0, task.slug), [group], seed=config.run.seed)
@@ -261,6 +261,6 @@ def test_the_learning_rate_is_that_of_the_step(config):
     assert rates == pytest.approx([2.5e-4, 7.5e-4, 1e-3])
 
 
-def _drawn(status):
+def _sampled(status):
     completion = Completion("1", np.arange(2), np.full(2, -1.0, dtype=np.float32), "stop")
     return completion, Grade(status, float(status == "correct"))

@@ -11,7 +11,7 @@ from ngrpo.config import config_of
 from ngrpo.engines.verl.rollout_rows import missing_rollout
 from ngrpo.engines.verl.steps import advantages_of, check_step, step_record
 from ngrpo.errors import TrainingError
-from ngrpo.training.collect import Collected
+from ngrpo.training.collect import Collected, GradedGroups
 from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
 STATUS = {"c": ("correct", 1.0), "w": ("wrong", 0.0), "u": ("ungraded", 0.0)}
@@ -41,9 +41,13 @@ def config():
     )
 
 
+def collected(groups, in_batch, rounds=1):
+    return Collected(GradedGroups.of(groups), torch.tensor(in_batch, dtype=torch.bool), rounds)
+
+
 def test_advantages_are_the_methods_own(config):
-    collected = Collected([group("a", "wwc"), group("b", "ccc"), group("c", "w-u")], [True, False, True], rounds=2)
-    found = advantages_of(collected, config)
+    step = collected([group("a", "wwc"), group("b", "ccc"), group("c", "w-u")], [True, False, True], rounds=2)
+    found = advantages_of(step, config)
     torch.testing.assert_close(found[0], ngrpo_advantages(torch.tensor([[0.0, 0.0, 1.0]]))[0])
     torch.testing.assert_close(found[1, 0], ngrpo_advantages(torch.tensor([[0.0]]))[0, 0])
     assert found[1, 1:].tolist() == [0, 0]
@@ -58,7 +62,7 @@ def test_overlong_completions_are_penalised_as_by_our_trainer():
             "sampling": {"max_completion_tokens": 8},
         }
     )
-    long = Collected(
+    long = collected(
         [Group(g.problem, g.prompt_tokens, (*g.rollouts, *group("a", "c", 7).rollouts)) for g in [group("a", "wc")]],
         [True],
     )
@@ -69,8 +73,8 @@ def test_overlong_completions_are_penalised_as_by_our_trainer():
 
 
 def test_the_record_of_a_step_counts_what_was_dropped(config):
-    collected = Collected([group("a", "wwc"), group("b", "ccc"), group("c", "w-u")], [True, False, True], rounds=2)
-    record = step_record(collected, 5, config)
+    step = collected([group("a", "wwc"), group("b", "ccc"), group("c", "w-u")], [True, False, True], rounds=2)
+    record = step_record(step, 5, config)
     assert (record.rollouts_sampled, record.rollouts_trained) == (9, 4)
     assert record.metrics["group/all_correct"] == pytest.approx(1 / 3)
     assert record.metrics["reward/mean"] == pytest.approx(4 / 7)
@@ -82,15 +86,15 @@ def test_the_record_of_a_step_counts_what_was_dropped(config):
 
 
 def test_a_step_without_a_group_or_with_a_broken_grader_or_sampler_ends_the_run(config):
-    check_step(Collected([group("a", "wwc"), group("b", "uwc")], [True, True]), 1, config, problems=2)
+    check_step(collected([group("a", "wwc"), group("b", "uwc")], [True, True]), 1, config, problems=2)
     with pytest.raises(TrainingError, match="step 1: filter 'all_correct' dropped every one of 2 groups"):
-        check_step(Collected([group("a", "ccc"), group("b", "ccc")], [False, False]), 1, config, problems=2)
+        check_step(collected([group("a", "ccc"), group("b", "ccc")], [False, False]), 1, config, problems=2)
     with pytest.raises(TrainingError, match="step 3: 5 of 6 completions could not be graded"):
-        check_step(Collected([group("a", "uuu"), group("b", "u-c")], [False, True]), 3, config, problems=2)
+        check_step(collected([group("a", "uuu"), group("b", "u-c")], [False, True]), 3, config, problems=2)
     with pytest.raises(TrainingError, match=r"6 of 9 completions could not be graded \(verl delivered no completion\)"):
-        check_step(Collected([group("a", "wwc")], [True]), 3, config, problems=3)
+        check_step(collected([group("a", "wwc")], [True]), 3, config, problems=3)
     with pytest.raises(TrainingError, match="6 of 6 completions"):
-        check_step(Collected(), 1, config, problems=2)
+        check_step(collected([], []), 1, config, problems=2)
 
 
 def test_nothing_is_said_of_advantages_that_a_critic_gives():
@@ -102,7 +106,7 @@ def test_nothing_is_said_of_advantages_that_a_critic_gives():
             "sampling": {"group_size": 3},
         }
     )
-    record = step_record(Collected([group("a", "wwc"), group("b", "ccc")], [True, True]), 1, config)
+    record = step_record(collected([group("a", "wwc"), group("b", "ccc")], [True, True]), 1, config)
     assert [line["advantage"] for line in record.rollouts] == [None] * 6
     assert not any(name.startswith("advantage/") for name in record.metrics)
     assert record.metrics["group/mixed"] == 0.5

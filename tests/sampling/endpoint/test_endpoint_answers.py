@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import ngrpo.sampling.endpoint.connection as endpoint_server
-import ngrpo.sampling.endpoint.requesting as drawing
 from ngrpo.errors import ConfigError, SamplerError
 from ngrpo.sampling import Decoding
+from ngrpo.sampling.endpoint import requesting
 from ngrpo.sampling.endpoint.protocol import UnusableAnswerError, WithheldError, completion_of
 from ngrpo.sampling.sampler import Request
 from tests.sampling.endpoint.fake_endpoint import Fault, running
-from tests.sampling.endpoint.test_endpoint_sampler import PLAIN, drawn, prompt_of, seed_of, wanted
+from tests.sampling.endpoint.test_endpoint_sampler import PLAIN, prompt_of, sampled, seed_of, wanted
 
 GOOD = {"message": {"content": "a"}, "finish_reason": "stop"}
 
@@ -82,7 +82,7 @@ UNUSABLE: dict[str, Fault] = {
 
 @pytest.mark.parametrize("fault", UNUSABLE.values(), ids=UNUSABLE)
 def test_an_unusable_answer_is_a_short_reason_and_another_try(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(requesting, "FIRST_PAUSE_SECONDS", 0.01)
     tried: Counter[int] = Counter()
 
     def first_try(_number: int, _path: str, body: dict[str, Any]) -> Fault | None:
@@ -93,7 +93,7 @@ def test_an_unusable_answer_is_a_short_reason_and_another_try(fault: Fault, monk
     reasons: list[str] = []
     with running() as server:
         server.fault = first_try
-        out = drawn(server.sampler(on_retry=lambda _count, reason: reasons.append(reason)), requests)
+        out = sampled(server.sampler(on_retry=lambda _count, reason: reasons.append(reason)), requests)
     assert [out[i].text for i in out] == [f"text {seed_of(requests[i])}" for i in out]
     assert len(reasons) == 2
     for reason in reasons:
@@ -106,7 +106,7 @@ def test_an_answer_that_is_always_unusable_ends_in_one_short_error(fault: Fault)
     with running() as server:
         server.fault = lambda *_request: fault
         with pytest.raises(SamplerError, match=r"no answer from .* an answer ") as caught:
-            drawn(server.sampler(patience_seconds=0.3), wanted(1, 2))
+            sampled(server.sampler(patience_seconds=0.3), wanted(1, 2))
     assert len(str(caught.value)) < 500
 
 
@@ -143,12 +143,12 @@ def test_nothing_is_allocated_by_the_limit() -> None:
 
 
 def test_reading_stops_at_the_largest_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (drawing, endpoint_server):
+    for module in (requesting, endpoint_server):
         monkeypatch.setattr(module, "LARGEST_ANSWER", 10_000)
     reasons: list[str] = []
     with running() as server:
         server.fault = lambda number, *_rest: ("bytes", b" " * 50_000) if number == 1 else None
-        drawn(server.sampler(on_retry=lambda _count, reason: reasons.append(reason)), [Request(prompt_of("p"), 0)])
+        sampled(server.sampler(on_retry=lambda _count, reason: reasons.append(reason)), [Request(prompt_of("p"), 0)])
     assert reasons == ["an answer of more than 10,000 bytes"]
 
 
@@ -176,5 +176,5 @@ def test_the_key_is_not_shown_in_part_where_a_long_message_is_cut(monkeypatch: p
     monkeypatch.setenv("MY_KEY", key)
     with running() as server:
         server.fault = lambda *_request: ("status", (400, {}, "." * 280 + key))
-        out = drawn(server.sampler(api_key_env="MY_KEY"), wanted(1, 1))
+        out = sampled(server.sampler(api_key_env="MY_KEY"), wanted(1, 1))
     assert "sk-sec" not in out[0].refusal

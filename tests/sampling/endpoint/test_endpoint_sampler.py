@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ngrpo.sampling.endpoint.requesting as drawing
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.errors import ConfigError, DataError, SamplerError
 from ngrpo.sampling import Decoding, Prompt
+from ngrpo.sampling.endpoint import requesting
 from ngrpo.sampling.endpoint.endpoint_sampler import EndpointSampler
 from ngrpo.sampling.endpoint.protocol import Form, request_body
 from ngrpo.sampling.sampler import Request
@@ -43,8 +43,8 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(drawing, "LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(requesting, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(requesting, "LONGEST_PAUSE_SECONDS", 0.1)
 
 
 def prompt_of(name: str, tokens: list[int] | None = None) -> Prompt:
@@ -60,7 +60,7 @@ def seed_of(request: Request, seed: int = 3, round_name: str = "evaluation") -> 
     return stream_key(seed, round_name, request.prompt.problem.id, request.sample) & 0x7FFFFFFF
 
 
-def drawn(sampler: EndpointSampler, requests: list[Request], decoding: Decoding = PLAIN) -> dict[int, Completion]:
+def sampled(sampler: EndpointSampler, requests: list[Request], decoding: Decoding = PLAIN) -> dict[int, Completion]:
     """The completions by index, each of which must come once."""
     out: dict[int, Completion] = {}
     for index, completion in sampler.stream(requests, decoding, seed=3, round_name="evaluation"):
@@ -92,7 +92,7 @@ def once_each(bodies: list[dict[str, Any]]) -> bool:
 def test_completions_send_tokens_neutral_fields_and_a_seed_each(server: FakeServer) -> None:
     requests = wanted(3, 4, tokens=[5, 6, 7])
     sampler = server.sampler(api="completions", body={"stop": ["\n\n"], "top_k": 7})
-    check(drawn(sampler, requests), requests)
+    check(sampled(sampler, requests), requests)
     assert sorted(body["seed"] for body in server.bodies()) == sorted(map(seed_of, requests))
     assert {path for path, _, _ in server.seen} == {"/v1/completions"}
     for body in server.bodies():
@@ -117,13 +117,13 @@ def test_completions_send_tokens_neutral_fields_and_a_seed_each(server: FakeServ
 
 
 def test_completions_without_a_tokenizer_send_text(server: FakeServer) -> None:
-    drawn(server.sampler(api="completions"), wanted(1, 1))
+    sampled(server.sampler(api="completions"), wanted(1, 1))
     assert server.bodies()[0]["prompt"] == "be brief\n\nquestion p0"
 
 
 def test_chat_sends_the_messages(server: FakeServer) -> None:
     requests = wanted(2, 2, tokens=[5])
-    check(drawn(server.sampler(), requests), requests)
+    check(sampled(server.sampler(), requests), requests)
     assert {path for path, _, _ in server.seen} == {"/v1/chat/completions"}
     body = server.bodies()[0]
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
@@ -148,7 +148,7 @@ def test_each_kind_of_server_is_told_to_leave_the_distribution_alone(
 ) -> None:
     with running(kind) as fake:
         sampler = fake.sampler(api="completions")
-        out = drawn(sampler, wanted(1, 3))
+        out = sampled(sampler, wanted(1, 3))
         assert sampler.server == kind
         body = fake.bodies()[0]
         assert body.get("top_k") == top_k
@@ -162,13 +162,13 @@ def test_each_kind_of_server_is_told_to_leave_the_distribution_alone(
 def test_the_address_may_hold_the_version_or_not(server: FakeServer, suffix: str) -> None:
     sampler = server.sampler(url=f"http://127.0.0.1:{server.port}{suffix}")
     assert (sampler.model, sampler.server, sampler.max_model_len) == ("m", "vllm", 100)
-    drawn(sampler, wanted(1, 1))
+    sampled(sampler, wanted(1, 1))
     assert server.seen[0][0] == "/v1/chat/completions"
 
 
 def test_no_more_requests_than_allowed_are_under_way(server: FakeServer) -> None:
     server.fault = lambda *_request: ("slow", 0.02)
-    drawn(server.sampler(concurrency=3), wanted(4, 8))
+    sampled(server.sampler(concurrency=3), wanted(4, 8))
     assert server.most_under_way == 3
     assert once_each(server.bodies())
 
@@ -182,7 +182,7 @@ def test_completions_come_as_they_finish(server: FakeServer) -> None:
 
 
 def test_no_requests_are_no_completions(server: FakeServer) -> None:
-    assert drawn(server.sampler(), []) == {}
+    assert sampled(server.sampler(), []) == {}
     assert server.seen == []
 
 
@@ -195,7 +195,7 @@ def test_sample_gives_each_prompt_its_own(server: FakeServer) -> None:
 
 def test_half_a_surrogate_pair_can_be_sent(server: FakeServer) -> None:
     prompt = Prompt(Problem("p", "", ""), np.empty(0, dtype=np.int64), (Message("user", "a \ud800 b"),))
-    drawn(server.sampler(), [Request(prompt, 0)])
+    sampled(server.sampler(), [Request(prompt, 0)])
     assert server.bodies()[0]["messages"][0]["content"] == "a \ud800 b"
 
 
@@ -204,8 +204,8 @@ def test_half_a_surrogate_pair_can_be_sent(server: FakeServer) -> None:
 
 def test_logprobs_are_given_only_where_they_are_those_of_the_draw(server: FakeServer) -> None:
     sampler = server.sampler()
-    assert all(np.isnan(c.logprobs).all() for c in drawn(sampler, wanted(1, 4), Decoding(0.6, 0.95, 8)).values())
-    assert all((c.logprobs == 0).all() for c in drawn(sampler, wanted(1, 4), Decoding(0.0, 1.0, 8)).values())
+    assert all(np.isnan(c.logprobs).all() for c in sampled(sampler, wanted(1, 4), Decoding(0.6, 0.95, 8)).values())
+    assert all((c.logprobs == 0).all() for c in sampled(sampler, wanted(1, 4), Decoding(0.0, 1.0, 8)).values())
     assert not any("logprobs" in body for body in server.bodies())
 
 
@@ -219,7 +219,7 @@ def test_reasoning_that_the_server_split_off_stands_before_the_content(server: F
     ):
         choice = {"message": message, "finish_reason": "stop"}
         server.fault = lambda *_request, choice=choice: ("instead", {"choices": [choice]})  # type: ignore[misc]
-        texts.append(drawn(server.sampler(), wanted(1, 1))[0].text)
+        texts.append(sampled(server.sampler(), wanted(1, 1))[0].text)
     assert texts == ["so\n\n3", "so\n\n3", "so", ""]
 
 
@@ -228,7 +228,7 @@ def test_an_answer_without_counts_has_as_many_tokens_as_logprobs() -> None:
         logprobs = {"content": [{"logprob": -1.5}, {"logprob": None}]}  # llama.cpp's form, with a hole
         choice = {"text": "a b", "finish_reason": "length", "logprobs": logprobs}
         fake.fault = lambda *_request: ("instead", {"choices": [choice]})
-        completion = drawn(fake.sampler(api="completions"), wanted(1, 1))[0]
+        completion = sampled(fake.sampler(api="completions"), wanted(1, 1))[0]
         assert completion.tokens.tolist() == [-1, -1]
         assert completion.logprobs[0] == -1.5
         assert math.isnan(completion.logprobs[1])
@@ -238,14 +238,14 @@ def test_logprobs_of_another_number_than_tokens_are_unknown() -> None:
     with running("somebody") as fake:
         choice = {"text": "a", "finish_reason": "stop", "logprobs": {"token_logprobs": [-1.0]}}
         fake.fault = lambda *_request: ("instead", {"choices": [choice], "usage": {"completion_tokens": 2}})
-        completion = drawn(fake.sampler(api="completions"), wanted(1, 1))[0]
+        completion = sampled(fake.sampler(api="completions"), wanted(1, 1))[0]
         assert completion.tokens.tolist() == [-1, -1]
         assert np.isnan(completion.logprobs).all()
 
 
 def test_a_server_that_cuts_completions_short_is_told_of_once(server: FakeServer) -> None:
     said: list[str] = []
-    drawn(server.sampler(on_message=said.append), wanted(4, 8), Decoding(1.0, 1.0, 50))
+    sampled(server.sampler(on_message=said.append), wanted(4, 8), Decoding(1.0, 1.0, 50))
     assert len(said) == 1
     assert said[0].startswith("the server cuts completions at ")
     assert said[0].endswith("below max_completion_tokens, 50")
@@ -260,24 +260,24 @@ def test_without_a_chat_template_completions_are_used(server: FakeServer) -> Non
     said: list[str] = []
     requests = wanted(4, 4, tokens=[5])
     sampler = server.sampler(on_message=said.append)
-    check(drawn(sampler, requests), requests)
+    check(sampled(sampler, requests), requests)
     assert said == ["the server has no chat template for this model: prompts are sent as completions"]
     assert sampler.api == "completions"
     before = len(server.seen)
-    drawn(sampler, requests)  # now known
+    sampled(sampler, requests)  # now known
     assert {path for path, _, _ in server.seen[before:]} == {"/v1/completions"}
 
 
 def test_chat_that_was_asked_for_is_not_left(server: FakeServer) -> None:
     server.fault = lambda *_request: ("status", (400, {}, json.dumps({"error": {"message": NO_TEMPLATE}})))
-    out = drawn(server.sampler(api="chat", concurrency=1), wanted(2, 2))
+    out = sampled(server.sampler(api="chat", concurrency=1), wanted(2, 2))
     assert all(completion.refusal.startswith("400: As of transformers") for completion in out.values())
 
 
 def test_chat_that_has_worked_is_not_left(server: FakeServer) -> None:
     refused = ("status", (400, {}, json.dumps({"error": {"message": NO_TEMPLATE}})))
     server.fault = lambda number, _path, _body: refused if number > 1 else None
-    out = drawn(server.sampler(concurrency=1), wanted(2, 2))
+    out = sampled(server.sampler(concurrency=1), wanted(2, 2))
     assert [out[i].finish_reason == "refused" for i in range(4)] == [False, True, True, True]
     assert {path for path, _, _ in server.seen} == {"/v1/chat/completions"}
 
@@ -287,7 +287,7 @@ def test_without_logprobs_it_goes_on_without(server: FakeServer, status: int) ->
     refused = ("status", (status, {}, json.dumps({"error": "logprobs is not supported"})))
     server.fault = lambda _number, _path, body: refused if "logprobs" in body else None
     said: list[str] = []
-    out = drawn(server.sampler(on_message=said.append), wanted(4, 4))
+    out = sampled(server.sampler(on_message=said.append), wanted(4, 4))
     assert said == ["the server gives no logprobs: logprobs is not supported"]
     assert all(np.isnan(completion.logprobs).all() for completion in out.values())
 
@@ -297,7 +297,7 @@ def test_a_refusal_ends_it_at_once_with_the_servers_words(server: FakeServer, st
     text = json.dumps({"error": {"message": "no,\nnever"}})
     server.fault = lambda *_request: ("status", (status, {"Location": "http://elsewhere/"}, text))
     with pytest.raises(ConfigError) as caught:
-        drawn(server.sampler(concurrency=1), wanted(2, 8))
+        sampled(server.sampler(concurrency=1), wanted(2, 8))
     said = "it leads on to http://elsewhere/" if status == 301 else "no, never"
     message = f"the server at http://127.0.0.1:{server.port}/v1 refuses the request for problem 'p0' ({status}): {said}"
     assert str(caught.value).split(";")[0] == message
@@ -313,7 +313,7 @@ def test_a_request_that_is_refused_three_times_is_given_up_and_the_others_go_on(
     poison = seed_of(requests[5])
     refused = ("status", (status, {}, json.dumps({"error": {"message": "context length\nexceeded"}})))
     server.fault = lambda _number, _path, body: refused if body["seed"] == poison else None
-    out = drawn(server.sampler(concurrency=2), requests)
+    out = sampled(server.sampler(concurrency=2), requests)
     lost = out.pop(5)
     assert (lost.text, lost.tokens.tolist(), lost.finish_reason) == ("", [], "refused")
     assert lost.refusal == f"{status}: context length exceeded"
@@ -325,7 +325,7 @@ def test_a_request_that_is_refused_three_times_is_given_up_and_the_others_go_on(
 def test_a_completion_that_a_filter_withholds_is_given_up_after_three_tries(server: FakeServer) -> None:
     server.fault = lambda _number, _path, body: ("finish", "content_filter") if body["seed"] % 2 else None
     requests = wanted(2, 8)
-    out = drawn(server.sampler(), requests)
+    out = sampled(server.sampler(), requests)
     odd = [i for i, request in enumerate(requests) if seed_of(request) % 2]
     assert [i for i in range(16) if out[i].finish_reason == "refused"] == odd
     assert {out[i].refusal for i in odd} == {"content_filter"}
@@ -341,7 +341,7 @@ def test_a_refusal_that_passes_is_no_loss(server: FakeServer) -> None:
 
     server.fault = first_two_tries
     requests = wanted(2, 3)
-    check(drawn(server.sampler(), requests), requests)
+    check(sampled(server.sampler(), requests), requests)
 
 
 @pytest.mark.parametrize(
@@ -350,11 +350,11 @@ def test_a_refusal_that_passes_is_no_loss(server: FakeServer) -> None:
 def test_a_request_that_always_fails_while_others_are_answered_is_given_up(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr(drawing, "FAILURES", 6)
+    monkeypatch.setattr(requesting, "FAILURES", 6)
     requests = wanted(1, 150)
     poison = seed_of(requests[0])
     server.fault = lambda _number, _path, body: fault if body["seed"] == poison else ("slow", 0.02)
-    out = drawn(server.sampler(concurrency=4, patience_seconds=30.0), requests)
+    out = sampled(server.sampler(concurrency=4, patience_seconds=30.0), requests)
     lost = out.pop(0)
     assert lost.finish_reason == "refused"
     assert re.search(r" \(\d+ tries\)$", lost.refusal)
@@ -365,20 +365,20 @@ def test_a_request_that_always_fails_while_others_are_answered_is_given_up(
 def test_a_busy_server_never_costs_a_completion(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(drawing, "FAILURES", 2)
+    monkeypatch.setattr(requesting, "FAILURES", 2)
     requests = wanted(1, 60)
     poor, tries = seed_of(requests[0]), iter(range(8))
     busy = ("status", (status, {}, "busy"))
     server.fault = lambda _number, _path, body: (
         busy if body["seed"] == poor and next(tries, None) is not None else ("slow", 0.02)
     )
-    check(drawn(server.sampler(concurrency=4), requests), requests)
+    check(sampled(server.sampler(concurrency=4), requests), requests)
 
 
 @pytest.mark.parametrize("text", ['{"detail": [{"msg": "bad"}]}', '{"object": "error", "message": "bad"}', "bad", ""])
 def test_refusals_of_any_form_are_one_line(server: FakeServer, text: str) -> None:
     server.fault = lambda *_request: ("status", (400, {}, text))
-    said = drawn(server.sampler(), wanted(1, 1))[0].refusal
+    said = sampled(server.sampler(), wanted(1, 1))[0].refusal
     assert said.startswith("400: ")
     assert ("bad" if text else "no reason given") in said
     assert "\n" not in said
@@ -435,7 +435,7 @@ def test_a_failed_try_is_tried_again(server: FakeServer, fault: Fault) -> None:
     # Long enough that no good answer is late on a busy machine: it would be one more try.
     timeout = 1.5 if fault[0] == "slow" else 30.0
     sampler = server.sampler(timeout_seconds=timeout, on_retry=lambda count, _reason: retries.append(count))
-    check(drawn(sampler, requests), requests)
+    check(sampled(sampler, requests), requests)
     assert retries == list(range(1, 13))
     assert set(tried.values()) == {3}
 
@@ -448,7 +448,7 @@ def test_retry_after_is_honoured(server: FakeServer) -> None:
         busy = ("status", (429, {"Retry-After": value}, "busy"))
         server.fault = lambda number, *_rest, first=before + 1, busy=busy: busy if number == first else None  # type: ignore[misc]
         start = time.monotonic()
-        drawn(server.sampler(), wanted(1, 1))
+        sampled(server.sampler(), wanted(1, 1))
         assert least <= time.monotonic() - start < 5.0 * slowdown()
 
 
@@ -458,7 +458,7 @@ def test_nothing_is_lost_or_doubled_whatever_goes_wrong(plan: list[Fault | None]
     with running() as fake:
         fake.fault = lambda number, *_rest: plan[number - 1] if number <= len(plan) else None
         requests = wanted(5, 3)
-        check(drawn(fake.sampler(concurrency=concurrency), requests), requests)
+        check(sampled(fake.sampler(concurrency=concurrency), requests), requests)
         failed = sum(fault is not None for fault in plan[: len(fake.seen)])
         assert len(fake.seen) == len(requests) + failed
 
@@ -485,7 +485,7 @@ def test_patience_ends_when_nothing_succeeds(server: FakeServer) -> None:
     sampler = server.sampler(patience_seconds=0.5)
     start = time.monotonic()
     with pytest.raises(SamplerError) as caught:
-        drawn(sampler, wanted(1, 4))
+        sampled(sampler, wanted(1, 4))
     assert 0.4 < time.monotonic() - start < 5.0 * slowdown()
     assert re.fullmatch(
         rf"no answer from http://127.0.0.1:{server.port}/v1 for \d+ s: 503: loading",
@@ -498,11 +498,11 @@ def test_patience_ends_with_a_server_that_went_away(server: FakeServer) -> None:
     sampler = server.sampler(patience_seconds=0.5)
     server.stop()
     with pytest.raises(SamplerError, match=r"for \d+ s: .*(onnect|refused)"):
-        drawn(sampler, wanted(1, 4))
+        sampled(sampler, wanted(1, 4))
 
 
 def test_patience_lasts_as_long_as_something_succeeds(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "FAILURES", 1000)
+    monkeypatch.setattr(requesting, "FAILURES", 1000)
     start = time.monotonic()
     poor = seed_of(Request(prompt_of("p0"), 0))
 
@@ -513,7 +513,7 @@ def test_patience_lasts_as_long_as_something_succeeds(server: FakeServer, monkey
 
     server.fault = fault
     requests = wanted(1, 60)
-    check(drawn(server.sampler(patience_seconds=0.5, concurrency=2), requests), requests)
+    check(sampled(server.sampler(patience_seconds=0.5, concurrency=2), requests), requests)
     assert time.monotonic() - start > 1.0
 
 
@@ -523,7 +523,7 @@ def test_the_first_failure_after_a_long_draw_is_not_the_end(server: FakeServer) 
         return ("finish", "abort") if number == 1 else None
 
     server.fault = fault
-    drawn(server.sampler(patience_seconds=0.4), wanted(1, 1))
+    sampled(server.sampler(patience_seconds=0.4), wanted(1, 1))
 
 
 # Leaving early.
@@ -549,7 +549,7 @@ def test_an_error_of_a_callback_ends_the_draw(server: FakeServer) -> None:
 
     server.fault = lambda *_request: ("finish", "abort")
     with pytest.raises(KeyboardInterrupt):
-        drawn(server.sampler(on_retry=interrupted), wanted(1, 4))
+        sampled(server.sampler(on_retry=interrupted), wanted(1, 4))
     assert not [thread for thread in threading.enumerate() if thread.name == "endpoint"]
 
 
@@ -607,19 +607,19 @@ def test_what_is_no_such_server_is_said_at_once(server: FakeServer, status: int,
 def test_a_prompt_that_does_not_fit_is_found_before_anything_is_drawn(server: FakeServer) -> None:
     requests = [*wanted(1, 1), Request(prompt_of("long", [1] * 93), 0)]
     with pytest.raises(ConfigError, match=r"at most 100 tokens, but the prompt of problem 'long' has 93 and max_compl"):
-        drawn(server.sampler(), requests)
+        sampled(server.sampler(), requests)
     assert server.seen == []
 
 
 def test_a_prompt_of_nothing_is_an_error(server: FakeServer) -> None:
     nothing = Prompt(Problem("p", "", ""), np.empty(0, dtype=np.int64))
     with pytest.raises(DataError, match="problem 'p' has an empty prompt"):
-        drawn(server.sampler(), [Request(nothing, 0)])
+        sampled(server.sampler(), [Request(nothing, 0)])
 
 
 def test_a_prompt_without_messages_is_sent_as_tokens(server: FakeServer) -> None:
     bare = Prompt(Problem("p", "", ""), np.array([4, 5]))
-    drawn(server.sampler(), [Request(bare, 0)])
+    sampled(server.sampler(), [Request(bare, 0)])
     assert server.bodies()[0]["prompt"] == [4, 5]
 
 
@@ -630,13 +630,13 @@ def test_the_key_is_sent_and_never_shown(server: FakeServer, monkeypatch: pytest
     monkeypatch.setenv("MY_KEY", KEY)
     said: list[str] = []
     sampler = server.sampler(api_key_env="MY_KEY", on_retry=lambda _n, reason: said.append(reason), concurrency=1)
-    drawn(sampler, wanted(1, 1))
+    sampled(sampler, wanted(1, 1))
     assert server.seen[0][1]["Authorization"] == f"Bearer {KEY}"
     busy = ("status", (503, {}, f"busy {KEY}"))
     refused = ("status", (401, {}, f"Incorrect API key provided: {KEY}"))
     server.fault = lambda number, *_rest: busy if number == 2 else refused
     with pytest.raises(ConfigError, match=r"Incorrect API key provided: \*\*\*; \[endpoint\] api_key_env") as caught:
-        drawn(sampler, wanted(1, 1))
+        sampled(sampler, wanted(1, 1))
     assert said == ["503: busy ***"]
     assert KEY not in repr(caught.value) + repr(sampler) + str(said)
     server.on_models = lambda: refused

@@ -42,7 +42,7 @@ def _complaints(config: Config, cluster: ClusterSettings) -> Iterator[str]:
     longest = config.sampling.max_completion_tokens
     if config.evaluation.every and config.evaluation.max_completion_tokens != longest:
         yield (
-            f"[evaluation] max_completion_tokens is {config.evaluation.max_completion_tokens}, but verl draws "
+            f"[evaluation] max_completion_tokens is {config.evaluation.max_completion_tokens}, but verl samples "
             f"evaluations with the length of training, {longest}; set both alike, or every = 0 and evaluate afterwards "
             "with `ngrpo eval`"
         )

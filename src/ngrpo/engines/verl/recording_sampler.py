@@ -1,4 +1,4 @@
-"""The groups of a step in a run of ours: drawn by `ngrpo.adapters.verl_sampler`, checked, and written down.
+"""The groups of a step in a run of ours: sampled by `ngrpo.adapters.verl_sampler`, checked, and written down.
 
 verl loads this module by its name, `trainer.v1.sampler.custom_sampler`; nothing else imports it, for it needs verl.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transfer_queue as tq
 
-from ngrpo.adapters.verl_groups import DrawnGroups, uid_of
+from ngrpo.adapters.verl_groups import SampledGroups, uid_of
 from ngrpo.adapters.verl_sampler import GroupSampler
 from ngrpo.config import load_config
 from ngrpo.engines.verl.phases import Phase
@@ -24,12 +24,12 @@ from ngrpo.methods import Method
 from ngrpo.models import load_tokenizer
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.sampling.samplers import stop_tokens_at
-from ngrpo.training.collect import Collected
+from ngrpo.training.collect import Collected, GradedGroups
 from ngrpo.types import Group
 
 
 class RunSampler(GroupSampler):
-    """A `GroupSampler` by the run's config; what was drawn, evaluations too, goes to `ngrpo.engines.verl.results`."""
+    """A `GroupSampler` by the run's config; what was sampled, evaluations too, goes to `ngrpo.engines.verl.results`."""
 
     def method_of(self, table: dict[str, Any]) -> Method:
         """Returns the config's method; the table says where the config is."""
@@ -54,10 +54,10 @@ class RunSampler(GroupSampler):
         training = partition_id == "train"
         self.sampled_step = global_steps
         if training:
-            drawn = self.drawn_groups(partition_id, batch_size)
-            self._record_step(global_steps, partition_id, drawn)
-            batch = self.kept_rows(partition_id, drawn)
-            every = len(drawn.rewards)
+            sampled = self.sampled_groups(partition_id, batch_size)
+            self._record_step(global_steps, partition_id, sampled)
+            batch = self.kept_rows(partition_id, sampled)
+            every = len(sampled.rewards)
             Phase("step", step=global_steps, done=every, total=every).write(self.files.phase)
         else:
             self.wait_until_done(partition_id)
@@ -82,12 +82,13 @@ class RunSampler(GroupSampler):
         if self.sampled_step < 0 and any(name.startswith("reward_loop_worker") for name in names):
             Phase("start", "starting the sampler").write(self.files.phase)
 
-    def _record_step(self, step: int, partition_id: str, drawn: DrawnGroups) -> None:
-        keys = list(drawn.rewards)
+    def _record_step(self, step: int, partition_id: str, sampled: SampledGroups) -> None:
+        keys = list(sampled.rewards)
         groups = self._groups(partition_id, keys, self.config.sampling.group_size)
         uids = dict.fromkeys(map(uid_of, keys))
-        collected = Collected(groups, [uid in drawn.kept for uid in uids], drawn.rounds)
-        check_step(collected, step, self.config, problems=drawn.problems)
+        kept = torch.tensor([uid in sampled.kept for uid in uids], dtype=torch.bool)
+        collected = Collected(GradedGroups.of(groups), kept, sampled.rounds)
+        check_step(collected, step, self.config, problems=sampled.problems)
         step_record(collected, step, self.config).write(self.files.step(step))
 
     def _record_evaluation(self, step: int, partition_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What the processes of verl tell ours of each step: what was sampled, and what evaluations drew.
+"""What the processes of verl tell ours of each step: what was sampled, and what evaluations sampled.
 
     RUN/verl/steps/000050.json                metrics of what was sampled, and the lines of rollouts.jsonl
     RUN/verl/evaluations/000050/TASK.jsonl    a line per completion, as in a samples file
@@ -46,12 +46,12 @@ class StepRecord:
 
 
 def append_evaluated(path: Path, groups: Sequence[Group], *, seed: int) -> None:
-    """Adds the completions of groups to what an evaluation has drawn so far."""
+    """Adds the completions of groups to what an evaluation has sampled so far."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     append_json_lines(path, [sample_of(rollout, seed=seed).to_line() for rollout in rollouts])
 
 
 def read_evaluated(path: Path) -> Iterator[Sample]:
-    """Yields what an evaluation has drawn; nothing where nothing came."""
+    """Yields what an evaluation has sampled; nothing where nothing came."""
     return (Sample(**line) for line in read_json_lines(path)) if path.is_file() else iter(())

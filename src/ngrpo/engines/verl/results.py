@@ -56,9 +56,9 @@ class Results:
         for step, told in self._new_lines():
             if self._files.step(step).is_file():
                 self._take_step(step, told)
-            if (drawn := self._files.evaluations / f"{step:06d}").is_dir():
+            if (sampled := self._files.evaluations / f"{step:06d}").is_dir():
                 self._take_evaluations(step)
-                shutil.rmtree(drawn)
+                shutil.rmtree(sampled)
         take_checkpoints(self._config, self._run)
 
     def prepare_resume(self) -> None:
@@ -137,12 +137,12 @@ class Results:
 
     def _write_samples(self, step: int, task: Task, plan: EvaluationPlan, path: Path) -> int:
         """Writes the samples file in the order of the problems and returns how many completions never came."""
-        drawn = {(s.problem_id, s.sample): s for s in read_evaluated(self._files.evaluated(step, task.slug))}
+        sampled = {(s.problem_id, s.sample): s for s in read_evaluated(self._files.evaluated(step, task.slug))}
         missing = 0
         with atomic_file(path) as file:
             for problem in problems_of(task, plan):
                 for number in range(plan.samples):
-                    sample = drawn.get((problem.id, number))
+                    sample = sampled.get((problem.id, number))
                     if sample is None or sample.num_tokens == 0:
                         missing += 1
                         sample = sample_of(missing_rollout(problem, number), seed=plan.seed)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ngrpo.engines.verl.records import StepRecord
 from ngrpo.errors import TrainingError
 from ngrpo.methods import GroupMethod
-from ngrpo.training.collect import Collected, rewards_of
+from ngrpo.training.collect import Collected
 from ngrpo.training.metrics import rollout_lines, step_metrics
 
 if TYPE_CHECKING:
@@ -30,16 +30,15 @@ def check_step(collected: Collected, step: int, config: Config, *, problems: int
         TrainingError: when too much is ungraded, or every group was dropped.
     """
     total = problems * config.sampling.group_size
-    grades = [rollout.grade for group in collected.sampled for rollout in group.rollouts]
-    reasons = [grade.reason for grade in grades if not grade.graded]
-    ungraded = len(reasons) + total - len(grades)
+    missing = total - collected.rollouts_sampled
+    ungraded = missing + int((~collected.sampled.valid).sum())
     if ungraded > config.run.max_ungraded_share * total:
-        reason = reasons[0] if reasons else "verl delivered no completion"
+        reason = "verl delivered no completion" if ungraded == missing else collected.sampled.ungraded_reason()
         raise TrainingError(
             f"step {step}: {ungraded} of {total} completions could not be graded ({reason or 'no reason given'}): the "
             "grader or the sampler is at fault, not the model; [run] max_ungraded_share is the bound"
         )
-    if not collected.batch:
+    if not len(collected.batch):
         raise TrainingError(
             f"step {step}: filter '{config.method.filter}' dropped every one of {len(collected.sampled)} groups"
         )
@@ -73,9 +72,8 @@ def advantages_of(collected: Collected, config: Config) -> Tensor | None:
     method = config.method
     if not isinstance(method, GroupMethod):
         return None
-    if not collected.batch:
-        return torch.zeros(0, 0)
-    rewards, valid = rewards_of(collected.batch)
-    lengths = [[len(r.completion.tokens) for r in group.rollouts] for group in collected.batch]
-    shaped = method.shaped_rewards(rewards, torch.tensor(lengths), config.sampling.max_completion_tokens)
-    return method.advantages(shaped, valid)
+    batch = collected.batch
+    if not len(batch):
+        return torch.zeros_like(batch.rewards)
+    shaped = method.shaped_rewards(batch.rewards, batch.num_tokens, config.sampling.max_completion_tokens)
+    return method.advantages(shaped, batch.valid)

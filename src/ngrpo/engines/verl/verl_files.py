@@ -80,11 +80,11 @@ class VerlFiles:
 
     @property
     def evaluations(self) -> Path:
-        """What evaluations drew that are not yet ours."""
+        """What evaluations sampled that are not yet ours."""
         return self.folder / "evaluations"
 
     def evaluated(self, step: int, task: str) -> Path:
-        """What was drawn for one task after a step."""
+        """What was sampled for one task after a step."""
         return self.evaluations / f"{step:06d}" / f"{task}.jsonl"
 
     @property

@@ -164,9 +164,9 @@ def _with_facts(verdicts: Verdicts, table: pyarrow.Table, first: Mapping[str, An
     text_key, reference_key = _text_and_reference(first)
     text = _numbers(table[text_key])
     reasons = table["finish_reason"].combine_chunks()
-    drawn = ~_equals(reasons, REFUSED)
-    flags = np.where(drawn & (text != NO_TEXT), TEXT, 0)
-    flags |= np.where(drawn & reasons.is_valid().to_numpy(zero_copy_only=False), LENGTH, 0)
+    sampled = ~_equals(reasons, REFUSED)
+    flags = np.where(sampled & (text != NO_TEXT), TEXT, 0)
+    flags |= np.where(sampled & reasons.is_valid().to_numpy(zero_copy_only=False), LENGTH, 0)
     flags |= np.where(_equals(reasons, "length"), CUT, 0)
     if "status" in table.column_names:
         flags |= ANSWER | np.where(_equals(table["status"].combine_chunks(), "no_answer"), SILENT, 0)

@@ -12,7 +12,7 @@ from ngrpo.evaluation.samples.entry import NO_CHOICES, Choices, Entry, problem_i
 from ngrpo.evaluation.samples.facts import shortened
 from ngrpo.tasks.cells import cell
 from ngrpo.tasks.problem_columns import IDS, recognised
-from ngrpo.tasks.table_rows import Row, read_rows
+from ngrpo.tasks.table_rows import TableRow, read_rows
 
 TABLES = ("doc", "metadata", "extra_info")
 """Columns of tables that are searched after the line itself."""
@@ -55,7 +55,7 @@ def labels_of_table(path: str | Path, column: str) -> dict[str, str]:
     Raises:
         DataError: for a row without a value, an id with two values, or as `read_rows`.
     """
-    rows: Sequence[Row] = read_rows(path)
+    rows: Sequence[TableRow] = read_rows(path)
     name = recognised(rows, IDS)
     labels: dict[str, str] = {}
     for number, row in enumerate(rows):

@@ -44,7 +44,7 @@ class Sample:
 
 
 def sample_of(rollout: Rollout, *, seed: int = 0) -> Sample:
-    """Returns the line of a rollout that was drawn with a seed."""
+    """Returns the line of a rollout that was sampled with a seed."""
     completion = rollout.completion
     logprob = float(completion.logprobs.sum(dtype=np.float64))
     return Sample(

@@ -18,9 +18,9 @@ import httpx
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.errors import ConfigError, DataError, SamplerError, short_line
 from ngrpo.sampling.endpoint.connection import LARGEST_ANSWER, FailedTryError, Refusal, Server, failure_of, too_large
-from ngrpo.sampling.endpoint.events import Drawn, Note, Retried
+from ngrpo.sampling.endpoint.events import Note, Retried, Sampled
 from ngrpo.sampling.endpoint.protocol import Form
-from ngrpo.sampling.endpoint.requesting import Drawing
+from ngrpo.sampling.endpoint.requesting import SamplingJob
 from ngrpo.sampling.sampler import Decoding, Request, Sampler
 from ngrpo.types import Completion
 
@@ -29,7 +29,7 @@ _TRY_SECONDS, _PAUSE_SECONDS = 5.0, 0.5
 
 
 class EndpointSampler(Sampler):
-    """Draws completions from a server, one request each, with a seed of its own.
+    """Samples completions from a server, one request each, with a seed of its own.
 
     Whether the same seed gives the same tokens again is the server's affair: logits move in their last digits with what
     else is in its batch.
@@ -39,7 +39,7 @@ class EndpointSampler(Sampler):
         model: the name that the server knows the model by.
         start_seconds: how long to wait for a server that does not answer yet.
         on_message: is told what a user should know, such as that the server is waited for.
-        on_retry: is told how many tries of the draw have failed and why the last one did; each is tried again.
+        on_retry: is told how many tries of the sample have failed and why the last one did; each is tried again.
 
     Attributes:
         model: the name that the server knows the model by.
@@ -97,18 +97,18 @@ class EndpointSampler(Sampler):
         """
         for request in requests:
             self._check(request, decoding)
-        drawing = Drawing(self._server, self._settings, self._form, requests, decoding, (seed, round_name))
+        sampling = SamplingJob(self._server, self._settings, self._form, requests, decoding, (seed, round_name))
         try:
-            yield from _deliver(drawing, self._on_message, self._on_retry)
+            yield from _deliver(sampling, self._on_message, self._on_retry)
         finally:
-            self._form = drawing.form
+            self._form = sampling.form
 
     def _check(self, request: Request, decoding: Decoding) -> None:
-        """Raises the errors of a prompt that are known before anything is drawn."""
+        """Raises the errors of a prompt that are known before anything is sampled."""
         prompt, limit = request.prompt, decoding.max_completion_tokens
         length = len(prompt.tokens)
         if length == 0 and not prompt.messages:
-            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be drawn after it")
+            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be sampled after it")
         if self.max_model_len is not None and length + limit > self.max_model_len:
             raise ConfigError(
                 f"the server reads at most {self.max_model_len} tokens, but the prompt of problem "
@@ -189,25 +189,25 @@ def _body(response: httpx.Response) -> bytes:
 
 
 def _deliver(
-    drawing: Drawing, on_message: Callable[[str], None], on_retry: Callable[[int, str], None]
+    sampling: SamplingJob, on_message: Callable[[str], None], on_retry: Callable[[int, str], None]
 ) -> Iterator[tuple[int, Completion]]:
-    """Yields what a drawing draws, each completion once, and stops it when nobody wants more.
+    """Yields what a sampling samples, each completion once, and stops it when nobody wants more.
 
     Args:
-        drawing: not yet started.
+        sampling: not yet started.
         on_message: is told what a user should know.
-        on_retry: is told how many tries have failed in this draw, and why the last one did.
+        on_retry: is told how many tries have failed in this sample, and why the last one did.
 
     Raises:
         ConfigError: when the server refuses a request.
         SamplerError: when it does not answer any more.
     """
     retries = 0
-    drawing.start()
+    sampling.start()
     try:
-        while (event := drawing.events.get()) is not None:
+        while (event := sampling.events.get()) is not None:
             match event:
-                case Drawn(index, completion):
+                case Sampled(index, completion):
                     yield index, completion
                 case Retried(reason):
                     retries += 1
@@ -217,4 +217,4 @@ def _deliver(
                 case BaseException():
                     raise event
     finally:
-        drawing.stop()
+        sampling.stop()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ngrpo.types import Completion
 
 
-class Drawn(NamedTuple):
+class Sampled(NamedTuple):
     """A completion and the index of its request."""
 
     request: int

@@ -1,4 +1,4 @@
-"""The OpenAI protocol as far as drawing needs it: what a request says, what an answer or a refusal means.
+"""The OpenAI protocol as far as sampling needs it: what a request says, what an answer or a refusal means.
 
 Nothing here speaks to a network. Servers differ in what they do to a field that is left out, in the form of logprobs
 and in what they refuse; all of that is in this file.
@@ -99,9 +99,9 @@ def request_body(request: Request, decoding: Decoding, form: Form, server: str) 
     elif prompt.messages:
         body["prompt"] = "\n\n".join(message.content for message in prompt.messages)
     else:
-        raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be drawn after it")
+        raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be sampled after it")
     if form.logprobs and _plain(decoding):
-        # vLLM gives the drawn token's logprob for 0 further ones; elsewhere 0 is none at all.
+        # vLLM gives the sampled token's logprob for 0 further ones; elsewhere 0 is none at all.
         body["logprobs"] = True if api == "chat" else 0 if server == "vllm" else 1
     if server == "vllm":
         body["return_token_ids"] = True
@@ -121,7 +121,7 @@ def completion_of(answer: Any, api: Api, decoding: Decoding) -> Completion:
     """Returns the completion in the JSON of an answer.
 
     Tokens are -1 where the server does not name them, logprobs NaN where it does not give those that the tokens were
-    drawn with: servers report the model's own logprobs, which are these at temperature 1 and top_p 1 alone. At
+    sampled with: servers report the model's own logprobs, which are these at temperature 1 and top_p 1 alone. At
     temperature 0 they are 0.
 
     Raises:
@@ -152,7 +152,7 @@ def completion_of(answer: Any, api: Api, decoding: Decoding) -> Completion:
     elif count is not None and count != len(tokens):
         raise UnusableAnswerError(f"an answer that counts {short_line(json.dumps(count))} tokens and has {len(tokens)}")
     finish: FinishReason = "stop" if reason == "stop" else "length"
-    return Completion(text, tokens, _drawn_with(logprobs, len(tokens), decoding), finish)
+    return Completion(text, tokens, _sampled_with(logprobs, len(tokens), decoding), finish)
 
 
 def message_of(text: str) -> str:
@@ -171,7 +171,7 @@ def _plain(decoding: Decoding) -> bool:
     return decoding.temperature == 1.0 and decoding.top_p == 1.0
 
 
-def _drawn_with(logprobs: list[float], count: int, decoding: Decoding) -> NDArray[np.float32]:
+def _sampled_with(logprobs: list[float], count: int, decoding: Decoding) -> NDArray[np.float32]:
     if decoding.temperature == 0.0:
         return np.zeros(count, dtype=np.float32)  # the likeliest token was certain
     if not _plain(decoding) or len(logprobs) != count:

@@ -1,6 +1,6 @@
 """Requests under way: many at a time, each tried until its answer is whole, none lost and none delivered twice.
 
-They live in one event loop in a thread of its own, so that grading goes on meanwhile and an abandoned draw closes its
+They live in one event loop in a thread of its own, so that grading goes on meanwhile and an abandoned sample closes its
 connections at once, which tells the server to stop as well.
 """
 
@@ -29,7 +29,7 @@ from ngrpo.sampling.endpoint.connection import (
     failure_of,
     too_large,
 )
-from ngrpo.sampling.endpoint.events import Drawn, Note, Retried
+from ngrpo.sampling.endpoint.events import Note, Retried, Sampled
 from ngrpo.sampling.endpoint.protocol import (
     PATHS,
     Form,
@@ -81,8 +81,8 @@ class _Tries:
         return self._counted >= FAILURES
 
 
-class Drawing:
-    """One draw: starts at `start`, speaks through `events`, ends with None or an exception as the last event.
+class SamplingJob:
+    """One sample: starts at `start`, speaks through `events`, ends with None or an exception as the last event.
 
     Args:
         server: where the requests go.
@@ -103,7 +103,7 @@ class Drawing:
         seed_of: tuple[int, str],
     ) -> None:
         self.form = form
-        self.events: SimpleQueue[Drawn | Retried | Note | BaseException | None] = SimpleQueue()
+        self.events: SimpleQueue[Sampled | Retried | Note | BaseException | None] = SimpleQueue()
         self._server, self._settings = server, settings
         self._requests, self._decoding, self._seed_of = requests, decoding, seed_of
         self._chat_works = False
@@ -157,7 +157,7 @@ class Drawing:
                 await asyncio.sleep(0.05)
                 self._last_answer = time.monotonic()  # nothing was asked for meanwhile
             completion = await self._insist(client, index)
-            self.events.put(Drawn(index, completion))
+            self.events.put(Sampled(index, completion))
 
     async def _insist(self, client: httpx.AsyncClient, index: int) -> Completion:
         """Returns the completion of a request, or that it is refused."""
@@ -235,7 +235,7 @@ class Drawing:
         """Raises SamplerError when there have been nothing but failures for too long."""
         now = time.monotonic()
         self._failing_since = self._failing_since or now
-        # Not since the last answer: the first failure after a long draw must not be the end of it.
+        # Not since the last answer: the first failure after a long sample must not be the end of it.
         failing = now - self._failing_since
         if failing >= self._settings.patience_seconds:
             raise SamplerError(f"no answer from {self._server.url} for {now - self._last_answer:.0f} s: {reason}")

@@ -1,4 +1,4 @@
-"""The sampler `ngrpo_cpu` of verl: transformers in one Ray actor per replica, for models that a CPU can draw from.
+"""The sampler `ngrpo_cpu` of verl: transformers in one Ray actor per replica, for models that a CPU can sample from.
 
 Sampling is a function of the seed, the weights' step, the prompt and how often it was asked for, so a run repeats.
 """
@@ -21,7 +21,7 @@ NAME = "ngrpo_cpu"
 
 
 class Server:
-    """Holds a copy of the model and draws completions from it, one at a time."""
+    """Holds a copy of the model and samples completions from it, one at a time."""
 
     def __init__(self, path: str, longest: int, seed: int) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -44,7 +44,7 @@ class Server:
     ) -> Any:
         """Returns one completion; not decorated, for Ray must see a coroutine."""
         del request_id
-        tokens, logprobs, ended = self._drawn([int(token) for token in prompt_ids], sampling_params)
+        tokens, logprobs, ended = self._sampled([int(token) for token in prompt_ids], sampling_params)
         return TokenOutput(
             token_ids=tokens,
             log_probs=logprobs,
@@ -53,7 +53,7 @@ class Server:
         )
 
     @torch.no_grad()
-    def _drawn(self, prompt: list[int], settings: dict[str, Any]) -> tuple[list[int], list[float], bool]:
+    def _sampled(self, prompt: list[int], settings: dict[str, Any]) -> tuple[list[int], list[float], bool]:
         temperature, top_p = settings.get("temperature", 1.0), settings.get("top_p", 1.0)
         limit = min(settings.get("max_tokens") or self.longest, self.longest)
         key = f"{self.seed}/{self.step}/{prompt}"

