@@ -98,7 +98,7 @@ def eval_(
     }
     settings = {**(PROTOCOLS[protocol] if protocol else {}), **given}
     config, folder = evaluation_config(model, task, out, settings=settings, tables=tables, overrides=overrides or ())
-    if url is not None and config.sampling.sampler != "endpoint":
+    if url is not None and not config.sampling.kind.remote:
         raise ConfigError(f"--url needs --sampler endpoint: sampler '{config.sampling.sampler}' uses no server")
     if retry_ungraded and not resume:
         raise ConfigError("--retry-ungraded continues an evaluation: add --resume")

@@ -59,8 +59,8 @@ def _of_method(config: Config) -> Iterator[str]:
 
 def _of_sampling(config: Config) -> Iterator[str]:
     sampling = config.sampling
-    if sampling.sampler == "endpoint":
-        yield "[sampling] sampler 'endpoint' only evaluates; verl starts its own vLLM"
+    if not sampling.kind.can_train:
+        yield f"[sampling] sampler '{sampling.sampler}' is for evaluation only; verl starts its own vLLM"
     if sampling.keep_special_tokens:
         yield "[sampling] keep_special_tokens is not supported: verl decodes completions without special tokens"
     if sampling.old_logprobs == "sampler":
