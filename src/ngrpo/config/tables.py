@@ -65,7 +65,7 @@ class SamplingSettings(Settings):
     max_sequences: int = Field(512, ge=1)
     """Completions that are sampled at the same time; bounds the memory of the key-value cache."""
     keep_special_tokens: tuple[str, ...] = ()
-    """Special tokens that stay in a completion's text, such as "<answer>"; a verifier sees no other special token."""
+    """Special tokens that stay in a completion's text, such as "<answer>"; a grader sees no others."""
     old_logprobs: Literal["auto", "sampler", "recompute"] = "auto"
     """Where old_logprobs come from: the sampler's own, or a pass of the trainer before the updates; auto takes the
     sampler's where they are exact (sampler transformers, float32, top_p 1)."""
@@ -134,7 +134,7 @@ class EvaluationSettings(Settings):
     every: int = Field(0, ge=0)
     """Evaluate every so many steps, before the first and after the last; 0 never."""
     temperature: float = Field(0.6, ge=0.0)
-    """Sampling temperature; 0 takes the likeliest token."""
+    """Sampling temperature; 0 is greedy."""
     top_p: float = Field(0.95, gt=0.0, le=1.0)
     """Sample only from the smallest set of tokens with this much probability."""
     max_completion_tokens: int = Field(4096, ge=1)

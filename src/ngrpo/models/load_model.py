@@ -38,7 +38,7 @@ def load_tokenizer(path: str, shown: str) -> Any:
         raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: {one_line(error)}") from error
     # Where there are no files, Hugging Face makes a tokenizer of a few special tokens for some families.
     if not set(tokenizer.encode("1 2 a b", add_special_tokens=False)) - {tokenizer.unk_token_id}:
-        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: it knows no digit and no letter")
+        raise ConfigError(f"model '{shown}' has no usable tokenizer: no tokens for digits and letters")
     return tokenizer
 
 

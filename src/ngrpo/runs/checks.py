@@ -51,7 +51,7 @@ def resumed_run(folder: Path, config: Config) -> RunDir:
     check_same_run(run.read_config()["config"], config.to_json())
     checkpoint = run.latest_checkpoint()
     if checkpoint is None:
-        raise CheckpointError(f"{folder} has no checkpoint to resume from: start anew with another --out")
+        raise CheckpointError(f"{folder} has no checkpoint to resume from: start a new run with another --out")
     config.run.check_steps_left(folder, checkpoint[0])
     return run
 

@@ -147,8 +147,8 @@ def _check_weights(sampler: Sampler, policy: LanguageModel) -> None:
     gap = max(_gaps(policy, prompt, sampled)) if sampled else 0.0
     if not gap <= _LARGEST_GAP:
         raise ConfigError(
-            f"the sampler's logprobs are {gap:.2g} nats from those of the policy: it did not take the weights, or "
-            "computes another model"
+            f"the sampler's logprobs are {gap:.2g} nats from those of the policy: it did not load the weights, or "
+            "runs a different model"
         )
 
 

@@ -186,8 +186,8 @@ class Trainer:
         if ungraded > self.config.run.max_ungraded_share * collected.rollouts_sampled:
             raise TrainingError(
                 f"step {step}: {ungraded} of {collected.rollouts_sampled} completions could not be graded "
-                f"({collected.sampled.ungraded_reason() or 'no reason given'}): the grader is at fault, not the model; "
-                "[run] max_ungraded_share is the bound"
+                f"({collected.sampled.ungraded_reason() or 'no reason given'}): a fault of the grader, not of the "
+                "model (limit: [run] max_ungraded_share)"
             )
         self._report_missing(collected, step)
         self.state.empty_steps = 0 if len(collected.batch) else self.state.empty_steps + 1

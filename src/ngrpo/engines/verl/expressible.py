@@ -52,7 +52,7 @@ def _of_method(config: Config) -> Iterator[str]:
     method = config.method
     if isinstance(method, PPO):
         if method.critic == "shared":
-            yield "[method] critic is 'shared', verl's is a model of its own; use 'separate' or --engine local"
+            yield "[method] critic is 'shared', verl's is a separate model; use 'separate' or --engine local"
     elif not isinstance(method, GroupMethod) or method.needs_entropies:
         yield f"method '{method.name}' has advantages per token, which verl's estimators cannot see; use --engine local"
 
