@@ -313,7 +313,7 @@ def test_broken_weights_end_the_run_at_the_first_token(temperature: float) -> No
     lm.model.train()
     with (
         forward_shapes(lm) as shapes,
-        pytest.raises(TrainingError, match=r"^the model's logits are no longer finite: .*$"),
+        pytest.raises(TrainingError, match=r"^the model's logits are no longer finite"),
     ):
         sampler.sample(PROMPTS, range(4), Decoding(temperature, 1.0, 8), seed=0, round_name="")
     assert len(shapes) == 1

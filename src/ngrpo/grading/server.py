@@ -73,17 +73,17 @@ def progress_of(progress: mmap.mmap, batch: int) -> int:
 def _grading(settings: Mapping[str, Any]) -> GradePair:
     grader, best = settings["grader"], settings["max_reward"]
     if is_custom(grader):
-        verifier = load_custom_grader(grader, best)
-        return lambda request: _custom_grade(verifier, request, best)
+        function = load_custom_grader(grader, best)
+        return lambda request: _grade_with(function, request, best)
     if grader == "math-verify":
         _load_sympy()
     return lambda request: _compared(request, grader, best)
 
 
-def _custom_grade(verifier: Callable[..., Any], request: Request, max_reward: float) -> Grade:
+def _grade_with(grader: Callable[..., Any], request: Request, max_reward: float) -> Grade:
     completion, reference, metadata = request
     try:
-        return custom_grade(verifier(completion, reference, metadata), max_reward)
+        return custom_grade(grader(completion, reference, metadata), max_reward)
     except MemoryError:
         return _NO_MEMORY
     except BaseException as error:  # noqa: BLE001  (SystemExit, KeyboardInterrupt: whatever it is, it is the custom grader's)
