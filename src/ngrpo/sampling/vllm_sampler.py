@@ -196,7 +196,7 @@ def _load(path: str, settings: VLLMSettings, **arguments: Any) -> Any:
             **arguments,
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"vLLM cannot load '{path}': {_first_line(error)}") from error
+        raise ConfigError(f"vLLM cannot load '{path}': {_cause(error)}") from error
 
 
 def _keep_weights_loadable() -> None:
@@ -210,7 +210,7 @@ def _keep_weights_loadable() -> None:
         vllm._custom_ops._supports_onednn = False
 
 
-def _first_line(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     wanted = next((line for line in lines if "error" in line.lower()), lines[0] if lines else type(error).__name__)
     return wanted[:300]
