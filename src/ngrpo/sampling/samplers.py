@@ -29,15 +29,20 @@ class SamplerAndTokenizer(NamedTuple):
     tokenizer: Any
 
 
-def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
+def training_sampler(config: Config, policy: LanguageModel, on_message: Callable[[str], None]) -> Sampler:
     """Returns the sampler that samples from the policy that is trained.
+
+    Args:
+        config: which sampler.
+        policy: the model that is trained.
+        on_message: is given what a user should know, such as that memory ran out.
 
     Raises:
         ConfigError: when the sampler does not support this model.
         MissingDependencyError: when the sampler is not installed.
     """
     if config.sampling.sampler == "transformers":
-        return _transformers(config, policy)
+        return _transformers(config, policy, on_message)
     sampler = _vllm_of(config, policy, trained=True)
     _check_weights(sampler, policy)
     return sampler
@@ -57,7 +62,7 @@ def evaluation_sampler(config: Config, on_message: Callable[[str], None]) -> Sam
     sampler = config.sampling.sampler
     if sampler == "transformers":
         model = load_language_model(config.model, for_training=False)
-        return SamplerAndTokenizer(_transformers(config, model), model.tokenizer)
+        return SamplerAndTokenizer(_transformers(config, model, on_message), model.tokenizer)
     if sampler == "endpoint":
         from ngrpo.sampling.endpoint.endpoint_sampler import EndpointSampler
 
@@ -98,11 +103,13 @@ def stop_tokens_at(path: str, tokenizer: Any) -> frozenset[int]:
     return stop_tokens_of(generation, text_config, tokenizer)
 
 
-def _transformers(config: Config, model: LanguageModel) -> Sampler:
+def _transformers(config: Config, model: LanguageModel, on_message: Callable[[str], None]) -> Sampler:
     sampling = config.sampling
-    return TransformersSampler(
+    sampler = TransformersSampler(
         model, max_sequences=sampling.max_sequences, keep_special_tokens=sampling.keep_special_tokens
     )
+    sampler.on_message = on_message
+    return sampler
 
 
 def _vllm_of(config: Config, model: LanguageModel, *, trained: bool) -> Sampler:
