@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -34,10 +35,8 @@ class Command:
 
     def kill(self, number: signal.Signals) -> None:
         """Sends a signal; nothing happens when the process has ended."""
-        try:
+        with suppress(ProcessLookupError):
             os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def poll(self) -> int | None:
         """Returns the exit status, None while the process runs."""
@@ -109,7 +108,7 @@ def _run(request: Mapping[str, Any]) -> None:
         main(request["argv"])
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:  # what python would print
+    except BaseException:  # noqa: BLE001  (what python would print)
         import traceback
 
         traceback.print_exc()

@@ -151,7 +151,11 @@ def evaluate_config(
     from ngrpo.runs.progress import EvaluationProgress
     from ngrpo.runs.termination import exits_when_terminated
 
-    with EvaluationProgress(config.task.slug, quiet=not progress) as follower, exits_when_terminated():
+    with (
+        storage_errors(lambda: f"what has arrived is kept in {folder}; continue with --resume"),
+        EvaluationProgress(config.task.slug, quiet=not progress) as follower,
+        exits_when_terminated(),
+    ):
         return run_evaluation(config, folder, follower, resume=resume)
 
 

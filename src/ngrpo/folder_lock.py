@@ -36,7 +36,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _acquired(folder / LOCK)
     except OSError as error:
-        raise ConfigError(f"cannot make the run folder {folder}: {error.strerror}") from None
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from None
     try:
         yield
     finally:

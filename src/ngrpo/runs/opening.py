@@ -15,7 +15,7 @@ from ngrpo.evaluation.resume_record import model_digest, problems_digest
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.runs.folder_state import has_results
 from ngrpo.runs.run_dir import RunDir
-from ngrpo.storage import write_json
+from ngrpo.storage import remove_partial, write_json
 from ngrpo.tasks.on_demand import ProblemsOnDemand
 
 Resume = bool | Literal["auto"]
@@ -152,6 +152,8 @@ def _resumed(
         if not auto:
             config.run.check_steps_left(folder, step)
         say(f"{folder} is finished: {step} of {config.run.steps} steps are taken")
+        run.journal_path.unlink(missing_ok=True)  # killed after the last checkpoint
+        remove_partial(run.checkpoints_path)
         return OpenedRun(run, finished=True)
     if checkpoint is None and has_results(folder):
         say(f"{folder} has no checkpoint yet: starting from step 1")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-TERMINATED = 143
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 
 
@@ -77,16 +76,21 @@ class StopSignals:
 
 @contextmanager
 def exits_when_terminated() -> Iterator[None]:
-    """Makes SIGTERM raise SystemExit in the main thread while the block runs, so that its cleanup runs too."""
+    """Makes SIGTERM, SIGHUP and SIGUSR1 raise SystemExit in the main thread, so that the block's cleanup runs too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def leave(*_: Any) -> None:
-        sys.exit(TERMINATED)
+    def leave(number: int, _frame: Any) -> None:
+        sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.getsignal(number) for number in _SIGNALS if number != signal.SIGINT}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
