@@ -118,6 +118,16 @@ def _run(request: Mapping[str, Any]) -> None:
         os._exit(status)
 
 
+def warm_up() -> None:
+    """Imports what is imported at the first use of a model or an optimiser; without autograd, which cannot fork."""
+
+    from ngrpo.config import ModelSettings
+    from ngrpo.models import load_language_model
+
+    settings = ModelSettings.parse({"path": "builtin:countdown-base", "device": "cpu"})
+    load_language_model(settings, for_training=False)
+
+
 def _serve() -> None:
     import peft  # noqa: F401
     import torch
@@ -130,6 +140,7 @@ def _serve() -> None:
     import ngrpo.training.trainer  # noqa: F401
 
     torch.set_num_threads(1)
+    warm_up()
     answers, ended = os.fdopen(os.dup(1), "w"), dict[int, int]()
     for line in sys.stdin:
         request = json.loads(line)

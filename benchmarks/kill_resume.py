@@ -4,8 +4,8 @@
 
 NGRPO, PPO, DAPO with refill and LoRA runs of the shipped model, and evaluations by the model itself and by a server.
 Each process gets a SIGKILL: in a phase (sampling, grading, updates, saving, evaluating, writing, renaming) at a random
-entry and after a random delay, or at a random moment of its life. A killed command is simply repeated with --resume auto
-(`eval`: --resume). Processes are forked from one that has imported everything (benchmarks/forked_commands.py).
+entry and after a random delay, or at a random moment of its life. A killed command is simply repeated with --resume
+auto (`eval`: --resume). Processes are forked from one that has imported everything (benchmarks/forked_commands.py).
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ name = "countdown"
 train_size = 60
 test_size = 8
 [sampling]
-problems_per_step = 12
+problems_per_step = 8
 group_size = 4
-max_sequences = 16
+max_sequences = 8
 max_prompt_tokens = 32
-max_completion_tokens = 10
+max_completion_tokens = 8
 [optimizer]
 lr = 5e-4
 [evaluation]
-samples = 4
-max_completion_tokens = 10
+samples = 2
+max_completion_tokens = 8
 every = 2
 [run]
 steps = 5
@@ -69,6 +69,11 @@ KILLS_PER_FOLDER = 5
 
 def kill_in(phase: str, entry: int, seconds: float) -> None:
     """Prepares this process to kill itself: in a phase's `entry`-th time, after some seconds."""
+    send_in(phase, entry, seconds, signal.SIGKILL)
+
+
+def send_in(phase: str, entry: int, seconds: float, number: int) -> None:
+    """Prepares this process to send itself a signal: in a phase's `entry`-th time, after some seconds."""
     import ngrpo.training.trainer as trainer
     from ngrpo import storage
     from ngrpo.evaluation.journal import Journal
@@ -94,7 +99,7 @@ def kill_in(phase: str, entry: int, seconds: float) -> None:
         def call(*arguments: Any, **options: Any) -> Any:
             entries[phase] += 1
             if entries[phase] == entry:
-                threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+                threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
             return function(*arguments, **options)
 
         return call
@@ -181,7 +186,17 @@ class Case:
         if self.is_run:
             overrides = [part for setting in RUNS[self.name] for part in ("--set", setting)]
             return ["train", self._base / "config.toml", *overrides, "--out", folder, "--resume", "auto"]
-        size = ["--problems", 8, "--samples", 16, "--max-completion-tokens", 10, "--out", folder, "--resume"]
+        size = [
+            "--set",
+            "task.test_size=8",
+            "--samples",
+            16,
+            "--max-completion-tokens",
+            10,
+            "--out",
+            folder,
+            "--resume",
+        ]
         if self.name == "eval, server":
             server = ["--sampler", "endpoint", "--url", self._url, "--set", "endpoint.concurrency=4"]
             return ["eval", "m", "--task", "countdown", *server, *size]
@@ -239,14 +254,10 @@ def sampling_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{fake.port}"
 
 
-def measure(kills: int, seed: int, names: tuple[str, ...]) -> list[Case]:
+def measure(kills: int, seed: int, names: tuple[str, ...], server: CommandServer) -> list[Case]:
     """Returns the cases after so many kills in all, dealt out evenly."""
     rng = random.Random(seed)
-    with (
-        tempfile.TemporaryDirectory(prefix="kill-resume-") as base,
-        CommandServer() as server,
-        sampling_server() as url,
-    ):
+    with tempfile.TemporaryDirectory(prefix="kill-resume-") as base, sampling_server() as url:
         cases = [Case(name, Path(base), server, url) for name in names]
         for case in cases:
             case.prepare()
@@ -272,7 +283,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    cases = measure(arguments.kills, arguments.seed, (*RUNS, *EVALUATIONS))
+    with CommandServer() as server:
+        cases = measure(arguments.kills, arguments.seed, (*RUNS, *EVALUATIONS), server)
     print(table(cases))
     sys.exit(any(case.equal < case.finished for case in cases))
 
