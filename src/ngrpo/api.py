@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -185,7 +186,7 @@ def evaluation_config(
     served = given.get("sampling", {}).get("sampler") == "endpoint"
     merged: dict[str, Any] = {
         **given,
-        "model": {"path": str(model) if served else checkpoint_of(str(model))},
+        "model": {"path": str(model) if served else checkpoint_of(str(model), _warn)},
         "task": dict(defaults["task"]),
         "sampling": {**defaults.get("sampling", {}), **given.get("sampling", {})},
         "evaluation": {**defaults.get("evaluation", {}), **(settings or {})},
@@ -193,6 +194,10 @@ def evaluation_config(
     apply_overrides(merged, overrides)
     config = config_of(merged)
     return config, Path(folder) if folder is not None else Path("evals") / _file_name(str(model)) / config.task.slug
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"ngrpo: {text}\n")
 
 
 def _file_name(model: str) -> str:

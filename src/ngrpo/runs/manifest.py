@@ -68,19 +68,19 @@ def changed_log(folder: Path, logs: Mapping[str, Path]) -> tuple[str, str] | Non
         logs: the logs to look at, by name.
     """
     try:
-        ends: dict[str, Any] = read_json_object(folder / MANIFEST).get("logs", {})
-    except DataError:
+        ends: dict[str, Any] = dict(read_json_object(folder / MANIFEST)["logs"])
+        for name, path in logs.items():
+            if name not in ends:
+                continue
+            size = int(ends[name]["bytes"])
+            if not path.is_file():
+                return name, "was deleted"
+            if path.stat().st_size < size:
+                return name, f"was cut from {size} to {path.stat().st_size} bytes"
+            if _end_of(path, size) != ends[name]:
+                return name, "was changed"
+    except (DataError, TypeError, ValueError, KeyError, ArithmeticError):  # no manifest, or not one of ours
         return None
-    for name, path in logs.items():
-        end = ends.get(name)
-        if not isinstance(end, dict):
-            continue
-        if not path.is_file():
-            return name, "was deleted"
-        if path.stat().st_size < end["bytes"]:
-            return name, f"was cut from {end['bytes']} to {path.stat().st_size} bytes"
-        if _end_of(path, end["bytes"]) != end:
-            return name, "was changed"
     return None
 
 

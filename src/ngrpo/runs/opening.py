@@ -129,7 +129,8 @@ def resume_command(run: RunDir) -> str:
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
     """Yields table, key, saved and current value of each setting that differs."""
     for table, settings in current.items():
-        before = saved.get(table) or {}
+        found = saved.get(table)
+        before = found if isinstance(found, dict) else {}
         for key in sorted(before.keys() | settings.keys()):
             if before.get(key) != settings.get(key):
                 yield table, key, before.get(key), settings.get(key)

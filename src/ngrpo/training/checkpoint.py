@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ngrpo.config import ModelSettings
-from ngrpo.errors import CheckpointError, ConfigError
+from ngrpo.errors import CheckpointError, ConfigError, short_line
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.storage import write_json
 from ngrpo.training.critic import CriticUpdater
@@ -167,9 +167,12 @@ def load_state(folder: Path) -> TrainerState:
     """
     try:
         values = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        return TrainerState(**{field.name: int(values[field.name]) for field in fields(TrainerState)})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: {_STATE} cannot be used: {error!r}") from None
+        numbers = {field.name: values[field.name] for field in fields(TrainerState)}
+        if not all(type(number) is int and number >= 0 for number in numbers.values()):
+            raise ValueError("its values must be integers of at least 0")
+        return TrainerState(**numbers)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{folder}: {_STATE} cannot be used: {short_line(repr(error))}") from None
 
 
 def _check_finite(updater: Updater, consequence: str) -> None:
