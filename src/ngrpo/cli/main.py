@@ -18,6 +18,7 @@ from ngrpo.cli.eval import eval_
 from ngrpo.cli.grade import grade
 from ngrpo.cli.passk import passk
 from ngrpo.cli.regrade import regrade
+from ngrpo.cli.study import study
 from ngrpo.cli.train import train, with_resume_value
 from ngrpo.errors import NgrpoError
 
@@ -48,6 +49,7 @@ app.command()(compare)
 app.command()(advantages)
 app.command()(grade)
 app.command()(regrade)
+app.command()(study)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
