@@ -19,8 +19,9 @@ def check_before_loading(config: Config) -> None:
     """
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
-    if config.sampling.sampler == "vllm" and find_spec("vllm") is None:
-        raise MissingDependencyError("vllm", "vllm", "[sampling] sampler 'vllm'")
+    package = config.sampling.kind.package
+    if package is not None and find_spec(package) is None:
+        raise MissingDependencyError(package, package, f"[sampling] sampler '{config.sampling.sampler}'")
     for tracker in config.run.trackers:
         if find_spec(tracker) is None:
             raise MissingDependencyError(tracker, tracker, f"[run] trackers '{tracker}'")

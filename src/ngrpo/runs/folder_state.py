@@ -29,7 +29,7 @@ def make_free_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         others = sorted(entry.name for entry in path.iterdir() if not _is_taken_over(entry))
-        is_run = (path / CONFIG).is_file()
+        is_run = has_results(path)
         remove_partial(path)
     except OSError as error:
         raise ConfigError(f"cannot make the run folder {path}: {error.strerror}") from None

@@ -83,7 +83,7 @@ class RunDir:
             path: a folder that does not exist yet, is empty, or holds nothing but a config.
             config: the resolved config as plain JSON values, under the key "config".
             seed: the seed of the run, repeated at the top level for readers that know no config.
-            extra: further top-level keys, such as the device; they cannot replace those above.
+            extra: further top-level keys, such as the fingerprint; they cannot replace those above.
             overwrite: remove the run that the folder holds; files that are no part of a run stay.
 
         Raises:

@@ -128,7 +128,7 @@ class Updater:
         self.drop_gradient()
         if self.stops_when_not_finite and self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
             raise TrainingError(
-                f"{self._skipped_in_a_row} updates in a row had no finite gradient: the training has diverged; "
+                f"{self._skipped_in_a_row} updates in a row had no finite gradient: training has diverged; "
                 f"lower {self.lr_key} and resume from an earlier checkpoint, or leave 'not_finite' out of [run] "
                 "tripwires"
             )

@@ -219,8 +219,8 @@ class Trainer:
 
     def _old_logprobs(self) -> OldLogprobs:
         sampling = self.config.sampling
-        ours = sampling.sampler == "transformers"  # with other kernels, the same tokens have other logprobs
-        exact = ours and self.policy.dtype == torch.float32 and sampling.top_p == 1.0
+        # With other kernels, the same tokens have other logprobs.
+        exact = sampling.kind.exact_logprobs and self.policy.dtype == torch.float32 and sampling.top_p == 1.0
         recompute = sampling.old_logprobs == "recompute" or (sampling.old_logprobs == "auto" and not exact)
         return OldLogprobs(recompute, sampling.importance_cap)
 

@@ -80,8 +80,8 @@ class Tripwires:
         if ungraded > self._config.run.max_ungraded_share * collected.rollouts_sampled:
             raise TrainingError(
                 f"step {step}: {ungraded} of {collected.rollouts_sampled} completions could not be graded "
-                f"({collected.sampled.ungraded_reason() or 'no reason given'}): the grader is at fault, not the model; "
-                "[run] max_ungraded_share is the bound"
+                f"({collected.sampled.ungraded_reason() or 'no reason given'}): a fault of the grader, not of the "
+                "model (limit: [run] max_ungraded_share)"
             )
 
     def check_empty_steps(self, empty_steps: int, collected: Collected) -> None:
