@@ -20,7 +20,7 @@ from ngrpo.cli.passk import passk
 from ngrpo.cli.regrade import regrade
 from ngrpo.cli.study import study
 from ngrpo.cli.train import train, with_resume_value
-from ngrpo.errors import NgrpoError
+from ngrpo.errors import NgrpoError, printable
 
 # The parser's usage errors; typer exports this one subclass of them and not their parent.
 UsageError: Any = typer.BadParameter.__base__
@@ -80,7 +80,7 @@ def _usage(error: Any) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    line = printable(message)
     if len(line) > LONGEST_MESSAGE:  # the cause comes first, the remedy last
         line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
     sys.stderr.write(f"ngrpo: {line}\n")

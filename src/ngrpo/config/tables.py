@@ -34,6 +34,9 @@ class ModelSettings(Settings):
 
     path: str = Field(min_length=1)
     """'builtin:countdown-base', a folder in Hugging Face format, or a hub id."""
+    revision: str = ""
+    """Branch, tag or commit of a hub model; empty for its newest. The commit that a run has loaded is written into its
+    config.json, so that a resumed or repeated run has the same weights. Local engine only."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the computation; auto is bfloat16 on a GPU and float32 on a CPU. Trained weights are kept in
     float32 either way."""

@@ -20,7 +20,7 @@ from ngrpo.models import load_language_model
 from ngrpo.runs.announcement import run_facts
 from ngrpo.runs.evaluation_results import record_evaluation
 from ngrpo.runs.observer import Observer
-from ngrpo.runs.opening import missing_evaluations, resume_command, set_aside_after, sound_checkpoint
+from ngrpo.runs.opening import missing_evaluations, pin_revision, resume_command, set_aside_after, sound_checkpoint
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.runs.termination import StopRequested, StopSignals
 from ngrpo.sampling.samplers import training_sampler
@@ -59,6 +59,8 @@ class Trainer:
         # Problems before the model: a missing file or too few of them is then reported in a moment.
         config.check_trainable()
         self.policy = load_policy(config.model, folder)
+        if folder is None:
+            pin_revision(run, self.policy.hub_commit)
         self.source = PromptSource(
             config.task,
             self.policy.tokenizer,
