@@ -17,10 +17,9 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel, load_language_model
-from ngrpo.sampling import Decoding, Prompt
+from ngrpo.sampling import Decoding, Prompt, growing_layer
 from ngrpo.sampling.cached_forward import CachedReader
 from ngrpo.sampling.choose import sample_tokens
-from ngrpo.sampling.growing_layer import BLOCK_TOKENS
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.sampling.transformers_sampler import TransformersSampler
@@ -302,15 +301,17 @@ def test_prompts_of_one_length_equal_the_naive_sampler(family: str) -> None:
             assert_same(completion, naive(lm, prompt, sample, SHORT))
 
 
-def test_the_cache_is_not_copied_at_each_token(lm: LanguageModel) -> None:
+def test_the_cache_is_copied_once_per_block(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+    widened = growing_layer.widened
+    monkeypatch.setattr(growing_layer, "widened", lambda states, width: widths.append(width) or widened(states, width))
     reader = CachedReader(lm)
     with lm.inference():
-        reader.read_prompts([np.arange(3), np.arange(4)], [2, 2], max_new_tokens=1000)
-        places = set()
-        for _ in range(2 * BLOCK_TOKENS):
+        reader.read_prompts([np.arange(3), np.arange(4)], [2, 2], max_new_tokens=200)
+        for _ in range(200):
             reader.read(torch.tensor([3, 4, 5, 6]))
-            places |= {layer.keys.data_ptr() for layer in reader._cache.layers}
-    assert len(places) == 3 * len(reader._cache.layers)
+    block = growing_layer.BLOCK_TOKENS
+    assert sorted(widths) == 4 * [block] + 4 * [204]  # keys and values of two layers; no room beyond the limit
 
 
 def test_completions_of_twenty_seeds_are_those_before_the_growing_cache(countdown_model: LanguageModel) -> None:

@@ -101,7 +101,7 @@ def widened(states: Tensor, width: int) -> Tensor:
 
 def make_growing(cache: Any, limit: int) -> None:
     """Replaces the ordinary layers of a model's cache, as it is after the prompts; others stay as they are."""
-    layers = getattr(cache, "layers", ())
+    layers: list[Any] = getattr(cache, "layers", [])
     for number, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.is_initialized and layer.keys.ndim == 4:
             layers[number] = GrowingLayer(layer.keys, layer.values, limit)
