@@ -160,7 +160,8 @@ def one_level(logits: Tensor, us: Tensor, temperature: float) -> tuple[Tensor, T
 
 
 LARGE = 4096
-assert LARGE >= ngrpo.sampling.choose._LARGE_VOCABULARY
+assert LARGE >= ngrpo.sampling.choose._FEWEST_TOKENS
+assert 100 * LARGE >= ngrpo.sampling.choose._FEWEST_LOGITS
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0, 20.0])
@@ -181,20 +182,20 @@ def test_two_levels_sample_the_tokens_of_one(vocabulary: int, scale: float) -> N
 
 def test_two_levels_at_the_very_edge_of_a_token() -> None:
     """Numbers at the boundary of two tokens and a few ulps beside it, in a row of 4,096 equal probabilities."""
-    logits = torch.zeros(1, LARGE)
+    logits = torch.zeros(100, LARGE)
     edges = [k / LARGE for k in (1, 63, 64, 65, 128, 2047, 4095)]
     for u in [number for edge in edges for number in (math.nextafter(edge, 0.0), edge, math.nextafter(edge, 1.0))]:
-        us = torch.tensor([u], dtype=torch.float64)
-        assert sample_tokens(logits, us)[0].tolist() == one_level(logits, us, 1.0)[0].tolist() == [int(u * LARGE)]
+        us = torch.full((100,), u, dtype=torch.float64)
+        assert sample_tokens(logits, us)[0].tolist() == one_level(logits, us, 1.0)[0].tolist() == [int(u * LARGE)] * 100
 
 
 @pytest.mark.parametrize("value", [math.nan, INF])
 def test_a_broken_row_of_a_large_vocabulary_has_no_logprob(value: float) -> None:
-    logits = torch.zeros(3, LARGE)
+    logits = torch.zeros(100, LARGE)
     logits[1, 7] = value
     logits[2] = -INF
-    _, logprobs = sample_tokens(logits, torch.full((3,), 0.5, dtype=torch.float64))
-    assert logprobs.isnan().tolist() == [False, True, True]
+    _, logprobs = sample_tokens(logits, torch.full((100,), 0.5, dtype=torch.float64))
+    assert logprobs.isnan().tolist() == [False, True, True] + [False] * 97
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])

@@ -13,6 +13,7 @@ run folder can execute code when it is read.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -28,10 +29,9 @@ from typing import Any, Self
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.storage import (
     append_json_lines,
-    atomic_file,
     atomic_folder,
     is_file_name,
-    json_line,
+    lines_from_end,
     read_json_lines,
     read_json_object,
     remove_partial,
@@ -138,11 +138,11 @@ class RunDir:
     def truncate_after(self, step: int) -> None:
         """Prepares a resume: drops lines of later steps, a torn last line, and what is unfinished.
 
-        metrics.jsonl and rollouts.jsonl are each replaced in one move. Checkpoints and evaluations of later
-        steps stay until they are written again.
+        metrics.jsonl and rollouts.jsonl are each cut at one place, which is looked for from their ends: a long run
+        resumes as fast as a short one. Checkpoints and evaluations of later steps stay until they are written again.
 
         Raises:
-            DataError: for a malformed line that is not the last, or one without a step.
+            DataError: for a malformed line among those that are dropped, or one without a step.
         """
         for path in (self.metrics_path, self.rollouts_path):
             if path.is_file():
@@ -248,9 +248,23 @@ def _lines_if_any(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _keep_until(path: Path, step: int) -> None:
-    with atomic_file(path) as kept:
-        for number, record in enumerate(read_json_lines(path), start=1):
-            if not isinstance(record.get("step"), int):
-                raise DataError(f"{path}, line {number}: the key 'step' is missing")
-            if record["step"] <= step:
-                kept.write(json_line(record))
+    """Cuts off the lines of later steps; steps only grow, so nothing before the last line that stays is read."""
+    end, ending = 0, b""
+    for number, (offset, line) in enumerate(lines_from_end(path), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            if number == 1 and not line.endswith(b"\n"):  # torn: its writer was killed
+                continue
+            raise DataError(f"{path}, line {number} from the end: not JSON") from None
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise DataError(f"{path}, line {number} from the end: the key 'step' is missing")
+        if record["step"] <= step:
+            end, ending = offset + len(line), b"" if line.endswith(b"\n") else b"\n"
+            break
+    with path.open("r+b") as file:
+        file.truncate(end)
+        file.seek(end)
+        file.write(ending)
+        file.flush()
+        os.fsync(file.fileno())

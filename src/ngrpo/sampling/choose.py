@@ -9,8 +9,8 @@ _ELEMENTS_AT_ONCE = 1 << 24
 """Rows are sampled in slices of about this many logits: bounds the float64 temporaries for large vocabularies."""
 _BLOCK = 64
 """Neighbouring tokens whose weights are added in float32; the sums of blocks are added in float64."""
-_LARGE_VOCABULARY = 4096
-"""From here on, blocks are faster than a cumulative sum over all."""
+_FEWEST_TOKENS, _FEWEST_LOGITS = 4096, 1 << 17
+"""Vocabulary, and logits of all rows, from which on blocks are faster than a cumulative sum over all."""
 _MARGIN = 4e-6
 """Share of a row's weight within which a cumulative weight by blocks may be wrong; see `_by_blocks`."""
 
@@ -44,8 +44,8 @@ def sample_tokens(
         likeliest, tokens = logits.max(dim=-1)
         return tokens, (likeliest - likeliest).float()  # 0, or NaN where the row has no finite maximum
     # On another device, asking for the rows that are left to float64 would be a transfer at each token.
-    small = logits.device.type != "cpu" or logits.dtype == torch.float64 or logits.shape[1] < _LARGE_VOCABULARY
-    if top_p >= 1.0 and not small:
+    by_blocks = logits.device.type == "cpu" and logits.dtype != torch.float64 and top_p >= 1.0
+    if by_blocks and logits.shape[1] >= _FEWEST_TOKENS and logits.numel() >= _FEWEST_LOGITS:
         tokens, logprobs, certain = _by_blocks(logits.float(), uniforms, temperature)
         rows = (~certain).nonzero()[:, 0]
         if len(rows):
@@ -75,7 +75,7 @@ def _by_blocks(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Te
     total = cumulative[:, -1:]
     threshold = uniforms[:, None] * total
     block = torch.searchsorted(cumulative, threshold, right=True).clamp(max=cumulative.shape[1] - 1)
-    before = torch.where(block > 0, cumulative.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    before = cumulative.gather(-1, block) - sums.gather(-1, block).double()
     places = block * _BLOCK + torch.arange(_BLOCK)
     inside = shifted.gather(-1, places.clamp(max=vocabulary - 1)).double()
     own = inside.exp().masked_fill(places >= vocabulary, 0.0)
