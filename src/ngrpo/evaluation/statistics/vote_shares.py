@@ -95,7 +95,7 @@ def _with_rival(ways: Floats, weights: Floats, votes: int, values: Floats) -> Fl
             terms[votes] = weights[votes] * value
             new[row] = np.convolve(ways[row], terms)[:width]
         return new
-    new = weights[0] * ways
+    new: Floats = weights[0] * ways
     for i in range(1, votes):
         new[:, i:] += weights[i] * ways[:, : width - i]
     new[:, votes:] += (weights[votes] * values)[:, None] * ways[:, : width - votes]
@@ -106,8 +106,7 @@ def _with_rival(ways: Floats, weights: Floats, votes: int, values: Floats) -> Fl
 def _unit_quadrature(degree: int) -> tuple[Floats, Floats]:
     """Returns points in (0, 1) and weights that integrate polynomials of a degree exactly."""
     points, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
-    half: Floats = weights / 2
-    return (points + 1) / 2, half
+    return (points + 1) / 2, weights / 2
 
 
 @functools.lru_cache(maxsize=2048)
