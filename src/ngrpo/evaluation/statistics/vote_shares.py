@@ -95,11 +95,11 @@ def _with_rival(ways: Floats, weights: Floats, votes: int, values: Floats) -> Fl
             terms[votes] = weights[votes] * value
             new[row] = np.convolve(ways[row], terms)[:width]
         return new
-    new: Floats = weights[0] * ways
+    product: Floats = weights[0] * ways
     for i in range(1, votes):
-        new[:, i:] += weights[i] * ways[:, : width - i]
-    new[:, votes:] += (weights[votes] * values)[:, None] * ways[:, : width - votes]
-    return new
+        product[:, i:] += weights[i] * ways[:, : width - i]
+    product[:, votes:] += (weights[votes] * values)[:, None] * ways[:, : width - votes]
+    return product
 
 
 @functools.lru_cache(maxsize=512)
