@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import numpy as np
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngrpo.config import OptimizerSettings
+from ngrpo.fused_loss import LinearHead, fused_token_loss
 from ngrpo.logprobs import TokenLogprobs, chunked_logprobs
-from ngrpo.losses import aggregate_tokens, kl_divergence
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.training.batch import MicroBatch, TokenRow, TrainingRow, micro_batches, values_of
+from ngrpo.training.batch_loss import BatchLoss
 from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
 
 _MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
@@ -82,11 +83,11 @@ class PolicyUpdater(Updater):
         """Adds the gradient of the rows' part in an update's loss to the parameters."""
         computed = [row for row in rows if self.carries_gradient(row.advantages)]  # the others need not be computed
         sums = UpdateSums(rows=len(rows), rows_computed=len(computed))
-        budget = self.settings.tokens_per_micro_batch
-        for batch in micro_batches(computed, token_budget=budget, device=self.policy.device):
-            loss = self._loss(batch, denominator, sums)
-            sums.loss = sums.loss + loss.detach()
-            loss.backward()  # type: ignore[no-untyped-call]
+        with self.policy.packed_attention():  # around the backward passes too, which may compute activations again
+            for batch in self._micro_batches(computed):
+                loss = self._loss(batch, denominator, sums)
+                sums.loss = sums.loss + loss.detach()
+                loss.backward()  # type: ignore[no-untyped-call]
         return sums
 
     def logprobs(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
@@ -104,49 +105,57 @@ class PolicyUpdater(Updater):
         with self._reference() as reference:
             return self._values_of(rows, lambda batch: self._score(reference, batch, entropy=False).logprobs)
 
+    def _micro_batches(self, rows: Sequence[TrainingRow]) -> Iterator[MicroBatch[TrainingRow]]:
+        budget, lm = self.settings.tokens_per_micro_batch, self.policy
+        return micro_batches(rows, token_budget=budget, device=lm.device, packed=lm.packs)
+
     @torch.no_grad()
     def _values_of(
         self, rows: Sequence[TokenRow], function: Callable[[MicroBatch[TokenRow]], Tensor]
     ) -> list[NDArray[np.float32]]:
-        budget = self.settings.tokens_per_micro_batch
-        return values_of(rows, function, token_budget=budget, device=self.policy.device)
+        budget, lm = self.settings.tokens_per_micro_batch, self.policy
+        return values_of(rows, function, token_budget=budget, device=lm.device, packed=lm.packs)
 
     def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums) -> Tensor:
-        method, mask = self.method, batch.completion_mask
-        scored = self._score(self.policy, batch, entropy=method.entropy_bonus != 0.0)
-        old_logprobs = batch.per_token(row.old_logprobs for row in batch.rows)
-        advantages = batch.per_token(row.advantages for row in batch.rows)
-        policy_loss = method.policy_loss(scored.logprobs, old_logprobs, advantages, mask, denominator=denominator)
-        loss = policy_loss.loss
-        tokens = mask.sum()
-        sums.tokens += int(tokens)
-        sums.add("clip/low_fraction", policy_loss.clip_low_fraction * tokens)
-        sums.add("clip/high_fraction", policy_loss.clip_high_fraction * tokens)
-        sums.add("policy/approx_kl", policy_loss.approx_kl * tokens)
-        if scored.entropies is not None:
-            sums.add("update/entropy", scored.entropies.detach().sum())
-            loss = loss - method.entropy_bonus * aggregate_tokens(scored.entropies, mask, method.aggregate, denominator)
-        if method.kl_coefficient > 0.0:
-            with torch.no_grad(), self._reference() as reference:
-                ref_logprobs = self._score(reference, batch, entropy=False).logprobs
-            kl = kl_divergence(scored.logprobs, ref_logprobs, estimator=method.kl_estimator, completion_mask=mask)
-            sums.add("policy/ref_kl", kl.detach().sum())
-            loss = loss + method.kl_coefficient * aggregate_tokens(kl, mask, method.aggregate, denominator)
-        return loss
-
-    def _score(self, model: LanguageModel, batch: MicroBatch[Any], *, entropy: bool) -> TokenLogprobs:
-        """Returns logprobs and, if wanted, entropies [B, T] of the batch's tokens under a model; 0 in the padding."""
-        with model.autocast():
-            flat = chunked_logprobs(
-                batch.predicting(model.hidden_states(batch.input_ids)),
-                batch.tokens[batch.completion_mask],
-                model.head,
+        lm, method = self.policy, self.method
+        loss_of = self._batch_loss(batch, denominator)
+        entropy = method.entropy_bonus != 0.0
+        with lm.autocast():
+            hidden = batch.predicting(lm.hidden_states(batch.input_ids, batch.packing))
+            if method.loss_is_per_token and isinstance(lm.head, LinearHead):
+                fused = fused_token_loss(
+                    hidden, batch.tokens, lm.head, loss_of, temperature=self.temperature, entropy=entropy
+                )
+                loss_of.add_facts(sums, fused.logprobs, fused.entropies)
+                return fused.loss
+            scored = chunked_logprobs(
+                hidden,
+                batch.tokens,
+                lm.head,
                 temperature=self.temperature,
                 entropy=entropy,
                 entropy_gradient=entropy,
             )
-        entropies = None if flat.entropies is None else batch.spread(flat.entropies)
-        return TokenLogprobs(batch.spread(flat.logprobs), entropies)
+        loss_of.add_facts(sums, scored.logprobs, scored.entropies)
+        return loss_of(scored.logprobs, scored.entropies, slice(None))
+
+    def _batch_loss(self, batch: MicroBatch[TrainingRow], denominator: float) -> BatchLoss:
+        ref_logprobs = None
+        if self.method.kl_coefficient > 0.0:
+            with torch.no_grad(), self._reference() as reference:
+                ref_logprobs = self._score(reference, batch, entropy=False).logprobs
+        return BatchLoss.of(self.method, batch, denominator, ref_logprobs)
+
+    def _score(self, model: LanguageModel, batch: MicroBatch[Any], *, entropy: bool) -> TokenLogprobs:
+        """Returns logprobs and, if wanted, entropies [N] of the batch's tokens under a model, without gradient."""
+        with model.packed_attention() if self.policy.packs else nullcontext(), model.autocast():
+            return chunked_logprobs(
+                batch.predicting(model.hidden_states(batch.input_ids, batch.packing)),
+                batch.tokens,
+                model.head,
+                temperature=self.temperature,
+                entropy=entropy,
+            )
 
     @contextmanager
     def _reference(self) -> Iterator[LanguageModel]:
