@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 Work = Callable[[], Any]
-"""What is measured: called once or twice (the first call is not measured), it returns facts that JSON can hold."""
+"""What is measured, after calls that warm it up; it returns facts, or its own `Cost`."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,19 @@ def resident(field: str) -> int:
     raise KeyError(field)
 
 
-def measured(work: Work) -> Cost:
-    """Returns what one call costs in this process, whose peak of memory is reset before it."""
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM is from now on the peak since now
-    before, memory = resource.getrusage(resource.RUSAGE_SELF), resident("VmRSS")
-    facts = work()
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    return Cost(after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, resident("VmHWM") - memory, facts)
+class Meter:
+    """From `Meter()` on, what this process uses; its peak of memory is that since then."""
+
+    def __init__(self) -> None:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM is from now on the peak since now
+        self._before, self._memory = resource.getrusage(resource.RUSAGE_SELF), resident("VmRSS")
+
+    def cost(self, facts: Any = None) -> Cost:
+        """Returns what was used so far."""
+        now, before = resource.getrusage(resource.RUSAGE_SELF), self._before
+        memory = resident("VmHWM") - self._memory
+        return Cost(now.ru_utime - before.ru_utime, now.ru_stime - before.ru_stime, memory, facts)
 
 
 def _child(make: Callable[..., Work], arguments: tuple[Any, ...], warm: int, pipe: Any) -> None:
@@ -53,7 +58,9 @@ def _child(make: Callable[..., Work], arguments: tuple[Any, ...], warm: int, pip
     work = make(*arguments)
     for _ in range(warm):
         work()
-    pipe.send(measured(work))
+    meter = Meter()
+    found = work()
+    pipe.send(found if isinstance(found, Cost) else meter.cost(found))
 
 
 def in_a_process(make: Callable[..., Work], *arguments: Any, warm: int = 1) -> Cost:

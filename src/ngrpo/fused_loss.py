@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from ngrpo.logprobs import check_chunks, check_temperature
+from ngrpo.argument_checks import check_above_0, check_tokens
 
 TokenLoss = Callable[[Tensor, Tensor | None, slice], Tensor]
 """Logprobs [n], entropies [n] or None, and which of the N tokens these are, to their part [] of a sum over tokens."""
@@ -89,8 +89,8 @@ def fused_token_loss(
         tensor(3.2189, grad_fn=<_FusedTokenLossBackward>)
     """
     rows = _rows_at_a_time(head.weight) if chunk_size is None else chunk_size
-    check_chunks(hidden, tokens, rows)
-    check_temperature(temperature)
+    check_tokens(hidden, tokens, rows)
+    check_above_0("temperature", temperature)
     task = _Task(tokens.long(), head, token_loss, temperature, entropy, rows, torch.is_grad_enabled())
     loss, logprobs, entropies = _FusedTokenLoss.apply(hidden, head.weight, head.bias, task)  # type: ignore[no-untyped-call]
     return FusedLoss(loss, logprobs, entropies if entropy else None)

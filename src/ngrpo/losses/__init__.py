@@ -1,7 +1,7 @@
 """Losses: three policy losses with one signature, the KL to a reference policy, the value loss, and their aggregation.
 
     clipped, gspo, cispo    policy losses        value        the loss of a critic
-    kl                      KL estimators        tokens       token values to one number
+    kl                      KL estimators        masked_tokens    token values to one number
 
 All work on [B, T] tensors with a `completion_mask` that is nonzero on the tokens the model wrote. What other tokens
 hold changes nothing, not even NaN; their gradient is exactly 0. Half precision is raised to float32.
@@ -15,7 +15,7 @@ from ngrpo.losses.cispo import cispo_policy_loss, cispo_token_losses
 from ngrpo.losses.clipped import PolicyLoss, TokenLosses, clipped_policy_loss, clipped_token_losses
 from ngrpo.losses.gspo import gspo_policy_loss, gspo_token_losses
 from ngrpo.losses.kl import kl_divergence
-from ngrpo.losses.tokens import MAX_LOG_RATIO, aggregate_tokens, loss_denominator, token_weights
+from ngrpo.losses.masked_tokens import MAX_LOG_RATIO, aggregate_tokens, loss_denominator, token_weights
 from ngrpo.losses.value import value_loss
 
 __all__ = [

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ngrpo.choices import Aggregate
 from ngrpo.losses.clipped import PolicyLoss, TokenLosses
-from ngrpo.losses.tokens import checked_tokens
+from ngrpo.losses.masked_tokens import checked_tokens
 
 
 def cispo_policy_loss(

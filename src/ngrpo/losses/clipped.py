@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ngrpo.choices import Aggregate
-from ngrpo.losses.tokens import aggregate_tokens, checked_tokens, loss_denominator
+from ngrpo.losses.masked_tokens import aggregate_tokens, checked_tokens, loss_denominator
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ngrpo.argument_checks import check_not_negative
-from ngrpo.losses.tokens import aggregate_tokens, check_shapes, masked_difference
+from ngrpo.losses.masked_tokens import aggregate_tokens, check_shapes, masked_difference
 
 
 def value_loss(

@@ -177,9 +177,9 @@ class LanguageModel:
         hidden: Tensor = self.plain.get_decoder()(input_ids=input_ids, use_cache=False, **how).last_hidden_state
         return hidden
 
-    def packed_attention(self) -> AbstractContextManager[None]:
-        """Returns the context in which packed tokens are read, and their gradient is taken; nothing where none is."""
-        return packed_attention_of(self.plain.get_decoder().config) if self.packs else nullcontext()
+    def packed_attention(self, packed: bool) -> AbstractContextManager[None]:
+        """Returns the context for reading packed tokens, and for their gradient; of no effect where not `packed`."""
+        return packed_attention_of(self.plain.get_decoder().config) if packed else nullcontext()
 
     @cached_property
     def packs(self) -> bool:

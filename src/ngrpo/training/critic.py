@@ -100,7 +100,7 @@ class CriticUpdater(Updater):
         sums = UpdateSums(rows=len(rows), rows_computed=len(rows), tokens=tokens)
         budget = self.settings.tokens_per_micro_batch
         trunk = self.critic.trunk
-        with trunk.packed_attention():
+        with trunk.packed_attention(trunk.packs):
             for batch in micro_batches(rows, token_budget=budget, device=trunk.device, packed=trunk.packs):
                 values = self.critic.values(batch, through_trunk=through_trunk or not shared)[None]
                 loss = value_loss(
@@ -120,5 +120,5 @@ class CriticUpdater(Updater):
     def values(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the values [T] of each row under the critic as it is."""
         budget, trunk = self.settings.tokens_per_micro_batch, self.critic.trunk
-        with trunk.packed_attention():
+        with trunk.packed_attention(trunk.packs):
             return values_of(rows, self.critic.values, token_budget=budget, device=trunk.device, packed=trunk.packs)

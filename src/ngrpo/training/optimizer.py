@@ -15,6 +15,9 @@ from ngrpo.errors import TrainingError
 MAX_SKIPPED_UPDATES = 10
 """After so many updates in a row without a finite gradient the run has diverged."""
 
+_FUSED_DEVICES = ("cpu", "cuda")
+"""Where torch has an AdamW of one kernel."""
+
 
 @dataclass(slots=True, eq=False)
 class UpdateSums:
@@ -83,14 +86,15 @@ class Updater:
         self, parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings, *, lr: float, lr_key: str
     ) -> None:
         self.parameters, self.settings, self.lr, self.lr_key = dict(parameters), settings, lr, lr_key
+        fused = all(parameter.device.type in _FUSED_DEVICES for parameter in self.parameters.values())
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay
+            self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused
         )
         self._skipped_in_a_row = 0
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 1."""
-        return self.settings.scheduled(self.lr, step)
+        return scheduled_lr(self.settings, self.lr, step)
 
     def begin_step(self, step: int) -> None:
         """Sets the learning rate of a step, counted from 1."""
@@ -117,3 +121,10 @@ class Updater:
                 f"lower {self.lr_key}, or resume from an earlier checkpoint"
             )
         return norm
+
+
+def scheduled_lr(settings: OptimizerSettings, lr: float, step: int) -> float:
+    """Returns what the schedule makes of a learning rate in a step, counted from 1."""
+    if settings.schedule == "warmup" and step <= settings.warmup_steps:
+        return lr * step / settings.warmup_steps
+    return lr

@@ -22,12 +22,13 @@ from ngrpo.runs.evaluation_results import record_evaluation
 from ngrpo.runs.observer import Observer
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.sampling.samplers import training_sampler
+from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
-from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
+from ngrpo.training.checkpoint import load_policy, load_state, save_state
 from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected, PromptSource, collect_groups
 from ngrpo.training.critic import Critic, CriticUpdater
 from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
-from ngrpo.training.metrics import rollout_lines, step_metrics
+from ngrpo.training.metrics import TrainerState, rollout_lines, step_metrics
 from ngrpo.training.ppo_learner import PPOLearner
 from ngrpo.training.update import PolicyUpdater
 
@@ -44,6 +45,7 @@ class Trainer:
     def __init__(self, config: Config, run: RunDir, observer: Observer) -> None:
         self.config, self.run_dir, self.observer = config, run, observer
         self._said: set[str] = set()
+        keep_freed_memory()
         checkpoint = run.latest_checkpoint()
         folder = checkpoint[1] if checkpoint else None
         self.state = load_state(folder) if folder else TrainerState()
