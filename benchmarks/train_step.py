@@ -135,7 +135,8 @@ def ours(case: str, groups: int, updates: int) -> Work:
 
 def theirs(case: str, groups: int, updates: int) -> Work:
     given = rollouts(case, groups, updates)
-    accumulate = groups * GROUP // updates // MICRO_BATCH
+    size = min(MICRO_BATCH, groups * GROUP // updates)
+    accumulate = groups * GROUP // updates // size
 
     def work() -> Cost:
         import torch
@@ -165,7 +166,7 @@ def theirs(case: str, groups: int, updates: int) -> Work:
                 if place == 0:
                     self.batch = self.given()
                 return {
-                    k: v if k == "num_items_in_batch" else v[place * MICRO_BATCH : (place + 1) * MICRO_BATCH]
+                    k: v if k == "num_items_in_batch" else v[place * size : (place + 1) * size]
                     for k, v in self.batch.items()
                 }
 
@@ -189,14 +190,14 @@ def theirs(case: str, groups: int, updates: int) -> Work:
                         torch.cat([prompts, padded], dim=1),
                         torch.cat([batch["prompt_mask"], mask], dim=1),
                         width,
-                        batch_size=MICRO_BATCH,
+                        batch_size=size,
                     )[0]
                 return batch
 
         with tempfile.TemporaryDirectory() as folder:
             config = GRPOConfig(
                 output_dir=folder,
-                per_device_train_batch_size=MICRO_BATCH,
+                per_device_train_batch_size=size,
                 gradient_accumulation_steps=accumulate,
                 steps_per_generation=accumulate * updates,
                 num_generations=GROUP,
