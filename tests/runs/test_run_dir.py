@@ -20,19 +20,12 @@ def run(tmp_path: Path) -> RunDir:
 
 def test_config_says_what_is_needed_to_repeat_the_run(tmp_path: Path) -> None:
     config = {"method": {"name": "ngrpo"}, "run": {"seed": 3}}
-    RunDir.create(tmp_path / "a" / "b", config, seed=3, extra={"device": "cpu"})
+    RunDir.create(tmp_path / "a" / "b", config, seed=3)
     record = RunDir.open(tmp_path / "a" / "b").read_config()
     assert record["config"] == config
     assert record["seed"] == 3
-    assert record["device"] == "cpu"
     assert record["platform"]
     assert set(record["versions"]) >= {"python", "numpy"}
-
-
-def test_extra_keys_do_not_replace_the_config(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "run", {"a": 1}, seed=3, extra={"config": None, "seed": None})
-    assert run.read_config()["config"] == {"a": 1}
-    assert run.read_config()["seed"] == 3
 
 
 def test_versions_come_without_importing_the_packages() -> None:
@@ -41,7 +34,15 @@ def test_versions_come_without_importing_the_packages() -> None:
 
 def test_an_empty_folder_may_be_used_and_a_full_one_not(tmp_path: Path) -> None:
     RunDir.create(tmp_path, {}, seed=0)
-    with pytest.raises(ConfigError, match="not empty: choose another --out, or pass --resume"):
+    (tmp_path / "mine.toml").touch()
+    run = RunDir.create(tmp_path, {"a": 1}, seed=0)  # a config alone is taken over
+    run.append_metrics({"step": 1})
+    with pytest.raises(ConfigError, match="holds a run: continue it with --resume, replace it with --overwrite, or"):
+        RunDir.create(tmp_path, {}, seed=0)
+    (tmp_path / "note.txt").touch()
+    RunDir.create(tmp_path, {}, seed=0, overwrite=True)
+    assert sorted(names(tmp_path)) == ["config.json", "mine.toml", "note.txt"]
+    with pytest.raises(ConfigError, match=r"not empty \(it holds 'note.txt'\): choose another --out"):
         RunDir.create(tmp_path, {}, seed=0)
 
 

@@ -98,8 +98,7 @@ class CriticUpdater(Updater):
         shared = self.critic.shared
         tokens = sum(len(row.completion) for row in rows)
         sums = UpdateSums(rows=len(rows), rows_computed=len(rows), tokens=tokens)
-        budget = self.settings.tokens_per_micro_batch
-        trunk = self.critic.trunk
+        budget, trunk = self.budget.tokens, self.critic.trunk
         with trunk.packed_attention(trunk.packs):
             for batch in micro_batches(rows, token_budget=budget, device=trunk.device, packed=trunk.packs):
                 values = self.critic.values(batch, through_trunk=through_trunk or not shared)[None]
@@ -119,6 +118,11 @@ class CriticUpdater(Updater):
     @torch.no_grad()
     def values(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the values [T] of each row under the critic as it is."""
-        budget, trunk = self.settings.tokens_per_micro_batch, self.critic.trunk
+        trunk = self.critic.trunk
         with trunk.packed_attention(trunk.packs):
-            return values_of(rows, self.critic.values, token_budget=budget, device=trunk.device, packed=trunk.packs)
+            return self.fitted(rows, lambda: self._values(rows))
+
+    def _values(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
+        trunk = self.critic.trunk
+        budget = self.budget.tokens
+        return values_of(rows, self.critic.values, token_budget=budget, device=trunk.device, packed=trunk.packs)

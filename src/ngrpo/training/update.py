@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -130,7 +131,7 @@ class PolicyUpdater(Updater):
         totals = UpdateTotals()
         self.begin_step(step)
         for rows in updates:
-            sums = self.accumulate_gradient(rows, self.denominator(rows))
+            sums = self.fitted(rows, partial(self.accumulate_gradient, rows, self.denominator(rows)))
             totals.add(sums, self.take_step())
         return totals
 
@@ -177,15 +178,18 @@ class PolicyUpdater(Updater):
             return self._values_of(rows, lambda batch: self._score(reference, batch, entropy=False).logprobs)
 
     def _micro_batches(self, rows: Sequence[TrainingRow]) -> Iterator[MicroBatch[TrainingRow]]:
-        budget, lm = self.settings.tokens_per_micro_batch, self.policy
+        budget, lm = self.budget.tokens, self.policy
         return micro_batches(rows, token_budget=budget, device=lm.device, packed=lm.packs)
 
     @torch.no_grad()
     def _values_of(
         self, rows: Sequence[TokenRow], function: Callable[[MicroBatch[TokenRow]], Tensor]
     ) -> list[NDArray[np.float32]]:
-        budget, lm = self.settings.tokens_per_micro_batch, self.policy
-        return values_of(rows, function, token_budget=budget, device=lm.device, packed=lm.packs)
+        lm = self.policy
+        return self.fitted(
+            rows,
+            lambda: values_of(rows, function, token_budget=self.budget.tokens, device=lm.device, packed=lm.packs),
+        )
 
     def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums) -> Tensor:
         lm, method = self.policy, self.method
