@@ -83,19 +83,17 @@ def packed_attention(
     if strange or packing is None or not getattr(module, "is_causal", True):
         raise ConfigError(f"this attention is not causal alone ({', '.join(strange) or 'no packing'}): use padded rows")
     q, k, v = (_padded(x[0].transpose(0, 1), packing) for x in (query, key, value))
-    grouped = query.shape[1] != key.shape[1]
     parts = []
     for block in packing.blocks:
         queries, keys, values = (_cut(x, block.start, block.shape) for x in (q, k, v))
-        parts.append(_attended(queries, keys, values, scale=scaling, is_causal=True, enable_gqa=grouped))
+        parts.append(_attended(queries, keys, values, None, scaling))
         for few in block.completions:
             own_q, own_k, own_v = (_cut(x, few.start, few.shape) for x in (q, k, v))
             all_k, all_v = (
                 torch.cat([of_prompt.index_select(0, few.prompts), own], dim=1)
                 for of_prompt, own in ((keys, own_k), (values, own_v))
             )
-            mask = few.mask.to(own_q.dtype)
-            parts.append(_attended(own_q, all_k, all_v, scale=scaling, attn_mask=mask, enable_gqa=grouped))
+            parts.append(_attended(own_q, all_k, all_v, few.mask.to(own_q.dtype), scaling))
     out = torch.cat(parts)
     if packing.places is not None:
         out = _Unpad.apply(out, packing.places)  # type: ignore[no-untyped-call]
@@ -113,10 +111,14 @@ def _cut(padded: Tensor, start: int, shape: tuple[int, int]) -> Tensor:
     return padded[start : start + shape[0] * shape[1]].view(*shape, *padded.shape[1:])
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
-    """Returns attention of [B, T, H, d] over [B, S, H', d] as [B * T, H, d']."""
+def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """Returns attention of [B, T, H, d] over [B, S, H', d] as [B * T, H, d']; without a mask it is causal."""
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-    out = scaled_dot_product_attention(q, k, v, **options)
+    grouped = q.shape[1] != k.shape[1]
+    if grouped and mask is not None and q.device.type != "cpu":  # no fast kernel of a GPU takes groups with a mask
+        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+        grouped = False
+    out = scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=scale, enable_gqa=grouped)
     return out.transpose(1, 2).flatten(0, 1)
 
 
