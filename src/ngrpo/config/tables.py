@@ -108,14 +108,8 @@ class OptimizerSettings(Settings):
     """Optimiser updates per step; the groups of a step are divided evenly among them."""
     passes_per_step: int = Field(1, ge=1)
     """How often each group is trained on in a step; divides updates_per_step."""
-    tokens_per_micro_batch: int = Field(16384, ge=1)
-    """Tokens, padding included, in one forward pass; changes memory, not the result."""
-
-    def scheduled(self, lr: float, step: int) -> float:
-        """Returns what the schedule makes of a learning rate in a step, counted from 1."""
-        if self.schedule == "warmup" and step <= self.warmup_steps:
-            return lr * step / self.warmup_steps
-        return lr
+    tokens_per_micro_batch: int = Field(8192, ge=1)
+    """Tokens, padding included, in one forward pass; changes memory, not the result beyond rounding."""
 
     @field_validator("betas")
     @classmethod
