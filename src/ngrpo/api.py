@@ -62,6 +62,7 @@ def train(
         return _train_with_verl(settings, path, followers, resume=resume)
     check_before_loading(settings)
     run = resumed_run(path, settings) if resume else RunDir.create(path, settings.to_json(), seed=settings.run.seed)
+    _show_faults(settings, followers)
     _train_locally(settings, run, followers)
     return run
 
@@ -196,6 +197,16 @@ def checked_config(config: Config | Mapping[str, Any] | str | Path, overrides: S
     return config_of(tables)
 
 
+def _show_faults(config: Config, followers: Sequence[Observer]) -> None:
+    """Shows what `ngrpo lint` finds in a config, without its notes."""
+    from ngrpo.linting import lint_config
+
+    for finding in lint_config(config):
+        if finding.level != "note":
+            for follower in followers:
+                follower.on_message(f"lint: {finding.key}: {finding.reason}; fix: {finding.fix}")
+
+
 def _train_locally(config: Config, run: RunDir, followers: Sequence[Observer]) -> None:
     from ngrpo.runs.trackers import tracker_observers
     from ngrpo.training.trainer import Trainer
@@ -229,6 +240,7 @@ def _train_with_verl(config: Config, folder: Path, followers: Sequence[Observer]
         check_same_run(run.read_config()["config"], config.to_json())
     else:
         run = RunDir.create(folder, config.to_json(), seed=config.run.seed)
+    _show_faults(config, followers)
     observer = Observers([*followers, *tracker_observers(config, run.path)])
     try:
         run_verl(config, run, observer, resume=resume)

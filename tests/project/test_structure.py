@@ -35,6 +35,7 @@ TORCH_FREE = (
     "ngrpo.evaluation.statistics.summary",
     "ngrpo.storage",
     "ngrpo.grading",
+    "ngrpo.linting",
     "ngrpo.methods",
     "ngrpo.charts.chart_files",
     "ngrpo.charts.charts",

@@ -16,6 +16,7 @@ from ngrpo.cli.compare import compare
 from ngrpo.cli.demo import demo
 from ngrpo.cli.eval import eval_
 from ngrpo.cli.grade import grade
+from ngrpo.cli.lint import lint
 from ngrpo.cli.passk import passk
 from ngrpo.cli.regrade import regrade
 from ngrpo.cli.train import train
@@ -48,6 +49,7 @@ app.command()(compare)
 app.command()(advantages)
 app.command()(grade)
 app.command()(regrade)
+app.command()(lint)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
