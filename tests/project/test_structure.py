@@ -31,6 +31,7 @@ TORCH_FREE = (
     "ngrpo.cli.advantage_charts",
     "ngrpo.cli.main",
     "ngrpo.config",
+    "ngrpo.diagnosis",
     "ngrpo.evaluation.evaluate",
     "ngrpo.evaluation.statistics.summary",
     "ngrpo.storage",

@@ -14,6 +14,7 @@ import typer
 from ngrpo.cli.advantages import advantages
 from ngrpo.cli.compare import compare
 from ngrpo.cli.demo import demo
+from ngrpo.cli.diagnose import diagnose
 from ngrpo.cli.eval import eval_
 from ngrpo.cli.grade import grade
 from ngrpo.cli.lint import lint
@@ -50,6 +51,7 @@ app.command()(advantages)
 app.command()(grade)
 app.command()(regrade)
 app.command()(lint)
+app.command()(diagnose)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
