@@ -31,7 +31,7 @@ _METHOD = Cure(
     "--set method.name=ngrpo",
     "from ngrpo.adapters.trl import NGRPOConfig, NGRPOTrainer",
     "algorithm.adv_estimator=ngrpo",
-    "--orchestrator.algo.type max_rl",
+    "--orchestrator.train.source.0.curriculum.sampler.type difficulty_pool",
     NGRPO,
 )
 _TEMPERATURE = Cure(
@@ -74,7 +74,7 @@ CURES: Mapping[str, Cure] = {
     ),
     "advantages-out-of-order": Cure(
         "ngrpo train RUN/config.json --out OTHER",
-        "shuffle_dataset: false",
+        "pip install 'trl>=1.16'  # and no sampler of your own: _get_train_sampler keeps groups together",
         "trainer.balance_batch=false",
         "--orchestrator.algo.type grpo",
         "https://arxiv.org/abs/2402.03300",
@@ -95,7 +95,7 @@ CURES: Mapping[str, Cure] = {
     "doubled-start-token": Cure(
         "--set 'task.prompt={question}'",
         "tokenizer.add_bos_token = False",
-        "data.return_raw_chat=true",
+        "actor_rollout_ref.model.custom_chat_template=TEMPLATE  # without the start token",
         "--orchestrator.renderer.name default",
         "https://huggingface.co/docs/transformers/chat_templating",
     ),

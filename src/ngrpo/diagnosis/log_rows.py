@@ -20,7 +20,6 @@ class LogRow(NamedTuple):
         problem: equal wherever the same problem was sampled.
         reward: None where ungraded.
         second: another verdict or reward of the same completion.
-        dropped: the group did not enter the batch.
     """
 
     line: int
@@ -37,7 +36,6 @@ class LogRow(NamedTuple):
     num_tokens: int | None = None
     truncated: bool | None = None
     second: float | None = None
-    dropped: bool = False
 
     def told_answer(self) -> str | None:
         """Returns the answer, or the completion where the log has no answers."""
