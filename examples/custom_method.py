@@ -12,12 +12,9 @@ from typing import ClassVar, Literal
 
 import torch
 
+from ngrpo import METHODS, GroupMethod, Observer, train
 from ngrpo.advantages import grpo_advantages, ngrpo_advantages
-from ngrpo.config import load_config
 from ngrpo.filters import group_kinds
-from ngrpo.methods import METHODS, GroupMethod
-from ngrpo.runs.observer import Observer
-from ngrpo.runs.run_dir import RunDir
 
 CONFIG = Path(__file__).parents[1] / "configs" / "countdown" / "ngrpo.toml"
 
@@ -50,11 +47,9 @@ class Print(Observer):
 
 
 def main(overrides):
-    from ngrpo.training.trainer import Trainer
-
-    config = load_config(CONFIG, ["method.name=soft", "evaluation.every=0", "run.steps=3", *overrides])
+    settings = ["method.name=soft", "evaluation.every=0", "run.steps=3", *overrides]
     with tempfile.TemporaryDirectory() as folder:
-        Trainer(config, RunDir.create(Path(folder) / "run", config.to_json(), seed=config.run.seed), Print()).train()
+        train(CONFIG, Path(folder) / "run", overrides=settings, progress=False, observers=[Print()])
 
 
 if __name__ == "__main__":

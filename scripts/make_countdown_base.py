@@ -37,8 +37,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ngrpo.tasks.countdown import Countdown, random_expression
-from ngrpo.tasks.expressions import to_postfix
+from ngrpo.tasks.countdown import Countdown
+from ngrpo.tasks.countdown.expressions import to_postfix
+from ngrpo.tasks.countdown.puzzles import random_expression
 from ngrpo.types import Problem
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"

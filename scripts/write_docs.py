@@ -1,4 +1,5 @@
-"""Writes the pages that are made from the code: docs/cli.md from --help, docs/config.md from the config's fields.
+"""Writes what is made from the code: docs/cli.md from --help, docs/config.md from the config's fields, and in
+docs/methods.md the table of advantages and a section for each method that has none.
 
 python scripts/write_docs.py            write them
 python scripts/write_docs.py --check    only say whether they are up to date
@@ -6,20 +7,22 @@ python scripts/write_docs.py --check    only say whether they are up to date
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import torch
 from pydantic_core import PydanticUndefined
 
+from ngrpo import advantages
 from ngrpo.config import Config, LoraSettings
-from ngrpo.methods import METHODS, Method
+from ngrpo.methods import METHODS, GroupMethod, Method
 from ngrpo.settings import Settings
-from ngrpo.tasks.countdown import Countdown
-from ngrpo.tasks.file_task import FileTask
-from ngrpo.tasks.math import Math
+from ngrpo.tasks.registry import TASKS
 from ngrpo.tasks.task import Task
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -30,6 +33,9 @@ Made by `python scripts/write_docs.py` from the commands' own `--help`; do not e
 Exit status: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted. An error is one line on standard error.
 Commands that print numbers take `--json`: one JSON object on standard output and nothing else.
 """
+
+TABLE_HEAD = """| method | all-wrong | 1 of 8 correct | 4 of 8 | 7 of 8 | all-correct |
+|---|---|---|---|---|---|"""
 
 CONFIG = """# Config
 
@@ -69,7 +75,8 @@ def table_of(settings: type[Settings], known: type[Settings] | None = None) -> I
             same = known.model_fields[name]
             if (same.default, same.description) == (field.default, field.description or same.description):
                 continue
-        default = "required" if field.default is PydanticUndefined else _shown(field.default)
+        value = field.get_default(call_default_factory=True)
+        default = "required" if value is PydanticUndefined else _shown(value)
         meaning = " ".join((field.description or _inherited(settings, name)).split())
         yield f"| `{name}` | {default} | {meaning} |"
 
@@ -87,6 +94,15 @@ def _shown(value: object) -> str:
     return "none" if value is None else f"`{text}`"
 
 
+def tasks() -> dict[type[Task], list[str]]:
+    """Returns each task's class with the specs that choose it, such as `file:PATH`."""
+    found: dict[type[Task], list[str]] = {}
+    for name, (module, attribute) in TASKS.items():
+        task = getattr(import_module(module), attribute)
+        found.setdefault(task, []).append(f"{name}:{task.argument}" if task.argument else name)
+    return found
+
+
 def config_page() -> str:
     """Returns the page."""
     parts = [CONFIG]
@@ -96,8 +112,8 @@ def config_page() -> str:
             parts.append(f"## [{name}]\n\n{settings.__doc__}\n\n" + "\n".join(table_of(settings)) + "\n")
     parts.append(f"## [model.lora]\n\n{LoraSettings.__doc__}\n\n" + "\n".join(table_of(LoraSettings)) + "\n")
     parts.append("## [task]\n\nEvery task has these:\n\n" + "\n".join(table_of(Task)) + "\n")
-    for task, spec in ((Countdown, "countdown"), (Math, "math, math500, amc23, aime2025"), (FileTask, "file:PATH")):
-        parts.append(f"### {spec}\n\n{task.__doc__}\n\n" + "\n".join(table_of(task, Task)) + "\n")
+    for task, specs in tasks().items():
+        parts.append(f"### {', '.join(specs)}\n\n{task.__doc__}\n\n" + "\n".join(table_of(task, Task)) + "\n")
     parts.append("## [method]\n\nEvery method has these:\n\n" + "\n".join(table_of(Method)) + "\n")
     for name, method in METHODS.items():
         rows = "\n".join(table_of(method, Method))
@@ -105,9 +121,49 @@ def config_page() -> str:
     return "\n".join(parts)
 
 
+def methods_page(page: str) -> str:
+    """Returns docs/methods.md with today's table of advantages, and a section for each method that has none."""
+    before, _, rest = page.partition(TABLE_HEAD)
+    after = rest[rest.index("\n\n") :]
+    rows = (advantages_row(name, method) for name, method in METHODS.items() if issubclass(method, GroupMethod))
+    page = before + TABLE_HEAD + "".join(f"\n{row}" for row in rows) + after
+    missing = [name for name in METHODS if f"\n## `{name}`\n" not in page]
+    return page.rstrip() + "\n" + "".join(f"\n{method_section(name)}" for name in missing)
+
+
+def advantages_row(name: str, kind: type[GroupMethod]) -> str:
+    """Returns a correct and a wrong completion's advantage in groups of 8 with 0, 1, 4, 7 and 8 correct ones."""
+    method = kind.parse({"name": name})
+    table = method.advantages(torch.ones(9, 8, dtype=torch.float64).tril(-1)).tolist()
+    dropped = {0: ("all", "all_incorrect"), 8: ("all", "all_correct")}
+    cells = []
+    for correct in (0, 1, 4, 7, 8):
+        shown = [f"{value + 0.0:.3f}".replace("-0.000", "0.000") for value in (table[correct][0], table[correct][-1])]
+        cell = shown[0] if correct == 8 else shown[1] if correct == 0 else " / ".join(shown)
+        cells.append("dropped" if method.filter in dropped.get(correct, ()) else cell)
+    return f"| `{name}` | " + " | ".join(cells) + " |"
+
+
+def method_section(name: str) -> str:
+    """Returns a method's docstring, paper, function and the settings in which it differs from the others."""
+    method = METHODS[name]
+    lines = [f"## `{name}`", "", f"**{method.__name__}.** {method.paper}. {method.__doc__}", ""]
+    own = f"{name}_advantages"
+    function = f"ngrpo.advantages.{own}" if hasattr(advantages, own) else f"{method.__module__}.{method.__name__}"
+    lines += [f"The function is `{function}`.", ""]
+    lines += ["| setting | default | source |", "|---|---|---|"]
+    for key, field in method.model_fields.items():
+        known = Method.model_fields.get(key)
+        if key != "name" and (known is None or known.default != field.default):
+            meaning = " ".join((field.description or _inherited(method, key)).split())
+            lines.append(f"| `{key}` | `{json.dumps(field.default)}` | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Writes or checks the pages."""
-    for name, content in (("cli.md", commands_page()), ("config.md", config_page())):
+    methods = methods_page((DOCS / "methods.md").read_text(encoding="utf-8"))
+    for name, content in (("cli.md", commands_page()), ("config.md", config_page()), ("methods.md", methods)):
         page = DOCS / name
         if "--check" not in sys.argv:
             page.write_text(content, encoding="utf-8")

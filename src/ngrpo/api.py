@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from ngrpo.choices import Engine, UngradedAs
+from ngrpo.choices import SAMPLERS, Engine, UngradedAs
 from ngrpo.config import Config, apply_overrides, config_of, load_config
 from ngrpo.errors import ConfigError, NgrpoError
 from ngrpo.runs.checks import check_before_loading, check_same_run, resumed_run
@@ -166,7 +166,8 @@ def evaluation_config(
 
     given = dict(tables or {})
     defaults = own_tables(str(model)) if task is None else {"task": {"name": task} if isinstance(task, str) else task}
-    served = given.get("sampling", {}).get("sampler") == "endpoint"
+    kind = SAMPLERS.get(given.get("sampling", {}).get("sampler", ""))
+    served = kind is not None and kind.remote
     merged: dict[str, Any] = {
         **given,
         "model": {"path": str(model) if served else checkpoint_of(str(model))},

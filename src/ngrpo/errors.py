@@ -27,6 +27,18 @@ def short_line(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 3] + "..."
 
 
+def error_line(error: BaseException, limit: int = 300) -> str:
+    r"""Returns an error of another library as one printable line of bounded length.
+
+    >>> error_line(OSError("no such\n file")), error_line(KeyError("a"))
+    ('no such file', "KeyError: 'a'")
+    """
+    text = str(error)
+    if not text.strip() or isinstance(error, ArithmeticError | AttributeError | LookupError | TypeError):
+        text = f"{type(error).__name__}: {text}"  # a bare key or name says nothing alone
+    return short_line(text, limit)
+
+
 class NgrpoError(Exception):
     """Parent of every error raised on purpose; its message is one line fit for a user."""
 

@@ -120,7 +120,7 @@ def test_methods_that_rewards_alone_do_not_decide_are_refused():
         row_advantages(RLZVP(), torch.zeros(1), ["a"])
     with pytest.raises(ConfigError, match=r"method 'rl_zvp' .* which Host does not give"):
         load_row_method({"name": "rl_zvp"}, host="Host")
-    with pytest.raises(ConfigError, match="method 'ppo' needs a critic, which Host has not"):
+    with pytest.raises(ConfigError, match="method 'ppo' needs a critic, which Host does not have"):
         load_row_method({"name": "ppo"}, host="Host")
     with pytest.raises(ConfigError, match="Host: unknown method 'x'"):
         load_row_method({"name": "x"}, host="Host")

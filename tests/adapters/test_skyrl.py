@@ -81,11 +81,11 @@ def test_filtered_groups_get_zero():
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        ("ppo", {}, "needs a critic, which SkyRL has not"),
+        ("ppo", {}, "needs a critic, which SkyRL does not have"),
         ("rl_zvp", {}, "need entropies, which SkyRL does not give"),
         ("dapo", {}, "allowed is overlong_buffer_tokens=0"),
         ("ngrpo", {"num_virtuals": 1}, "did you mean 'num_virtual'"),
-        ("ngrpo", {"refill": True}, "SkyRL decides it by dynamic_sampling"),
+        ("ngrpo", {"refill": True}, "SkyRL refills by dynamic_sampling"),
     ],
 )
 def test_what_skyrl_cannot_express_is_an_error(method, settings, message):
@@ -153,7 +153,7 @@ def test_importing_registers_and_register_replaces_its_own(skyrl):
 
 
 def test_a_name_of_skyrls_own_is_refused(skyrl):
-    with pytest.raises(ConfigError, match="SkyRL has an estimator 'grpo' already"):
+    with pytest.raises(ConfigError, match="SkyRL already has an estimator 'grpo'"):
         adapter.register("grpo", method="grpo")
 
 

@@ -123,7 +123,7 @@ def test_a_torn_group_is_an_error_that_names_the_way():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ngrpo": {"name": "ppo"}}, "needs a critic, which slime has not"),
+        ({"ngrpo": {"name": "ppo"}}, "needs a critic, which slime does not have"),
         ({"ngrpo": {"name": "rl_zvp"}}, "need entropies"),
         ({"ngrpo": {"nme": "ngrpo"}}, "slime: unknown key 'nme'; did you mean 'name'"),
         ({"ngrpo": "grpo"}, "args.ngrpo is 'grpo'; allowed is a table"),

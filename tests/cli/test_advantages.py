@@ -266,7 +266,7 @@ def test_a_method_whose_advantages_come_from_elsewhere_has_no_numbers(
     assert "critic" not in chart.read_text()
     for arguments in ([], ["--rewards", "0,1"]):
         result = run("--method", "critic", "--out", str(chart), *arguments)
-        assert str(result.exception) == "there is nothing to sample: no line has a defined point"
+        assert str(result.exception) == "there is nothing to draw: no line has a defined point"
         assert result.stdout == ""
 
 

@@ -61,7 +61,7 @@ def test_seeds_of_both(run: Any, folder: Path) -> None:
     assert found["auc"]["p_value"] is None
     shown = run(*arguments).out
     assert "A: mean of 2 seeds" in shown
-    assert "there is no p-value" in shown
+    assert "without a p-value" in shown
     assert " p │" not in shown
 
 

@@ -20,7 +20,7 @@ from tests.cli.conftest import Outcome
 Run = Callable[..., Outcome]
 
 MODEL = ("eval", "builtin:countdown-base", "--task", "countdown", "--set", "model.device=cpu")
-SIZE = ("--problems", 256, "--samples", 16, "--max-completion-tokens", 12, "--set", "sampling.max_sequences=32")
+SIZE = ("--problems", 96, "--samples", 16, "--max-completion-tokens", 12, "--set", "sampling.max_sequences=32")
 SHORT = ("--problems", 4, "--samples", 4, "--max-completion-tokens", 8)
 
 

@@ -100,7 +100,7 @@ def test_a_verifier_and_a_reference_that_nobody_reaches(
     [
         (["missing.jsonl"], 1, "missing.jsonl: no such file"),
         (["rows.jsonl", "--grader", "lax"], 2, "grader must be one of strict"),
-        (["rows.jsonl", "--compare", "strict"], 2, "--compare must be another grader"),
+        (["rows.jsonl", "--compare", "strict"], 2, "--compare must differ from --grader"),
         (["rows.jsonl", "--timeout", "0"], 2, "--timeout must be above 0"),
         (["rows.jsonl", "--completion", "text"], 1, "no column 'text' for the completion"),
         (["rows.jsonl", "--label", "completion"], 1, "row 1: the label 'completion' must be true or false"),

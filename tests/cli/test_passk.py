@@ -64,7 +64,7 @@ def test_ungraded_samples_are_said(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert f"{path}: 3 ungraded samples are left out; problems without any graded one: 1" in result.output
     assert " 100.00 [—]" in result.output
-    assert "no intervals: a single problem shows no spread" in result.output
+    assert "no intervals: they need at least two problems" in result.output
     wrong = run(path, "--ungraded", "wrong")
     assert f"{path}: 3 ungraded samples count as wrong" in wrong.output
     assert " 25.00 [" in wrong.output

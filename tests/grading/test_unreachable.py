@@ -85,7 +85,7 @@ def test_any_text_has_a_verdict(text: str) -> None:
 def test_each_policy_has_its_own_faults() -> None:
     assert fault_of("2+*3", "exact") is None
     assert fault_of("7", "choice") == "a choice is one letter, such as B or (B)"
-    assert fault_of(" ", "my_module:judge") == "the reference is empty"
+    assert fault_of(" ", "my_module:grade") == "the reference is empty"
 
 
 @pytest.mark.parametrize("kind", ["file", "math", "aime2025"])

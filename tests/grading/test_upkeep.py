@@ -1,4 +1,4 @@
-"""A grading process does not grow for ever, and what it judged before does not change a verdict."""
+"""A grading process does not grow for ever, and what it graded before does not change a verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST, FURTHER = 30, 20
 
 
 def serving(pool: GraderPool) -> int:
-    """Returns the process id of the fork that judged last."""
+    """Returns the process id of the fork that graded last."""
     return pool._workers[0]._serving
 
 
@@ -48,14 +48,14 @@ _first = {"loaded": False}
 
 
 def hoarder(completion: str, reference: str) -> bool:
-    """A verifier that keeps 20 MB per pair, each long enough for the memory to be checked before the next."""
+    """A custom grader that keeps 20 MB per pair, each long enough for the memory to be checked before the next."""
     time.sleep(2 * server.FLUSH_SECONDS)
     _kept.append(bytes(20 << 20))
     return completion == reference
 
 
 def loader(completion: str, reference: str) -> str | float:
-    """A verifier that loads 600 MB at its first call and nothing later; the reward is the number of its calls."""
+    """A custom grader that loads 600 MB at its first call and nothing later; the reward is the number of its calls."""
     if not _first["loaded"]:
         _kept.append(bytes(600 << 20))
         _first["loaded"] = True
@@ -64,7 +64,7 @@ def loader(completion: str, reference: str) -> str | float:
 
 
 def hungry(completion: str, reference: str) -> bool:
-    """A verifier that keeps 150 MB per pair, more than a process may have for many of them."""
+    """A custom grader that keeps 150 MB per pair, more than a process may have for many of them."""
     bytes(int(completion) << 20)
     _kept.append(bytes(150 << 20))
     return completion == reference
@@ -81,7 +81,7 @@ def test_a_process_that_grows_is_renewed_and_each_pair_is_judged() -> None:
     assert len(forks) == 3
 
 
-def test_what_a_verifier_loads_at_its_first_call_is_no_growth() -> None:
+def test_what_a_custom_grader_loads_at_its_first_call_is_no_growth() -> None:
     with GraderPool(grader="tests.grading.test_upkeep:loader", memory_gib=1.0) as pool:
         grades = pool.grade_many([(str(n), "") for n in range(50)])
     assert [grade.reward for grade in grades] == [(n + 2) / 100 for n in range(50)]
@@ -92,7 +92,7 @@ def test_a_pair_without_memory_is_tried_again_in_a_new_process() -> None:
     sizes = ["500", "500", "500", "400", "500", "2000"]
     with GraderPool(grader="tests.grading.test_upkeep:hungry", memory_gib=0.9) as pool:
         grades = pool.grade_many([(size, size) for size in sizes])
-    assert [(g.status, g.reason) for g in grades] == [("correct", "verifier")] * 5 + [("ungraded", "memory")]
+    assert [(g.status, g.reason) for g in grades] == [("correct", "custom grader")] * 5 + [("ungraded", "memory")]
 
 
 @pytest.mark.parametrize(

@@ -351,7 +351,7 @@ SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: edit_config(f, model_type="nope", auto_map={"AutoConfig": "x.Y", "AutoModelForCausalLM": "x.Z"}),
         "contains custom code",
     ),
-    "no tokenizer": (remove_tokenizer, "has no tokenizer that can be loaded"),
+    "no tokenizer": (remove_tokenizer, "has no usable tokenizer"),
     "torn tokenizer": (lambda f: (f / "tokenizer.json").write_text("{}"), "has no tokenizer that can be loaded"),
     "adapter without base": (lambda f: (f / "adapter_config.json").write_text("{}"), "path '' does not exist"),
     "torn adapter": (lambda f: (f / "adapter_config.json").write_text("oops"), "cannot be loaded"),

@@ -18,8 +18,8 @@ def test_ngrpo_says_what_it_does_with_each_kind() -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentences"),
     [
-        (["method.name=grpo"], ["all-wrong groups: advantage 0, they teach nothing (KL and entropy terms still act)"]),
-        (["method.name=grpo", "method.kl_coefficient=0.0"], ["all-correct groups: advantage 0, they teach nothing"]),
+        (["method.name=grpo"], ["all-wrong groups: advantage 0, no gradient (KL and entropy terms still act)"]),
+        (["method.name=grpo", "method.kl_coefficient=0.0"], ["all-correct groups: advantage 0, no gradient"]),
         (["method.name=rl_zvp"], ["all-wrong groups: each token's advantage follows its entropy"]),
         (["method.refill=false"], ["all-correct groups: filtered out, not replaced"]),
         (

@@ -20,19 +20,12 @@ def run(tmp_path: Path) -> RunDir:
 
 def test_config_says_what_is_needed_to_repeat_the_run(tmp_path: Path) -> None:
     config = {"method": {"name": "ngrpo"}, "run": {"seed": 3}}
-    RunDir.create(tmp_path / "a" / "b", config, seed=3, extra={"device": "cpu"})
+    RunDir.create(tmp_path / "a" / "b", config, seed=3)
     record = RunDir.open(tmp_path / "a" / "b").read_config()
     assert record["config"] == config
     assert record["seed"] == 3
-    assert record["device"] == "cpu"
     assert record["platform"]
     assert set(record["versions"]) >= {"python", "numpy"}
-
-
-def test_extra_keys_do_not_replace_the_config(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "run", {"a": 1}, seed=3, extra={"config": None, "seed": None})
-    assert run.read_config()["config"] == {"a": 1}
-    assert run.read_config()["seed"] == 3
 
 
 def test_versions_come_without_importing_the_packages() -> None:

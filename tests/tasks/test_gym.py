@@ -25,7 +25,7 @@ def test_the_splits_are_disjoint_and_the_same_each_time(name: str) -> None:
     assert not {problem.question for problem in test} & {problem.question for problem in train}
     assert list(test) == list(again.problems("test"))
     assert train[-1] == again.problems("train")[49]
-    assert train[1:3] == (train[1], train[2])
+    assert tuple(train[1:3]) == tuple(again.problems("train"))[1:3]
     assert gym(name, seed=7).problems("test")[0] != test[0]
     assert hash(task) == hash(again)
 
@@ -36,7 +36,9 @@ def test_its_own_scorer_grades(name: str) -> None:
     task.check_grader()
     problem = task.problems("test")[0]
     pairs = [(problem, f"I get \\boxed{{{problem.reference}}}."), (problem, f"<answer>{problem.reference}</answer>")]
-    assert [grade.status for grade in task.grade_many([*pairs, (problem, "no idea at all")])][:2] == ["correct"] * 2
+    *right, wrong = task.grade_many([*pairs, (problem, "no idea at all")])
+    assert [grade.status for grade in right] == ["correct"] * 2
+    assert wrong.status in ("wrong", "no_answer", "ungraded")
     assert task.grade_many([(problem, "\\boxed{no idea}")])[0].reward < 1.0
 
 

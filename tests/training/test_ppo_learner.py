@@ -234,10 +234,10 @@ def test_on_countdown_the_value_loss_falls_within_thirty_steps(tmp_path: Path, s
 
 def test_what_is_said_at_the_start(small_config: Any) -> None:
     facts = run_facts(small_config("method.name=ppo", "method.critic_warmup_steps=3"))
-    assert facts[1].startswith("critic: a model of its own, learning rate 1e-05, value clip 0.5; advantages by GAE")
+    assert facts[1].startswith("critic: a separate model, learning rate 1e-05, value clip 0.5; advantages by GAE")
     assert facts[3:] == [
         "reward of each token: minus 0.001 x KL (k1) to the starting model",
-        "critic warm-up: the policy stays as it is for 3 steps, which is the whole run",
+        "critic warm-up: the policy is frozen for 3 steps, which is the whole run",
     ]
     shared = run_facts(small_config("method.name=ppo", "method.critic=shared", "method.filter=all"))
     assert shared[1].startswith("critic: a head on the policy")

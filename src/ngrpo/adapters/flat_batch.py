@@ -36,7 +36,7 @@ def load_row_method(table: Mapping[str, Any], *, host: str) -> GroupMethod:
     method = load_method(table, where=f"{host}: ")
     if not isinstance(method, GroupMethod):
         raise ConfigError(
-            f"method {method.name!r} needs a critic, which {host} has not; allowed are methods that compare groups"
+            f"method {method.name!r} needs a critic, which {host} does not have; allowed are group methods"
         )
     if method.needs_entropies:
         raise _needs_entropies(method, host)

@@ -74,7 +74,7 @@ def estimator(method: str = "ngrpo", **settings: Any) -> Estimator:
             "allowed is overlong_buffer_tokens=0, with the penalty in the environment's reward"
         )
     if settings.get("refill") and chosen.filter != "none":
-        raise ConfigError(f"refill is asked for, but SkyRL decides it by dynamic_sampling; leave it out of {method!r}")
+        raise ConfigError(f"refill is set, but SkyRL refills by dynamic_sampling; remove it from {method!r}")
 
     def advantages(
         token_level_rewards: Tensor, response_mask: Tensor, index: Sequence[Hashable], **_: object
@@ -111,7 +111,7 @@ def register(name: str = "ngrpo", *, method: str = "ngrpo", **settings: Any) -> 
     if name in registry.list_available():
         # SkyRL wraps what it registers and keeps its module, also on the way through Ray.
         if getattr(registry.get(name), "__module__", "") != __name__:
-            raise ConfigError(f"SkyRL has an estimator {name!r} already; allowed is another name")
+            raise ConfigError(f"SkyRL already has an estimator {name!r}: choose another name")
         registry.unregister(name)
     home.register_advantage_estimator(name)(function)
 

@@ -134,7 +134,7 @@ class NGRPOConfig(GRPOConfig):  # type: ignore[misc]
         if method.filter != "none" and method.refill:
             if table.get("refill") or "max_refill_factor" in table:
                 raise ConfigError(
-                    f"refill is asked for with filter {method.filter!r}, but TRL cannot sample further problems for a "
+                    f"refill is set with filter {method.filter!r}, but TRL cannot sample further problems for a "
                     "batch; allowed is refill=False, which drops filtered groups"
                 )
             method = load_row_method({**table, "refill": False}, host="TRL")

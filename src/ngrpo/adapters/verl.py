@@ -154,7 +154,7 @@ def _register_or_say_why() -> None:
     try:
         register()
     except BaseException as error:
-        sys.stderr.write(f"ngrpo: verl does not get its estimators: {type(error).__name__}: {error}\n")
+        sys.stderr.write(f"ngrpo: estimators cannot be registered with verl: {type(error).__name__}: {error}\n")
         raise
 
 

@@ -60,14 +60,14 @@ def check_with_verl(methods: dict[str, str]) -> None:
         try:
             check_settings(config, methods)
         except ConfigError as error:
-            raise _one_line(error) from None
+            raise _compact(error) from None
         return original(config, *arguments, **named)
 
     validate_config.checks_ngrpo = True  # type: ignore[attr-defined]
     of_verl.validate_config = validate_config
 
 
-def _one_line(error: ConfigError) -> ConfigError:
+def _compact(error: ConfigError) -> ConfigError:
     """Returns an error that Hydra prints without a traceback."""
     from hydra.errors import CompactHydraException
 

@@ -11,31 +11,11 @@ dtype and device of `rewards` (float32 for integers) and no gradient. Any finite
 the dtype cannot hold is clamped to its largest number.
 """
 
-from ngrpo.advantages.baselines import asymre_advantages, corpo_advantages, maxrl_advantages
-from ngrpo.advantages.entropy import rl_zvp_advantages
-from ngrpo.advantages.fixed import nsr_advantages, psr_advantages, reinforce_rej_advantages, w_reinforce_advantages
-from ngrpo.advantages.subsets import pass_at_k_advantages, pkpo_advantages
-from ngrpo.advantages.virtual import constant_advantages, ngrpo_advantages, sova_advantages
-from ngrpo.advantages.z_score import dr_grpo_advantages, grpo_advantages, rloo_advantages
-from ngrpo.choices import Calibration, Deviation
-
-__all__ = [
-    "Calibration",
-    "Deviation",
-    "asymre_advantages",
-    "constant_advantages",
-    "corpo_advantages",
-    "dr_grpo_advantages",
-    "grpo_advantages",
-    "maxrl_advantages",
-    "ngrpo_advantages",
-    "nsr_advantages",
-    "pass_at_k_advantages",
-    "pkpo_advantages",
-    "psr_advantages",
-    "reinforce_rej_advantages",
-    "rl_zvp_advantages",
-    "rloo_advantages",
-    "sova_advantages",
-    "w_reinforce_advantages",
-]
+from ngrpo.advantages.baselines import *
+from ngrpo.advantages.entropy import *
+from ngrpo.advantages.fixed import *
+from ngrpo.advantages.subsets import *
+from ngrpo.advantages.virtual import *
+from ngrpo.advantages.z_score import *
+from ngrpo.choices import Calibration as Calibration
+from ngrpo.choices import Deviation as Deviation

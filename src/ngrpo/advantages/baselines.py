@@ -9,6 +9,8 @@ from ngrpo.advantages.centred_groups import centred_groups, group_means, in_rewa
 from ngrpo.argument_checks import check_finite, check_not_negative
 from ngrpo.filters import comparable_reward, graded_rewards
 
+__all__ = ["asymre_advantages", "corpo_advantages", "maxrl_advantages"]
+
 
 def corpo_advantages(rewards: Tensor, *, min_correct_reward: float = 0.5, valid: Tensor | None = None) -> Tensor:
     """Returns CoRPO's advantages: the group mean is the baseline, but never below what a correct answer gets.

@@ -11,6 +11,8 @@ from ngrpo.choices import Deviation
 from ngrpo.errors import ConfigError
 from ngrpo.filters import comparable_reward, graded_rewards
 
+__all__ = ["rl_zvp_advantages"]
+
 
 def rl_zvp_advantages(
     rewards: Tensor,

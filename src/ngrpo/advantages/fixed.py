@@ -9,6 +9,8 @@ from ngrpo.advantages.centred_groups import like_rewards
 from ngrpo.argument_checks import check_not_negative
 from ngrpo.filters import comparable_reward, graded_rewards
 
+__all__ = ["nsr_advantages", "psr_advantages", "reinforce_rej_advantages", "w_reinforce_advantages"]
+
 
 def psr_advantages(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | None = None) -> Tensor:
     """Returns positive sample reinforcement: 1 for a correct completion, 0 for a wrong one.

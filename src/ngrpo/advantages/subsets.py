@@ -12,6 +12,8 @@ from ngrpo.argument_checks import check_not_negative
 from ngrpo.errors import ConfigError
 from ngrpo.filters import comparable_reward, graded_rewards
 
+__all__ = ["pass_at_k_advantages", "pkpo_advantages"]
+
 
 def pass_at_k_advantages(
     rewards: Tensor, *, k: int = 4, max_reward: float = 1.0, eps: float = 1e-6, valid: Tensor | None = None

@@ -10,6 +10,8 @@ from ngrpo.choices import Calibration, Deviation
 from ngrpo.errors import ConfigError
 from ngrpo.filters import comparable_reward, graded_rewards
 
+__all__ = ["constant_advantages", "ngrpo_advantages", "sova_advantages"]
+
 
 def ngrpo_advantages(
     rewards: Tensor,

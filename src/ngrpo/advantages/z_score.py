@@ -8,6 +8,8 @@ from ngrpo.advantages.centred_groups import centred_groups, like_rewards, z_scor
 from ngrpo.choices import Deviation
 from ngrpo.filters import graded_rewards
 
+__all__ = ["dr_grpo_advantages", "grpo_advantages", "rloo_advantages"]
+
 
 def grpo_advantages(
     rewards: Tensor, *, std: Deviation = "sample", eps: float = 1e-6, valid: Tensor | None = None

@@ -26,7 +26,7 @@ def pass_at_k_chart(summaries: Mapping[str, Summary]) -> alt.TopLevelMixin:
     return line_chart(
         [_line(name, summary) for name, summary in summaries.items()],
         title=["Pass@k", f"band: {' and '.join(sorted(levels))} interval"],
-        x_title="k, completions that one may try",
+        x_title="k (completions per problem)",
         y_title="Pass@k, percent",
         markers=True,
         log2_x=True,

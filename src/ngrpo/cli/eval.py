@@ -52,16 +52,16 @@ def eval_(
         int | None, typer.Option("--samples", help="Completions per problem, n.", show_default="16")
     ] = None,
     problems: Annotated[
-        int | None, typer.Option("--problems", help="Only the first so many problems; 0: all.", show_default="0")
+        int | None, typer.Option("--problems", help="Number of problems, from the first on; 0: all.", show_default="0")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="0 takes the likeliest token.", show_default="0.6")
+        float | None, typer.Option("--temperature", help="Sampling temperature; 0 is greedy.", show_default="0.6")
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option("--top-p", help="Share of the probability sampled from.", show_default="0.95")
+        float | None, typer.Option("--top-p", help="Probability mass sampled from (nucleus).", show_default="0.95")
     ] = None,
     max_completion_tokens: Annotated[
-        int | None, typer.Option("--max-completion-tokens", help="Completions are cut here.", show_default="4096")
+        int | None, typer.Option("--max-completion-tokens", help="Maximum tokens of a completion.", show_default="4096")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0,
     out: Annotated[
@@ -98,7 +98,7 @@ def eval_(
     }
     settings = {**(PROTOCOLS[protocol] if protocol else {}), **given}
     config, folder = evaluation_config(model, task, out, settings=settings, tables=tables, overrides=overrides or ())
-    if url is not None and config.sampling.sampler != "endpoint":
+    if url is not None and not config.sampling.kind.remote:
         raise ConfigError(f"--url needs --sampler endpoint: sampler '{config.sampling.sampler}' uses no server")
     if retry_ungraded and not resume:
         raise ConfigError("--retry-ungraded continues an evaluation: add --resume")

@@ -27,7 +27,8 @@ def grade(
         typer.Option("--grader", help="strict, math-verify, reference, exact, choice, reasoning-gym, MODULE:FUNCTION."),
     ] = "strict",
     compare: Annotated[
-        str | None, typer.Option("--compare", metavar="GRADER", help="List every row on which this grader disagrees.")
+        str | None,
+        typer.Option("--compare", metavar="GRADER", help="Second grader: list the rows on which it disagrees."),
     ] = None,
     completion: Annotated[str | None, typer.Option("--completion", help="Column of the completions.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="Column of the reference answers.")] = None,
@@ -85,7 +86,7 @@ class _Settings(NamedTuple):
 
 def _check_options(grader: str, compare: str | None, timeout: float, out: Path | None) -> None:
     if grader == compare:
-        raise ConfigError(f"--compare must be another grader than --grader, got {grader} twice")
+        raise ConfigError(f"--compare must differ from --grader, got {grader} twice")
     if not timeout > 0:
         raise ConfigError(f"--timeout must be above 0, got {timeout}")
     if out is not None and out.exists():
@@ -125,7 +126,7 @@ def _column(rows: Sequence[Mapping[str, Any]], where: str, role: str, wanted: st
 
     found = recognised([dict(row) for row in rows], [wanted] if wanted else known)
     if not found:
-        what = f"no column '{wanted}'" if wanted else "no column that is known"
+        what = f"no column '{wanted}'" if wanted else "no known column"
         names = ", ".join(dict.fromkeys(key for row in rows[:100] for key in row))
         raise DataError(f"{where}: {what} for the {role}, found: {names}; name it with --{role} COLUMN")
     return found

@@ -34,18 +34,16 @@ if TYPE_CHECKING:
 
 
 METRIC = typer.Option(
-    "--metric", help="What is correctness: a metric of lm-evaluation-harness or lighteval, a scorer of inspect_ai, "
+    "--metric", help="What counts as correct: a metric of lm-evaluation-harness or lighteval, a scorer of inspect_ai, "
     "plus or base of evalplus."
 )  # fmt: skip
-FILTER = typer.Option("--filter", help="Which filter of an lm-evaluation-harness log is read.")
-ID = typer.Option(
-    "--id", metavar="COLUMN", help="Column of a table that names the problem; a dot reaches into objects."
-)
+FILTER = typer.Option("--filter", help="Filter to read in an lm-evaluation-harness log.")
+ID = typer.Option("--id", metavar="COLUMN", help="Column of the problem id; a dot reaches into objects.")
 SAMPLE = typer.Option(
-    "--sample", metavar="COLUMN", help="Column of a table that numbers the samples of a problem.", show_default="order"
+    "--sample", metavar="COLUMN", help="Column of the sample number within a problem.", show_default="order"
 )
 CORRECT = typer.Option(
-    "--correct", metavar="COLUMN", help="Column of a table that says what is correct: a verdict, a list, or a count."
+    "--correct", metavar="COLUMN", help="Column of verdicts: true or false, a list of them, or a count."
 )
 UNEVEN = typer.Option("--uneven", help="Allow problems with different numbers of samples.")
 
@@ -203,7 +201,7 @@ class _Counting(NamedTuple):
 
 
 def _majorities(files: Iterable[SamplesFile], counting: _Counting) -> tuple[Majorities, list[str]]:
-    """Returns maj@k of each file, and notes on answers that were judged both ways and on values that are not exact."""
+    """Returns maj@k of each file, and notes on answers that were graded both ways and on values that are not exact."""
     from ngrpo.evaluation.samples.entry import NO_CHOICES
     from ngrpo.evaluation.statistics.majority import majority_curve, read_votes
     from ngrpo.runs.sample_files import samples_path

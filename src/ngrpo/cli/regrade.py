@@ -41,7 +41,7 @@ def regrade(
         str | None,
         typer.Option("--grader", help="strict, math-verify, reference, exact, choice, reasoning-gym, MODULE:FUNCTION."),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="The task of a samples file that stands alone.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Task of a samples file outside a run.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the regraded files into this new folder.")] = None,
     list_changes: Annotated[bool, typer.Option("--list", help="List every completion whose status changes.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object, shares 0 to 1.")] = False,

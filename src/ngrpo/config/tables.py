@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from ngrpo.choices import SAMPLERS, SamplerKind
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.config.vllm_settings import VLLMSettings
@@ -47,7 +48,7 @@ class ModelSettings(Settings):
 class SamplingSettings(Settings):
     """How groups of completions are sampled."""
 
-    sampler: Literal["transformers", "vllm", "endpoint"] = "transformers"
+    sampler: str = "transformers"
     """What samples the completions: the model itself, vLLM in this process, or a server (evaluation only)."""
     problems_per_step: int = Field(1024, ge=1)
     """Groups in the batch of a step."""
@@ -64,13 +65,25 @@ class SamplingSettings(Settings):
     max_sequences: int = Field(512, ge=1)
     """Completions that are sampled at the same time; bounds the memory of the key-value cache."""
     keep_special_tokens: tuple[str, ...] = ()
-    """Special tokens that stay in a completion's text, such as "<answer>"; a verifier sees no other special token."""
+    """Special tokens that stay in a completion's text, such as "<answer>"; a grader sees no others."""
     old_logprobs: Literal["auto", "sampler", "recompute"] = "auto"
     """Where old_logprobs come from: the sampler's own, or a pass of the trainer before the updates; auto takes the
     sampler's where they are exact (sampler transformers, float32, top_p 1)."""
     importance_cap: float = Field(0.0, ge=0.0)
     """Truncated importance sampling where old_logprobs are recomputed: each token's advantage is multiplied by
     min(exp(old_logprobs - the sampler's), this); 0 for none, 2 is usual."""
+
+    @field_validator("sampler")
+    @classmethod
+    def _is_known(cls, sampler: str) -> str:
+        if sampler not in SAMPLERS:
+            raise ValueError(f"must be one of {', '.join(map(repr, SAMPLERS))}")
+        return sampler
+
+    @property
+    def kind(self) -> SamplerKind:
+        """What this sampler is: whether it can train, has exact logprobs, or is a server."""
+        return SAMPLERS[self.sampler]
 
 
 class OptimizerSettings(Settings):
@@ -121,7 +134,7 @@ class EvaluationSettings(Settings):
     every: int = Field(0, ge=0)
     """Evaluate every so many steps, before the first and after the last; 0 never."""
     temperature: float = Field(0.6, ge=0.0)
-    """Sampling temperature; 0 takes the likeliest token."""
+    """Sampling temperature; 0 is greedy."""
     top_p: float = Field(0.95, gt=0.0, le=1.0)
     """Sample only from the smallest set of tokens with this much probability."""
     max_completion_tokens: int = Field(4096, ge=1)
@@ -196,9 +209,9 @@ class Config(Settings):
             ConfigError: for a sampler that cannot train, or a step that wants more problems than there are.
             DataError: for a task without training problems.
         """
-        if self.sampling.sampler == "endpoint":
+        if not self.sampling.kind.can_train:
             raise ConfigError(
-                "[sampling] sampler 'endpoint' is for evaluation only: a server's weights cannot be updated"
+                f"[sampling] sampler '{self.sampling.sampler}' is for evaluation only: it takes no weights"
             )
         available = len(self.task.problems("train"))
         if available == 0:

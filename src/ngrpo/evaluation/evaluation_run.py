@@ -66,16 +66,17 @@ def run_evaluation(
 
 def evaluation_record(config: Config, plan: EvaluationPlan) -> dict[str, Any]:
     """Returns what decides the samples, as plain JSON values; see `ngrpo.evaluation.resume_record`."""
+    kind = config.sampling.kind
     sampler: dict[str, Any] = {"name": config.sampling.sampler}
     digest = ""
-    if sampler["name"] == "endpoint":  # a server may come back at another address
+    if kind.remote:  # a server may come back at another address
         sampler |= {"api": config.endpoint.api, "body": dict(config.endpoint.body)}
     else:
         sampler |= {"dtype": config.model.dtype, "device": config.model.device}
         digest = model_digest(resolve_model_path(config.model.path))
         if config.sampling.keep_special_tokens:
             sampler["keep_special_tokens"] = list(config.sampling.keep_special_tokens)
-    if sampler["name"] == "transformers":
+    if kind.exact_logprobs:
         sampler["max_sequences"] = config.sampling.max_sequences  # the last bits of a logit depend on its batch
     return {
         "model": config.model.path,

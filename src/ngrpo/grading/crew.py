@@ -48,7 +48,7 @@ class Crew:
         """Starts one process.
 
         Raises:
-            GradingError: when it cannot be started, or cannot load the verifier.
+            GradingError: when it cannot be started, or cannot load the custom grader.
         """
         with self._lent() as worker:
             worker.start()
@@ -126,7 +126,7 @@ class _Work:
         self._busy: set[Worker] = set()
 
     def done_by(self, worker: Worker) -> None:
-        """Has one worker judge batches until none is left or the work is stopped."""
+        """Has one worker grade batches until none is left or the work is stopped."""
         worker.start()
         with self._lock:
             self._busy.add(worker)

@@ -1,7 +1,7 @@
 r"""The graders of grading: how each finds the answer of a completion, compares it, and reads a reference.
 
-A grader is a name in `GRADERS`, or a verifier: a function of the user's (`module:function`) or `reasoning-gym`, which
-judge whole completions; see `ngrpo.grading.verifiers`.
+A grader is a name in `GRADERS`, or a custom grader of whole completions, `module:function` or `reasoning-gym`;
+see `ngrpo.grading.custom_graders`.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ GRADERS: Mapping[str, Grader] = {
 reference grader; `exact` compares text, `choice` the letters of multiple-choice answers."""
 
 
-def is_verifier(grader: str) -> bool:
+def is_custom(grader: str) -> bool:
     """Returns whether a grader grades whole completions.
 
-    >>> is_verifier("my_package.graders:judge"), is_verifier("reasoning-gym"), is_verifier("strict")
+    >>> is_custom("my_package.graders:grade"), is_custom("reasoning-gym"), is_custom("strict")
     (True, True, False)
     """
     return grader == REASONING_GYM or _FUNCTION.fullmatch(grader) is not None
@@ -86,9 +86,9 @@ def checked_grader(grader: str) -> str:
     """Returns the grader if it is one.
 
     Raises:
-        ConfigError: for another name; whether a verifier can be imported shows when a pool starts.
+        ConfigError: for another name; whether a custom grader can be imported shows when a pool starts.
     """
-    if grader in GRADERS or is_verifier(grader):
+    if grader in GRADERS or is_custom(grader):
         return grader
     raise ConfigError(f"grader must be one of {', '.join(GRADERS)}, {REASONING_GYM} or MODULE:FUNCTION, got {grader!r}")
 
@@ -99,7 +99,7 @@ def scaled(grade: Grade, max_reward: float) -> Grade:
 
 
 def fault_of(reference: str, grader: str) -> str | None:
-    """Returns why no answer could be accepted for a reference, or None where one can; a verifier's is not known.
+    """Returns why no answer could be accepted for a reference, or None where one can; a custom grader's is not known.
 
     >>> fault_of("7", "choice"), fault_of("7", "strict")
     ('a choice is one letter, such as B or (B)', None)

@@ -58,7 +58,7 @@ class GraderPool:
         Args:
             workers: number of processes, at least 1.
             timeout_seconds: processor time that one pair may take before its completion is ungraded.
-            grader: a name in `GRADERS`, `reasoning-gym`, or a verifier of one's own as `module:function`.
+            grader: a name in `GRADERS`, `reasoning-gym`, or a custom grader as `module:function`.
             max_reward: reward of a correct completion, above 0.
             memory_gib: address space of each process, in GiB.
             markers: plain texts that announce an answer where there is no box, beside the built-in ones.
@@ -96,7 +96,7 @@ class GraderPool:
         Args:
             pairs: any iterable. A completion is text or a list of chat messages, whose last assistant message counts; a
                 reference is text or a finite number. An item that is neither is `ungraded`, and the others are graded.
-            metadata: a verifier's third argument for each pair; values that are not JSON's reach it as text.
+            metadata: a custom grader's third argument for each pair; values that are not JSON's reach it as text.
 
         Raises:
             ValueError: when there are more or fewer `metadata` than pairs; nothing is graded then.
@@ -105,7 +105,7 @@ class GraderPool:
         items = read_pairs(pairs, empty_references=self._grader is None)
         tables = read_metadata(metadata, len(items))
         if self._grader is None:
-            return self._by_verifier(items, tables)
+            return self._by_custom_grader(items, tables)
         extract = self._grader.extract
         return self._by_answer(items, self._grader, lambda completion: extract(completion, self._markers))
 
@@ -113,18 +113,18 @@ class GraderPool:
         """Returns the grade of each (answer, reference) pair of bare or boxed answers; no marker is searched.
 
         Raises:
-            ConfigError (a ValueError): for a verifier, which grades whole completions.
+            ConfigError (a ValueError): for a custom grader, which grades whole completions.
             GradingError: when no grading process can be started.
         """
         if self._grader is None:
-            raise ConfigError("a verifier grades whole completions: use grade_many")
+            raise ConfigError("a custom grader grades whole completions: use grade_many")
         return self._by_answer(read_pairs(pairs), self._grader, _bare_answer)
 
     def start(self) -> None:
-        """Starts one process, so that what is wrong with a verifier shows now.
+        """Starts one process, so that what is wrong with a custom grader shows now.
 
         Raises:
-            GradingError: when it cannot be started, or cannot load the verifier.
+            GradingError: when it cannot be started, or cannot load the custom grader.
         """
         self._crew.start()
 
@@ -142,8 +142,8 @@ class GraderPool:
         """Closes the pool."""
         self.close()
 
-    def _by_verifier(self, items: Sequence[Pair | Grade], tables: Sequence[Any]) -> list[Grade]:
-        """Returns the grade of each item by a verifier, which sees all of the completion."""
+    def _by_custom_grader(self, items: Sequence[Pair | Grade], tables: Sequence[Any]) -> list[Grade]:
+        """Returns the grade of each item by a custom grader, which sees all of the completion."""
         grades = {number: item for number, item in enumerate(items) if isinstance(item, Grade)}
         requests: dict[int, tuple[str, str, dict[str, Any]]] = {}
         for number, (item, table) in enumerate(zip(items, tables, strict=True)):
@@ -262,7 +262,7 @@ def grade(completion: str, reference: str, *, grader: str = "strict", markers: S
         completion: what the model wrote; its last ``\boxed{...}`` is the answer, else its last declaration.
         reference: the answer to reach: bare, boxed, after `####`, or a worked solution that declares it.
         grader: `strict`, `math-verify` (that library's verdict), `reference` (the NGRPO reference grader's), `exact`,
-            `choice`, or a verifier; see `GraderPool`.
+            `choice`, or a custom grader; see `GraderPool`.
         markers: plain texts such as "My answer:" that announce an answer, beside the built-in ones.
 
     Returns:
@@ -285,7 +285,7 @@ def compare_answers(answer: str, reference: str, *, grader: str = "strict") -> G
 
     Raises:
         GradingError: when no grading process can be started.
-        ConfigError (a ValueError): for an unknown grader, or a verifier, which grades whole completions.
+        ConfigError (a ValueError): for an unknown grader, or a custom grader, which grades whole completions.
 
     >>> compare_answers("0.5", r"\frac12").status, compare_answers("5 or 6", "5").status
     ('correct', 'wrong')

@@ -31,7 +31,7 @@ def read_pairs(pairs: Iterable[Any], *, empty_references: bool = False) -> list[
 
     Args:
         pairs: any iterable.
-        empty_references: whether an empty reference is allowed, as for a verifier that does not need one.
+        empty_references: whether an empty reference is allowed, as for a custom grader that does not need one.
 
     Raises:
         ValueError: when `pairs` is a text, a mapping, or not iterable.

@@ -6,7 +6,7 @@ ends with `NEEDS_SYMPY`, and the next one has it. A fork that has grown ends wit
 does one that lacks memory for a pair, unless that is its first.
 
 Both ends exchange JSON lines. To the process: first a table of settings, then batches, `[NUMBER, REQUESTS]`. From it:
-`{"ready": true}`, `{"serving": PID}` from each fork, `{"batch": NUMBER, "grades": JUDGEMENTS}` with the next few of a
+`{"ready": true}`, `{"serving": PID}` from each fork, `{"batch": NUMBER, "grades": GRADES}` with the next few of a
 batch, and, when a fork ended, `{"batch": NUMBER, "at": INDEX, "ended": STATUS}` with the request that it was at.
 """
 
@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from ngrpo.grading.graders import GRADERS, is_verifier, scaled
+from ngrpo.grading.custom_graders import custom_grade, load_custom_grader
+from ngrpo.grading.graders import GRADERS, is_custom, scaled
 from ngrpo.grading.sandbox import give_up_rights, limit_cpu, private_output
 from ngrpo.grading.upkeep import Memory, reset_libraries
-from ngrpo.grading.verifiers import load_verifier, verifier_grade
 from ngrpo.types import Grade
 
 INPUT_ENDED, NEEDS_SYMPY, RENEWED = 86, 87, 88
@@ -41,7 +41,7 @@ _NO_MEMORY = Grade("ungraded", 0.0, reason="memory")
 
 
 class _SuccessorError(Exception):
-    """The next fork must judge the pair; the argument is this one's exit status."""
+    """The next fork must grade the pair; the argument is this one's exit status."""
 
 
 def serve() -> None:
@@ -72,22 +72,22 @@ def progress_of(progress: mmap.mmap, batch: int) -> int:
 
 def _grading(settings: Mapping[str, Any]) -> GradePair:
     grader, best = settings["grader"], settings["max_reward"]
-    if is_verifier(grader):
-        verifier = load_verifier(grader, best)
-        return lambda request: _verified(verifier, request, best)
+    if is_custom(grader):
+        function = load_custom_grader(grader, best)
+        return lambda request: _grade_with(function, request, best)
     if grader == "math-verify":
         _load_sympy()
     return lambda request: _compared(request, grader, best)
 
 
-def _verified(verifier: Callable[..., Any], request: Request, max_reward: float) -> Grade:
+def _grade_with(grader: Callable[..., Any], request: Request, max_reward: float) -> Grade:
     completion, reference, metadata = request
     try:
-        return verifier_grade(verifier(completion, reference, metadata), max_reward)
+        return custom_grade(grader(completion, reference, metadata), max_reward)
     except MemoryError:
         return _NO_MEMORY
-    except BaseException as error:  # noqa: BLE001  (SystemExit, KeyboardInterrupt: whatever it is, it is the verifier's)
-        return Grade("ungraded", 0.0, reason=f"verifier raised {type(error).__name__}: {error}"[:200])
+    except BaseException as error:  # noqa: BLE001  (SystemExit, KeyboardInterrupt: whatever it is, it is the custom grader's)
+        return Grade("ungraded", 0.0, reason=f"grader raised {type(error).__name__}: {error}"[:200])
 
 
 def _compared(request: Request, grader: str, max_reward: float) -> Grade:
@@ -146,7 +146,7 @@ def _status_of_fork(settings: Mapping[str, Any], grade_pair: GradePair, replies:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 1
     try:
-        give_up_rights(settings["memory_bytes"], trusted=is_verifier(settings["grader"]))
+        give_up_rights(settings["memory_bytes"], trusted=is_custom(settings["grader"]))
         _reply(replies, {"serving": os.getpid()})
         _grade_batches(grade_pair, settings, replies, progress)
         status = INPUT_ENDED
@@ -198,8 +198,8 @@ class _Serving:
         """Returns a grade that is final; ends the fork where a new one may have the memory that this one lacks."""
         if self._graded and found == _NO_MEMORY:
             raise _SuccessorError(RENEWED)
-        if not self._graded and is_verifier(self._settings["grader"]):
-            self._memory = Memory(self._settings["memory_bytes"])  # what a verifier loads at its first call stays
+        if not self._graded and is_custom(self._settings["grader"]):
+            self._memory = Memory(self._settings["memory_bytes"])  # what a custom grader loads at its first call stays
         self._graded += 1
         return found
 

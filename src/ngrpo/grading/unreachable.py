@@ -43,7 +43,7 @@ def reference_fault(reference: str) -> str | None:
         return "its braces do not match"
     text = normalize_answer(reference)
     if not text or not re.search(r"\w|\\[a-zA-Z{]|[\u0080-\U0010ffff]", text):
-        return "nothing is left of it without its spelling"
+        return "it is empty after normalization"
     if _is_damaged(text):
         return "its operators or brackets do not match"
     if any(is_too_large(part) for part in (text, *re.split("[,=]", text))):

@@ -27,7 +27,7 @@ from ngrpo.grading.watch import CHECK_SECONDS, WALL_FACTOR, Failure, Watch
 from ngrpo.types import Grade
 
 START_SECONDS = 120.0
-"""Until a new process has loaded sympy or a verifier; about a second on an idle machine, more on a cold disk."""
+"""Until a new process has loaded sympy or a custom grader; about a second on an idle machine, more on a cold disk."""
 STARTS = 5
 """How often a process is started that is killed from outside before it is ready."""
 STOP_SECONDS = 0.2
@@ -86,7 +86,7 @@ class Worker:
         """Starts the process if none runs.
 
         Raises:
-            GradingError: when it cannot be started, or cannot load the verifier.
+            GradingError: when it cannot be started, or cannot load the custom grader.
         """
         if self.is_running:
             return
@@ -112,7 +112,7 @@ class Worker:
             if "ready" in message:
                 return None
             self.stop()
-            return f"the verifier {self._settings['grader']} cannot be loaded: {message['failed']}"
+            return f"the grader {self._settings['grader']} cannot be loaded: {message['failed']}"
         process = self._process
         self.kill()
         complaint = process.stderr.read().decode("utf-8", "replace").strip() if process.stderr else ""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ngrpo.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, one_line, stop_tokens_of
+    from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, stop_tokens_of
     from ngrpo.models.load_model import load_language_model, load_tokenizer
     from ngrpo.models.lora import base_of_adapters
 
@@ -15,16 +15,13 @@ __all__ = [
     "base_of_adapters",
     "load_language_model",
     "load_tokenizer",
-    "one_line",
     "stop_tokens_of",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     {
-        **dict.fromkeys(
-            ("STRUCTURE_ERRORS", "LanguageModel", "one_line", "stop_tokens_of"), "ngrpo.models.language_model"
-        ),
+        **dict.fromkeys(("STRUCTURE_ERRORS", "LanguageModel", "stop_tokens_of"), "ngrpo.models.language_model"),
         **dict.fromkeys(("load_language_model", "load_tokenizer"), "ngrpo.models.load_model"),
         "base_of_adapters": "ngrpo.models.lora",
     },

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ngrpo.errors import ConfigError
+from ngrpo.errors import ConfigError, error_line
 from ngrpo.models.merging import merged_weights, under_checkpoint_names
 from ngrpo.models.quiet_config import QuietConfig
 
@@ -129,7 +129,7 @@ class LanguageModel:
         try:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         except ValueError as error:
-            raise ConfigError(f"[model] gradient_checkpointing: {one_line(error)}") from error
+            raise ConfigError(f"[model] gradient_checkpointing: {error_line(error)}") from error
         # Hugging Face checkpoints layers in training mode. Routers and attention stay in evaluation mode: Phi-MoE's
         # router samples its experts at random in training mode.
         for module in self.plain.modules():
@@ -196,7 +196,7 @@ class LanguageModel:
         except torch.OutOfMemoryError:
             raise
         except STRUCTURE_ERRORS as error:
-            raise ConfigError(f"models of type '{self.model_type}' are not supported: {one_line(error)}") from error
+            raise ConfigError(f"models of type '{self.model_type}' are not supported: {error_line(error)}") from error
         if theirs.isnan().any():
             raise ConfigError("the model's weights are broken: its logits are not finite")
         tolerance = 1e-4 if self.dtype == torch.float32 else 2e-2
@@ -215,11 +215,3 @@ def stop_tokens_of(*sources: Any) -> frozenset[int]:
         value = getattr(source, "eos_token_id", None)
         stops.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
     return frozenset(stops)
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an error of another library as one line of bounded length."""
-    text = " ".join(str(error).split())
-    if not text or isinstance(error, ArithmeticError | AttributeError | LookupError | TypeError):
-        text = f"{type(error).__name__}: {text}"  # a bare key or name says nothing alone
-    return text if len(text) <= 300 else text[:297] + "..."

@@ -10,8 +10,8 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from ngrpo.config import ModelSettings
-from ngrpo.errors import ConfigError
-from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, one_line
+from ngrpo.errors import ConfigError, error_line
+from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel
 from ngrpo.models.lora import check_peft, is_adapter, merged_adapter, with_adapters
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.models.quiet_config import QuietConfig
@@ -35,10 +35,10 @@ def load_tokenizer(path: str, shown: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except _LOAD_ERRORS as error:
-        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: {one_line(error)}") from error
+        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: {error_line(error)}") from error
     # Where there are no files, Hugging Face makes a tokenizer of a few special tokens for some families.
     if not set(tokenizer.encode("1 2 a b", add_special_tokens=False)) - {tokenizer.unk_token_id}:
-        raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: it knows no digit and no letter")
+        raise ConfigError(f"model '{shown}' has no usable tokenizer: no tokens for digits and letters")
     return tokenizer
 
 
@@ -87,8 +87,10 @@ def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
         if isinstance(error, ConfigError):
             raise ConfigError(f"model '{shown}': {error}") from error
         if Path(path).is_dir():
-            raise ConfigError(f"model '{shown}' cannot be loaded: {one_line(error)}") from error
-        raise ConfigError(f"'{shown}' is neither a local folder nor a loadable Hub model: {one_line(error)}") from error
+            raise ConfigError(f"model '{shown}' cannot be loaded: {error_line(error)}") from error
+        raise ConfigError(
+            f"'{shown}' is neither a local folder nor a loadable Hub model: {error_line(error)}"
+        ) from error
 
 
 def _model_at(path: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
@@ -129,5 +131,5 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros((), dtype=torch.float64, device=device).item()  # tokens are sampled in float64
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise ConfigError(f"[model] device '{name}' cannot be used: {one_line(error)}") from None
+        raise ConfigError(f"[model] device '{name}' cannot be used: {error_line(error)}") from None
     return device

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from ngrpo.config import LoraSettings
-from ngrpo.errors import ConfigError, MissingDependencyError
-from ngrpo.models.language_model import one_line
+from ngrpo.errors import ConfigError, MissingDependencyError, error_line
 from ngrpo.models.paths import resolve_model_path
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -42,7 +41,7 @@ def base_of_adapters(path: str) -> str:
             config = json.loads((Path(path) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
             path = resolve_model_path(str(config.get("base_model_name_or_path") or ""))
         except (OSError, ValueError, AttributeError) as error:
-            raise ConfigError(f"{path}: {ADAPTER_CONFIG} cannot be read: {one_line(error)}") from None
+            raise ConfigError(f"{path}: {ADAPTER_CONFIG} cannot be read: {error_line(error)}") from None
     return path
 
 
@@ -75,7 +74,7 @@ def with_adapters(model: Any, lora: LoraSettings) -> Any:
             torch.manual_seed(0)  # half of the adapters' weights start at random: in every run at the same numbers
             adapted = get_peft_model(model, config)
     except ValueError as error:
-        raise ConfigError(f"[model.lora] {one_line(error)}") from error
+        raise ConfigError(f"[model.lora] {error_line(error)}") from error
     untie_adapted(adapted)
     for parameter in adapted.parameters():
         if parameter.requires_grad:

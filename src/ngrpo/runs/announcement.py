@@ -61,12 +61,12 @@ def group_facts(method: GroupMethod, group_size: int) -> list[str]:
 
 def critic_facts(method: PPO, steps: int) -> list[str]:
     """Returns what PPO's critic is, and what it does to each kind of group."""
-    trunk = "a model of its own" if method.critic == "separate" else "a head on the policy"
+    trunk = "a separate model" if method.critic == "separate" else "a head on the policy"
     facts = [
         f"critic: {trunk}, learning rate {method.critic_lr:g}, value clip {method.value_clip:g}; advantages by GAE "
         f"(gamma {method.gamma:g}, lambda {method.lam:g}), whitened over the tokens of the step",
-        "groups: each completion stands for itself; in all-wrong and all-correct ones its advantage is what the critic "
-        "did not foresee",
+        "groups: completions are not compared; the advantage is relative to the critic, in all-wrong and all-correct "
+        "groups too",
     ]
     if method.filter != "none":
         fate = "replaced by further problems" if method.refill else "not replaced"
@@ -75,7 +75,7 @@ def critic_facts(method: PPO, steps: int) -> list[str]:
         facts.append(f"reward of each token: minus {method.reward_kl_coefficient:g} x KL (k1) to the starting model")
     if method.critic_warmup_steps:
         rest = "" if method.critic_warmup_steps < steps else ", which is the whole run"
-        facts.append(f"critic warm-up: the policy stays as it is for {method.critic_warmup_steps} steps{rest}")
+        facts.append(f"critic warm-up: the policy is frozen for {method.critic_warmup_steps} steps{rest}")
     return facts
 
 
@@ -88,4 +88,4 @@ def _fate(method: GroupMethod, rewards: torch.Tensor) -> str:
     if advantage != 0.0:
         return f"advantage {advantage:+.3f} for each completion"
     extra = " (KL and entropy terms still act)" if method.trains_on_zero_advantage else ""
-    return f"advantage 0, they teach nothing{extra}"
+    return f"advantage 0, no gradient{extra}"

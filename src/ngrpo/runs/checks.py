@@ -22,8 +22,9 @@ def check_before_loading(config: Config) -> None:
     """
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
-    if config.sampling.sampler == "vllm" and find_spec("vllm") is None:
-        raise MissingDependencyError("vllm", "vllm", "[sampling] sampler 'vllm'")
+    package = config.sampling.kind.package
+    if package is not None and find_spec(package) is None:
+        raise MissingDependencyError(package, package, f"[sampling] sampler '{config.sampling.sampler}'")
     for tracker in config.run.trackers:
         if find_spec(tracker) is None:
             raise MissingDependencyError(tracker, tracker, f"[run] trackers '{tracker}'")
@@ -50,7 +51,7 @@ def resumed_run(folder: Path, config: Config) -> RunDir:
     check_same_run(run.read_config()["config"], config.to_json())
     checkpoint = run.latest_checkpoint()
     if checkpoint is None:
-        raise CheckpointError(f"{folder} has no checkpoint to resume from: start anew with another --out")
+        raise CheckpointError(f"{folder} has no checkpoint to resume from: start a new run with another --out")
     config.run.check_steps_left(folder, checkpoint[0])
     return run
 

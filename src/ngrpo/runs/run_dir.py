@@ -69,7 +69,6 @@ class RunDir:
         config: Mapping[str, Any],
         *,
         seed: int,
-        extra: Mapping[str, Any] | None = None,
     ) -> Self:
         """Makes the folder and its config.json.
 
@@ -77,7 +76,6 @@ class RunDir:
             path: a folder that does not exist yet or is empty.
             config: the resolved config as plain JSON values, under the key "config".
             seed: the seed of the run, repeated at the top level for readers that know no config.
-            extra: further top-level keys, such as the device; they cannot replace those above.
 
         Raises:
             ConfigError: when the folder holds anything or cannot be made.
@@ -85,7 +83,6 @@ class RunDir:
         run = cls(Path(path))
         _make_empty_folder(run.path)
         record = {
-            **(extra or {}),
             "config": config,
             "versions": installed_versions(),
             "seed": seed,

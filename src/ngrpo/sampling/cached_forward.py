@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngrpo.errors import ConfigError
-from ngrpo.models import STRUCTURE_ERRORS, LanguageModel, one_line
+from ngrpo.errors import ConfigError, error_line
+from ngrpo.models import STRUCTURE_ERRORS, LanguageModel
 
 FIRST_WIDTH = 256
 """Columns of a buffer at first, in tokens; it is doubled when they are full, so a high limit alone costs nothing."""
@@ -104,7 +104,7 @@ def check_cache(lm: LanguageModel) -> None:
     except STRUCTURE_ERRORS as error:
         raise ConfigError(
             f"models of type '{lm.model_type}' cannot be sampled from: reading with a key-value cache failed: "
-            + one_line(error)
+            + error_line(error)
         ) from error
     # Half precision rounds the two differently, and may route a token to other experts.
     tolerance = 1e-3 if ours.dtype == torch.float32 else 0.2

@@ -36,10 +36,9 @@ def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
         ConfigError: when the sampler does not support this model.
         MissingDependencyError: when the sampler is not installed.
     """
-    if config.sampling.sampler == "transformers":
-        return _transformers(config, policy)
-    sampler = _vllm_of(config, policy, trained=True)
-    _check_weights(sampler, policy)
+    sampler = TRAINING_SAMPLERS[config.sampling.sampler](config, policy)
+    if not config.sampling.kind.exact_logprobs:
+        _check_weights(sampler, policy)
     return sampler
 
 
@@ -54,31 +53,7 @@ def evaluation_sampler(config: Config, on_message: Callable[[str], None]) -> Sam
         ConfigError: when there is no such model, or the sampler does not support it.
         MissingDependencyError: when the sampler is not installed.
     """
-    sampler = config.sampling.sampler
-    if sampler == "transformers":
-        model = load_language_model(config.model, for_training=False)
-        return SamplerAndTokenizer(_transformers(config, model), model.tokenizer)
-    if sampler == "endpoint":
-        from ngrpo.sampling.endpoint.endpoint_sampler import EndpointSampler
-
-        if config.sampling.keep_special_tokens:
-            raise ConfigError(
-                "[sampling] keep_special_tokens: a server makes the text; for vLLM and SGLang set "
-                "[endpoint] body = {skip_special_tokens = false}"
-            )
-        # The server has the tokenizer.
-        return SamplerAndTokenizer(EndpointSampler(config.endpoint, config.model.path, on_message=on_message), None)
-    path = resolve_model_path(config.model.path)
-    if path != base_of_adapters(path):  # merged here, and handed over once
-        merged = load_language_model(config.model.model_copy(update={"device": "cpu"}), for_training=False)
-        return SamplerAndTokenizer(_vllm_of(config, merged, trained=False), merged.tokenizer)
-    tokenizer = load_tokenizer(path, config.model.path)
-    on_gpu = torch.cuda.is_available()
-    dtype = config.model.dtype if config.model.dtype != "auto" else "bfloat16" if on_gpu else "float32"
-    source = VLLMModel(path, dtype)
-    return SamplerAndTokenizer(
-        _vllm(config, source, tokenizer, stop_tokens_at(path, tokenizer), trained=False), tokenizer
-    )
+    return EVALUATION_SAMPLERS[config.sampling.sampler](config, on_message)
 
 
 def stop_tokens_at(path: str, tokenizer: Any) -> frozenset[int]:
@@ -105,12 +80,41 @@ def _transformers(config: Config, model: LanguageModel) -> Sampler:
     )
 
 
-def _vllm_of(config: Config, model: LanguageModel, *, trained: bool) -> Sampler:
+def _evaluating_transformers(config: Config, _on_message: Callable[[str], None]) -> SamplerAndTokenizer:
+    model = load_language_model(config.model, for_training=False)
+    return SamplerAndTokenizer(_transformers(config, model), model.tokenizer)
+
+
+def _endpoint(config: Config, on_message: Callable[[str], None]) -> SamplerAndTokenizer:
+    from ngrpo.sampling.endpoint.endpoint_sampler import EndpointSampler
+
+    if config.sampling.keep_special_tokens:
+        raise ConfigError(
+            "[sampling] keep_special_tokens: a server makes the text; for vLLM and SGLang set "
+            "[endpoint] body = {skip_special_tokens = false}"
+        )
+    # The server has the tokenizer.
+    return SamplerAndTokenizer(EndpointSampler(config.endpoint, config.model.path, on_message=on_message), None)
+
+
+def _training_vllm(config: Config, model: LanguageModel, *, trained: bool = True) -> Sampler:
     """Returns vLLM with the weights of a model that is loaded here."""
     path = base_of_adapters(resolve_model_path(config.model.path))
     dtype = str(model.dtype).removeprefix("torch.")
     source = VLLMModel(path, dtype, model.checkpoint_weights, untied=not model.is_tied)
     return _vllm(config, source, model.tokenizer, model.stop_tokens, trained=trained)
+
+
+def _evaluating_vllm(config: Config, _on_message: Callable[[str], None]) -> SamplerAndTokenizer:
+    path = resolve_model_path(config.model.path)
+    if path != base_of_adapters(path):  # merged here, and handed over once
+        merged = load_language_model(config.model.model_copy(update={"device": "cpu"}), for_training=False)
+        return SamplerAndTokenizer(_training_vllm(config, merged, trained=False), merged.tokenizer)
+    tokenizer = load_tokenizer(path, config.model.path)
+    on_gpu = torch.cuda.is_available()
+    dtype = config.model.dtype if config.model.dtype != "auto" else "bfloat16" if on_gpu else "float32"
+    sampler = _vllm(config, VLLMModel(path, dtype), tokenizer, stop_tokens_at(path, tokenizer), trained=False)
+    return SamplerAndTokenizer(sampler, tokenizer)
 
 
 def _vllm(
@@ -143,8 +147,8 @@ def _check_weights(sampler: Sampler, policy: LanguageModel) -> None:
     gap = max(_gaps(policy, prompt, sampled)) if sampled else 0.0
     if not gap <= _LARGEST_GAP:
         raise ConfigError(
-            f"the sampler's logprobs are {gap:.2g} nats from those of the policy: it did not take the weights, or "
-            "computes another model"
+            f"the sampler's logprobs are {gap:.2g} nats from those of the policy: it did not load the weights, or "
+            "runs a different model"
         )
 
 
@@ -157,3 +161,16 @@ def _gaps(policy: LanguageModel, prompt: Prompt, sampled: Sequence[Any]) -> list
         logprobs = logits.log_softmax(dim=-1).gather(-1, ids[0, len(prompt.tokens) :, None])[:, 0].cpu().numpy()
         gaps.append(float(abs(logprobs - completion.logprobs).mean()))
     return gaps
+
+
+TRAINING_SAMPLERS: dict[str, Callable[[Config, LanguageModel], Sampler]] = {
+    "transformers": _transformers,
+    "vllm": _training_vllm,
+}
+"""Sampler -> from a config and the policy to the sampler that trains it."""
+EVALUATION_SAMPLERS: dict[str, Callable[[Config, Callable[[str], None]], SamplerAndTokenizer]] = {
+    "transformers": _evaluating_transformers,
+    "vllm": _evaluating_vllm,
+    "endpoint": _endpoint,
+}
+"""Sampler -> from a config, and a function for messages, to the sampler that evaluates its model."""

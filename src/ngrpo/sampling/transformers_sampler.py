@@ -69,16 +69,16 @@ class TransformersSampler(Sampler):
         """Raises the errors of a prompt that the model cannot read; on a GPU it would end the process."""
         length, limit, positions = len(prompt.tokens), decoding.max_completion_tokens, self._lm.max_positions
         if length == 0:
-            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be sampled after it")
+            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: there is nothing to continue")
         if positions is not None and length + limit > positions:
             raise ConfigError(
-                f"the model reads at most {positions} tokens, but the prompt of problem '{prompt.problem.id}' has "
+                f"the model's context is {positions} tokens, but the prompt of problem '{prompt.problem.id}' has "
                 f"{length} and max_completion_tokens is {limit}"
             )
         if prompt.tokens.max() >= self._lm.vocabulary_size:
             raise ConfigError(
                 f"the tokenizer gives token {prompt.tokens.max()}, but the model knows {self._lm.vocabulary_size} "
-                "tokens only: they do not belong together"
+                "tokens only: tokenizer and model do not match"
             )
 
     def _sample(self, requests: Sequence[Request], decoding: Decoding, seed: int, round_name: str) -> list[Completion]:
@@ -107,7 +107,7 @@ class TransformersSampler(Sampler):
             running &= ~torch.isin(tokens, stops)
             num_running, num_broken = torch.stack([running.sum(), logprobs.isnan().sum()]).tolist()
             if num_broken:
-                raise TrainingError("the model's logits are not finite any more: the training has diverged")
+                raise TrainingError("the model's logits are no longer finite: training has diverged")
             if num_running == 0 or position + 1 == limit:
                 break
             if num_running <= (1 - _COMPACT_AT) * len(rows):  # until then, a finished row samples on unheard

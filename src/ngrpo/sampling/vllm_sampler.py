@@ -129,7 +129,7 @@ class VLLMSampler(Sampler):
     def _check(self, request: Request, decoding: Decoding) -> None:
         prompt, limit = request.prompt, decoding.max_completion_tokens
         if len(prompt.tokens) == 0:
-            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be sampled after it")
+            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: there is nothing to continue")
         if len(prompt.tokens) + limit > self._max_tokens:
             raise ConfigError(
                 f"vLLM was started for {self._max_tokens} tokens, but the prompt of problem '{prompt.problem.id}' has "
@@ -139,7 +139,7 @@ class VLLMSampler(Sampler):
         if prompt.tokens.max() >= self._vocabulary_size:
             raise ConfigError(
                 f"the tokenizer gives token {prompt.tokens.max()}, but the model knows {self._vocabulary_size} tokens "
-                "only: they do not belong together"
+                "only: tokenizer and model do not match"
             )
 
     def _parameters(self, request: Request, decoding: Decoding, seed: int, round_name: str) -> Any:
@@ -161,7 +161,7 @@ class VLLMSampler(Sampler):
         sampled = [step[token].logprob for step, token in zip(output.logprobs, output.token_ids, strict=True)]
         logprobs = np.asarray(sampled, dtype=np.float32)
         if np.isnan(logprobs).any():
-            raise TrainingError("the model's logits are not finite any more: the training has diverged")
+            raise TrainingError("the model's logits are no longer finite: training has diverged")
         if decoding.temperature == 0:
             logprobs = np.zeros_like(logprobs)  # the likeliest token was certain
         stopped = output.finish_reason == "stop"
@@ -196,7 +196,7 @@ def _load(path: str, settings: VLLMSettings, **arguments: Any) -> Any:
             **arguments,
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"vLLM cannot load '{path}': {_first_line(error)}") from error
+        raise ConfigError(f"vLLM cannot load '{path}': {_cause(error)}") from error
 
 
 def _keep_weights_loadable() -> None:
@@ -210,7 +210,7 @@ def _keep_weights_loadable() -> None:
         vllm._custom_ops._supports_onednn = False
 
 
-def _first_line(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     wanted = next((line for line in lines if "error" in line.lower()), lines[0] if lines else type(error).__name__)
     return wanted[:300]

@@ -17,6 +17,7 @@ from ngrpo.types import Problem
 class FileTask(MathTask):
     """`file:PATH`: a question and a reference per row; columns are recognised or named."""
 
+    argument: ClassVar[str] = "PATH"
     label: ClassVar[str] = "problems from a file"
 
     test: str = ""

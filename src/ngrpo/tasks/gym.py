@@ -24,6 +24,7 @@ _MOST_TRIES = 20
 class Gym(MathTask):
     """`gym:NAME`: problems made by a data set of reasoning-gym, graded by its scorer (0 to 1)."""
 
+    argument: ClassVar[str] = "NAME"
     label: ClassVar[str] = "reasoning-gym"
 
     prompt: str = MATH_PROMPT

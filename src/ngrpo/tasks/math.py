@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from ngrpo.choices import Split
 from ngrpo.errors import DataError
 from ngrpo.grading import GRADERS, GraderPool, fault_of, shared_pool
-from ngrpo.grading.graders import MATHEMATICAL, REASONING_GYM, is_verifier
+from ngrpo.grading.graders import MATHEMATICAL, REASONING_GYM, is_custom
 from ngrpo.grading.pool import MEMORY_GIB
 from ngrpo.tasks.conversations import Conversations
 from ngrpo.tasks.problem_columns import RECOGNISED, Columns, References, problems_of
@@ -55,7 +55,7 @@ class MathTask(Task):
     """Address space of each of these processes, in GiB."""
     grader: str = "strict"
     """`strict`, `math-verify` (that library), `reference` (the NGRPO grader), `exact` (text), `choice` (a letter),
-    `reasoning-gym` (its scorers), or MODULE:FUNCTION, a verifier of your own."""
+    `reasoning-gym` (its scorers), or MODULE:FUNCTION, a custom grader."""
     markers: tuple[str, ...] = ()
     """Texts such as "My answer:" that announce an answer where there is no box, beside the built-in ones."""
     unreadable_references: Literal["error", "leave_out"] = "error"
@@ -64,28 +64,28 @@ class MathTask(Task):
     @field_validator("grader")
     @classmethod
     def _known_grader(cls, grader: str) -> str:
-        if grader in GRADERS or is_verifier(grader):
+        if grader in GRADERS or is_custom(grader):
             return grader
         raise ValueError(f"must be {', '.join(GRADERS)}, {REASONING_GYM} or MODULE:FUNCTION")
 
     def check_grader(self) -> None:
-        """Loads a verifier of the user's once, in the process that will run it.
+        """Loads a custom grader once, in the process that will run it.
 
         Raises:
             GradingError: when that fails.
         """
-        if is_verifier(self.grader):
+        if is_custom(self.grader):
             self._pool().start()
 
     @property
     def grades_by_reference(self) -> bool:
-        """True unless a verifier, which may ask for the problem's metadata, does the grading."""
-        return not is_verifier(self.grader)
+        """True unless a custom grader, which may ask for the problem's metadata, does the grading."""
+        return not is_custom(self.grader)
 
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each (problem, completion text) pair, in the order given."""
         pairs = [(completion, problem.reference) for problem, completion in answers]
-        if not is_verifier(self.grader):
+        if not is_custom(self.grader):
             return self._pool().grade_many(pairs)
         told = [{**p.metadata, "question": p.question, "problem_id": p.id} for p, _ in answers]
         return self._pool().grade_many(pairs, told)

@@ -129,7 +129,7 @@ def _refuse(message: str, references: References) -> None:
 
 
 def metadata_of(row: TableRow) -> dict[str, Any]:
-    """Returns what a task, a verifier or a report may ask about a problem beside its question and reference.
+    """Returns what a task, a custom grader or a report may ask about a problem beside its question and reference.
 
     >>> metadata_of({"question": "?", "level": 3, "metadata": {"source_dataset": "chess"}})
     {'source_dataset': 'chess', 'level': 3}

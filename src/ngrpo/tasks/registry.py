@@ -11,7 +11,7 @@ from ngrpo.errors import ConfigError
 from ngrpo.tasks.table_rows import READERS
 from ngrpo.tasks.task import Task
 
-TASKS: Mapping[str, tuple[str, str]] = {
+TASKS: dict[str, tuple[str, str]] = {
     "countdown": ("ngrpo.tasks.countdown", "Countdown"),
     "math": ("ngrpo.tasks.math", "Math"),
     "math500": ("ngrpo.tasks.math", "Math"),

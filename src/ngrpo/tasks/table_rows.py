@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ngrpo.errors import DataError
+from ngrpo.errors import DataError, error_line
 from ngrpo.storage import is_lfs_pointer
 
 TableRow = dict[str, Any]
@@ -100,7 +100,7 @@ def _read_parquet(file: Path) -> list[TableRow]:
         with pyarrow.parquet.ParquetFile(file) as opened:
             rows: list[TableRow] = opened.read().to_pylist()
     except pyarrow.ArrowException as error:
-        raise DataError(f"{file}: not a parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{file}: not a parquet file ({error_line(error)})") from None
     return rows
 
 

@@ -20,6 +20,8 @@ class Task(Settings):
     """Problems and their grader; the fields of a subclass are the keys of the `[task]` table."""
 
     label: ClassVar[str] = "task"
+    argument: ClassVar[str] = ""
+    """What stands behind the colon of its spec, for documentation, such as PATH; empty for nothing."""
 
     name: str
     """The spec that chose this task: NAME or NAME:PATH."""
@@ -84,10 +86,6 @@ class Task(Settings):
         """Returns the chat prompt of a problem, with the task's template and system message."""
         turns = problem.messages or (Message("user", problem.question),)
         return with_template(turns, self.prompt, self.system)
-
-    def readable(self, answer: str) -> str:
-        """Returns an answer as a person would write it (Countdown: postfix becomes infix)."""
-        return answer
 
 
 @lru_cache(maxsize=16)

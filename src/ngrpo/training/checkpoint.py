@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ngrpo.config import ModelSettings
-from ngrpo.errors import CheckpointError, ConfigError
+from ngrpo.errors import CheckpointError, ConfigError, error_line
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.storage import write_json
 from ngrpo.training.critic import CriticUpdater
@@ -109,7 +109,7 @@ def load_policy(settings: ModelSettings, folder: Path | None) -> LanguageModel:
     try:
         return load_language_model(settings.model_copy(update={"path": str(folder)}), for_training=True)
     except (ConfigError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint {folder} cannot be loaded: {_first_line(error)}") from None
+        raise CheckpointError(f"checkpoint {folder} cannot be loaded: {error_line(error)}") from None
 
 
 def load_critic(folder: Path, updater: CriticUpdater) -> None:
@@ -183,8 +183,4 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path}: cannot be read: {error_line(error)}") from None

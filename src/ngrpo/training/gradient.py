@@ -32,7 +32,7 @@ def gradient_share_by_kind(updater: PolicyUpdater, groups: Sequence[Group]) -> G
     """
     method = updater.method
     if not isinstance(method, GroupMethod):
-        raise ConfigError(f"method '{method.name}' does not compare the completions of a group: no kind has a part")
+        raise ConfigError(f"method '{method.name}' does not compare completions: its gradient has no shares by kind")
     graded = GradedGroups.of(groups)
     kept = kept_groups(graded.rewards, filter=method.filter, max_reward=method.max_reward, valid=graded.valid)
     kinds = group_kinds(graded.rewards, max_reward=method.max_reward, valid=graded.valid)

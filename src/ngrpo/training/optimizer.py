@@ -113,7 +113,7 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
             raise TrainingError(
-                f"{self._skipped_in_a_row} updates in a row had no finite gradient: the training has diverged; "
+                f"{self._skipped_in_a_row} updates in a row had no finite gradient: training has diverged; "
                 f"lower {self.lr_key}, or resume from an earlier checkpoint"
             )
         return norm

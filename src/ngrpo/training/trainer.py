@@ -163,8 +163,8 @@ class Trainer:
 
     def _old_logprobs(self) -> OldLogprobs:
         sampling = self.config.sampling
-        ours = sampling.sampler == "transformers"  # with other kernels, the same tokens have other logprobs
-        exact = ours and self.policy.dtype == torch.float32 and sampling.top_p == 1.0
+        # With other kernels, the same tokens have other logprobs.
+        exact = sampling.kind.exact_logprobs and self.policy.dtype == torch.float32 and sampling.top_p == 1.0
         recompute = sampling.old_logprobs == "recompute" or (sampling.old_logprobs == "auto" and not exact)
         return OldLogprobs(recompute, sampling.importance_cap)
 
@@ -186,8 +186,8 @@ class Trainer:
         if ungraded > self.config.run.max_ungraded_share * collected.rollouts_sampled:
             raise TrainingError(
                 f"step {step}: {ungraded} of {collected.rollouts_sampled} completions could not be graded "
-                f"({collected.sampled.ungraded_reason() or 'no reason given'}): the grader is at fault, not the model; "
-                "[run] max_ungraded_share is the bound"
+                f"({collected.sampled.ungraded_reason() or 'no reason given'}): a fault of the grader, not of the "
+                "model (limit: [run] max_ungraded_share)"
             )
         self._report_missing(collected, step)
         self.state.empty_steps = 0 if len(collected.batch) else self.state.empty_steps + 1

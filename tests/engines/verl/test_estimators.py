@@ -78,7 +78,7 @@ for _ in range(2):
 def test_a_failing_import_says_why():
     code = "import sys; sys.modules['ngrpo.methods'] = None; import verl"
     done = run(code)
-    assert "ngrpo: verl does not get its estimators: ModuleNotFoundError" in done.stderr
+    assert "ngrpo: estimators cannot be registered with verl: ModuleNotFoundError" in done.stderr
 
 
 def test_a_whole_batch_of_verl_through_its_own_compute_advantage():

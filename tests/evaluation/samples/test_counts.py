@@ -9,7 +9,8 @@ import pytest
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.evaluation.samples.counts import read_counts
 from ngrpo.evaluation.samples.entry import Choices
-from ngrpo.evaluation.samples.sample import Sample, append_samples
+from ngrpo.evaluation.samples.sample import Sample
+from ngrpo.storage import append_json_lines
 from ngrpo.types import Status
 
 
@@ -25,6 +26,10 @@ def reference_row(**changes: Any) -> str:
     return json.dumps({"question_id": 0, "generation_id": 0, "label": False} | changes)
 
 
+def append(path: Path, samples: list[Sample]) -> None:
+    append_json_lines(path, [sample.to_line() for sample in samples])
+
+
 def written(tmp_path: Path, *lines: str) -> Path:
     path = tmp_path / "samples.jsonl"
     path.write_text("".join(line + "\n" for line in lines))
@@ -34,8 +39,8 @@ def written(tmp_path: Path, *lines: str) -> Path:
 def test_counts_tell_the_four_verdicts_apart(tmp_path: Path) -> None:
     statuses: list[Status] = ["correct", "wrong", "no_answer", "ungraded"]
     path = tmp_path / "samples.jsonl"
-    append_samples(path, [sample("b", index, status) for index, status in enumerate(statuses)])
-    append_samples(path, [sample("a", index, "correct") for index in reversed(range(4))])
+    append(path, [sample("b", index, status) for index, status in enumerate(statuses)])
+    append(path, [sample("a", index, "correct") for index in reversed(range(4))])
     counts = read_counts(path)
     assert counts.problem_ids == ("b", "a")
     assert counts.n.tolist() == [3, 4]
@@ -47,7 +52,7 @@ def test_three_formats_give_the_same_counts(tmp_path: Path) -> None:
     correct = {0: {1}, 1: {0, 2}}
     ours, theirs, csv_counts = (tmp_path / name for name in ("ours", "theirs", "counts"))
     pairs = [(problem, index) for index in range(3) for problem in correct]
-    append_samples(ours, [sample(str(p), i, "correct" if i in correct[p] else "wrong") for p, i in pairs])
+    append(ours, [sample(str(p), i, "correct" if i in correct[p] else "wrong") for p, i in pairs])
     theirs.write_text("\n".join(reference_row(question_id=p, generation_id=i, label=i in correct[p]) for p, i in pairs))
     csv_counts.write_text("\ufeffc,problem_id, n,note\r\n1,0, 3,x\r\n2,1,3,\r\n", encoding="utf-8")
     for path in (ours, theirs, csv_counts):
@@ -122,8 +127,8 @@ def test_a_cut_off_last_line_is_said(tmp_path: Path) -> None:
     [
         ("", "is empty: it holds no samples"),
         ("\n \n", "is empty: it holds no samples"),
-        ('{"id": 3}', "no column that says what is correct, found: "),
-        ("name,n,c\np,1,1", "no column that says which problem a row is of, found: name, n, c; name it with --id"),
+        ('{"id": 3}', "no column of verdicts, found: "),
+        ("name,n,c\np,1,1", "no column of problem ids, found: name, n, c; name it with --id"),
         ("[1, 2]", "is a JSON array, but not of objects"),
         ("problem_id,n,c\n", "is empty: it holds no samples"),
         ("problem_id,n,c\np,1,2", "line 2: c = 2 is larger than n = 1"),
@@ -175,7 +180,7 @@ def test_seeds_stand_in_one_file(tmp_path: Path) -> None:
         ([row(), row(seed=0)], "duplicate sample 0 of problem 'p'"),
         ([row(seed="1")], "line 1: seed must be a whole number >= 0, got '1'"),
         ([row(seed=-1)], "line 1: seed must be a whole number >= 0, got -1"),
-        ([row(step=1), row(step=2, sample=1)], r" holds 2 training steps \(1, 2\), hence several policies"),
+        ([row(step=1), row(step=2, sample=1)], r" holds 2 training steps \(1, 2\), so several policies"),
         ([row(), row(step=2, sample=1)], r" holds 2 training steps \(none, 2\)"),
         ([row(step=i, sample=i) for i in range(7)], r"holds 7 training steps \(0, 1, 2, 3, 4, \.\.\.\)"),
         ([row(step="1")], "line 1: step must be a whole number, got '1'"),

@@ -55,7 +55,7 @@ def test_the_lines_of_a_sample_that_is_there_twice() -> None:
 @pytest.mark.parametrize("large", [9, 2**40, 2**63 - 1])
 def test_the_first_sample_that_lacks(large: int) -> None:
     assert fault([(0, 0, 0), (2, 0, 0), (2, 0, large)], True) == (
-        "sample 1 of problem 'c' is missing, though a later one is there"
+        "sample 1 of problem 'c' is missing, but a later one is present"
     )
     assert fault([(0, 0, 0), (2, 0, 0), (2, 0, large)], False) is None
     assert fault([(2, 0, large), (0, 0, 0), (2, 0, large)], False) is not None

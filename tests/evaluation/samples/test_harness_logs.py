@@ -72,7 +72,7 @@ def test_a_log_that_does_not_list_its_metrics(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"exact_match": 0.25}, "line 2: exact_match 0.25 is neither 0 nor 1: it is an aggregate or a score"),
+        ({"exact_match": 0.25}, "line 2: exact_match 0.25 is neither 0 nor 1: an aggregate or a score"),
         ({"exact_match": None}, "line 2: exact_match None is neither 0 nor 1"),
         ({"exact_match": "1"}, "line 2: exact_match '1' is neither 0 nor 1"),
         ({"exact_match": [0.5]}, "line 2: exact_match 0.5 is neither 0 nor 1"),

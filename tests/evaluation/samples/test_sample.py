@@ -1,11 +1,8 @@
 """Samples files: their lines carry what other tools rely on."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 
-from ngrpo.evaluation.samples.sample import Sample, append_samples, sample_of
+from ngrpo.evaluation.samples.sample import Sample, sample_of
 from ngrpo.types import Completion, Grade, Problem, Rollout, Status
 
 
@@ -13,13 +10,11 @@ def sample(problem_id: str = "p", index: int = 0, status: Status = "wrong") -> S
     return Sample(problem_id, index, "3 5 +", "8", "8", status, float(status == "correct"), 4)
 
 
-def test_a_sample_carries_the_keys_other_tools_rely_on(tmp_path: Path) -> None:
+def test_a_sample_carries_the_keys_other_tools_rely_on() -> None:
     problem = Problem("amc-3", "2 + 2?", "4")
     completion = Completion("It is\n4²", np.array([5, 6, 7]), np.zeros(3, np.float32), "stop")
     rollout = Rollout(problem, 2, completion, Grade("correct", 1.0, "4"))
-    path = tmp_path / "samples.jsonl"
-    append_samples(path, [sample_of(rollout, seed=7)])
-    assert json.loads(path.read_text()) == {
+    assert sample_of(rollout, seed=7).to_line() == {
         "problem_id": "amc-3",
         "sample": 2,
         "completion": "It is\n4²",
@@ -32,11 +27,3 @@ def test_a_sample_carries_the_keys_other_tools_rely_on(tmp_path: Path) -> None:
         "finish_reason": "stop",
         "logprob": 0.0,
     }
-
-
-def test_appending_gives_the_bytes_of_writing_at_once(tmp_path: Path) -> None:
-    samples = [sample(index=index) for index in range(4)]
-    append_samples(tmp_path / "at_once", samples)
-    append_samples(tmp_path / "in_parts", samples[:3])
-    append_samples(tmp_path / "in_parts", samples[3:])
-    assert (tmp_path / "at_once").read_bytes() == (tmp_path / "in_parts").read_bytes()

@@ -125,13 +125,13 @@ REFUSED: list[tuple[Rows, Choices, type[Exception], str]] = [
         [{"id": "a", "text": "x"}],
         NO_CHOICES,
         DataError,
-        "no column that says what is correct, found: id, text; name it",
+        "no column of verdicts, found: id, text; name it",
     ),
     (
         [{"name": "a", "correct": 1}],
         NO_CHOICES,
         DataError,
-        "no column that says which problem a row is of, found: name",
+        "no column of problem ids, found: name",
     ),
     (
         [{"id": "a", "acc": 1, "passed": True}, {"id": "a", "acc": 1, "passed": False}],
@@ -143,7 +143,7 @@ REFUSED: list[tuple[Rows, Choices, type[Exception], str]] = [
         [{"id": i, "question": "q", "correct": 1} for i in range(2)],
         NO_CHOICES,
         DataError,
-        "every 'id' is there once, but 'question' repeats: name the column of the problem with --id",
+        "'id' never repeats, but 'question' does: name the problem's column with --id",
     ),
     ([{"id": None, "correct": 1}, {"id": 1, "correct": 1}], NO_CHOICES, DataError, "line 1: the id 'id' is empty"),
     (

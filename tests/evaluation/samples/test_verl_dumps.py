@@ -68,7 +68,7 @@ def test_of_several_turns_of_a_rollout_the_last_counts(tmp_path: Path) -> None:
     # Two prompts of the same text are two problems.
     assert numbers(counts) == [(3, 2, 0)] * 2
     assert [name.partition(" ")[2] for name in counts.problem_ids] == ["q", "q (2)"]
-    with pytest.raises(DataError, match="line 2: uid 'a1_0_0' is there already, in line 1"):
+    with pytest.raises(DataError, match="line 2: uid 'a1_0_0' is a duplicate of line 1"):
         read_counts(written(tmp_path, rows[0], rows[0]))
 
 
@@ -79,15 +79,15 @@ def test_a_uid_of_another_form_is_no_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([verl_score(score=0.3)], "line 1: score 0.3 is neither 0 or 1 nor -1 or 1: a reward is no verdict"),
+        ([verl_score(score=0.3)], "line 1: score 0.3 is neither 0 or 1 nor -1 or 1: a reward is not a verdict"),
         ([verl_score(score=float("nan"))], "line 1: score nan is neither"),
         ([verl_score(score=None)], "line 1: score None is neither"),
         ([verl(acc="yes")], "line 1: acc 'yes' is neither"),
         ([verl_score(score=-1), verl_score(score=0)], ": score is 0 in line 2 and -1 in line 1: it must be 0 or 1"),
         ([verl(), verl_score()], "line 2: the key 'acc' is missing"),
-        ([verl(), verl(step=40)], r" holds 2 training steps \(20, 40\), hence several policies"),
+        ([verl(), verl(step=40)], r" holds 2 training steps \(20, 40\), so several policies"),
         ([verl(input=["q"])], r"line 1: input must be text, got \['q'\]"),
-        ([{"input": "q", "output": "a"}], "no column that says what is correct, found: "),
+        ([{"input": "q", "output": "a"}], "no column of verdicts, found: "),
     ],
 )
 def test_a_bad_dump_of_verl_is_said(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:

@@ -66,10 +66,10 @@ def test_several_seeds_have_no_p_value_and_say_so() -> None:
     found = compare(a, b)
     assert {difference.p_value for difference in found.pass_at_k.values()} == {None}
     assert found.pass_at_k[1].a == pytest.approx(14 / 48)
-    assert found.notes[0] == "A has 2 training seeds, B 2: intervals hold over seeds and problems, there is no p-value"
+    assert found.notes[0] == "A has 2 training seeds, B 2: intervals are over seeds and problems, without a p-value"
     assert not any("one training seed" in note for note in found.notes)
     mixed = compare(a, b[:1])
-    assert mixed.notes[0].endswith("; B is taken to vary from seed to seed as A does")
+    assert mixed.notes[0].endswith("; B is assumed to vary between seeds as A does")
     assert any("one training seed" in note for note in mixed.notes)
 
 

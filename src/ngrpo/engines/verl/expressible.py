@@ -52,15 +52,15 @@ def _of_method(config: Config) -> Iterator[str]:
     method = config.method
     if isinstance(method, PPO):
         if method.critic == "shared":
-            yield "[method] critic is 'shared', verl's is a model of its own; use 'separate' or --engine local"
+            yield "[method] critic is 'shared', verl's is a separate model; use 'separate' or --engine local"
     elif not isinstance(method, GroupMethod) or method.needs_entropies:
         yield f"method '{method.name}' has advantages per token, which verl's estimators cannot see; use --engine local"
 
 
 def _of_sampling(config: Config) -> Iterator[str]:
     sampling = config.sampling
-    if sampling.sampler == "endpoint":
-        yield "[sampling] sampler 'endpoint' only evaluates; verl starts its own vLLM"
+    if not sampling.kind.can_train:
+        yield f"[sampling] sampler '{sampling.sampler}' is for evaluation only; verl starts its own vLLM"
     if sampling.keep_special_tokens:
         yield "[sampling] keep_special_tokens is not supported: verl decodes completions without special tokens"
     if sampling.old_logprobs == "sampler":

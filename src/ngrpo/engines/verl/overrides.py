@@ -55,7 +55,7 @@ def verl_environment(config: Config, run_folder: Path) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    cluster = cluster_of(config)
+    cluster = config.cluster
     if not cluster.ray_address and cluster.nodes == 1:
         variables |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # a cluster of one machine stays on loopback
     if cluster.device == "cpu":
@@ -70,7 +70,7 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
     Raises:
         ConfigError: for a setting that verl does not support.
     """
-    cluster = cluster_of(config)
+    cluster = config.cluster
     check_expressible(config, cluster)
     files = VerlFiles(run_folder.resolve())
     return {
@@ -86,12 +86,6 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
         "hydra.run.dir": files.folder / "hydra",  # else in the folder that the command was given in
         **(cpu_overrides(config) if cluster.device == "cpu" else {}),
     }
-
-
-def cluster_of(config: Config) -> ClusterSettings:
-    """Returns the `[cluster]` table of a config, the default where it has none."""
-    found = getattr(config, "cluster", None)
-    return found if isinstance(found, ClusterSettings) else ClusterSettings.parse({})
 
 
 def _data(config: Config, files: VerlFiles) -> Values:

@@ -72,7 +72,7 @@ class Results:
         last = self._files.newest_step
         if last == 0:
             raise CheckpointError(
-                f"{self._run.path} has no checkpoint of verl to resume from: start anew with another --out"
+                f"{self._run.path} has no checkpoint of verl to resume from: start a new run with another --out"
             )
         self._config.run.check_steps_left(self._run.path, last)
         if self._files.step(last).is_file():  # saved, and then ended before it was in verl's metrics

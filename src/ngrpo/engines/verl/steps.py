@@ -1,4 +1,4 @@
-"""A step that verl has sampled, judged and put into numbers by the functions of our own trainer."""
+"""A step that verl has sampled, graded and put into numbers by the functions of our own trainer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_step(collected: Collected, step: int, config: Config, *, problems: int
         reason = "verl delivered no completion" if ungraded == missing else collected.sampled.ungraded_reason()
         raise TrainingError(
             f"step {step}: {ungraded} of {total} completions could not be graded ({reason or 'no reason given'}): the "
-            "grader or the sampler is at fault, not the model; [run] max_ungraded_share is the bound"
+            "grader or the sampler is at fault, not the model (limit: [run] max_ungraded_share)"
         )
     if not len(collected.batch):
         raise TrainingError(

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
-from ngrpo.errors import DataError
+from ngrpo.errors import DataError, error_line
 from ngrpo.evaluation.samples.aggregates import aggregate_hint
 from ngrpo.evaluation.samples.entry import JsonRow
 from ngrpo.evaluation.samples.formats import rows_of_document
@@ -152,7 +152,7 @@ def _parquet_rows(file: IO[bytes]) -> list[JsonRow]:
     try:
         rows: list[JsonRow] = pyarrow.parquet.read_table(io.BytesIO(file.read())).to_pylist()
     except pyarrow.ArrowException as error:
-        raise DataError(f"is not a parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"is not a parquet file ({error_line(error)})") from None
     if not rows:
         raise DataError("is empty: it holds no samples")
     return rows

@@ -130,7 +130,9 @@ class OneStep:
         if len(self._steps) > 1:
             shown = ["none" if step is None else str(step) for step in self._steps]
             few = ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "")
-            raise DataError(f"holds {len(shown)} training steps ({few}), hence several policies: keep the lines of one")
+            raise DataError(
+                f"holds {len(shown)} training steps ({few}), so several policies: keep the lines of one step"
+            )
 
 
 def problem_id_of(value: object) -> str:

@@ -74,7 +74,7 @@ class Verdicts:
         gaps = np.flatnonzero(sample != place)
         if gaps.size:
             at = int(gaps[0])
-            raise DataError(f"{self._name(int(order[at]), int(place[at]))} is missing, though a later one is there")
+            raise DataError(f"{self._name(int(order[at]), int(place[at]))} is missing, but a later one is present")
 
     def _name(self, row: int, sample: int) -> str:
         seed = f" with seed {self.seed[row]}" if self.seed.any() else ""

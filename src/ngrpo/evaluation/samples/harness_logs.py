@@ -126,7 +126,7 @@ class HarnessFormat(Format):
 
 def _zero_or_one(value: object, metric: str) -> int:
     if value not in (0, 1):
-        raise DataError(f"{metric} {value!r} is neither 0 nor 1: it is an aggregate or a score, no verdict")
+        raise DataError(f"{metric} {value!r} is neither 0 nor 1: an aggregate or a score, not a verdict")
     return WRONG if value == 0 else CORRECT
 
 

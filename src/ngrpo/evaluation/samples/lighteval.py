@@ -49,7 +49,7 @@ class LightevalFormat(Format):
         if n > 1 or self.counts:
             return self._count(problem_id, n, value, line)
         if value is not None and value not in (0, 1):
-            raise DataError(f"{self._metric} {value!r} is neither 0 nor 1: a score, no verdict")
+            raise DataError(f"{self._metric} {value!r} is neither 0 nor 1: a score, not a verdict")
         verdict = UNGRADED if value is None else CORRECT if value == 1 else WRONG
         text = responses[0] if responses and isinstance(responses[0], str) else None
         identity = identity_of({"target": _gold(doc)}, target="target")
@@ -68,7 +68,7 @@ class LightevalFormat(Format):
             )
         correct = -1.0 if value is None else value * n
         if not 0 <= round(correct) <= n or abs(correct - round(correct)) > 1e-6:
-            raise DataError(f"{self._metric} {value!r} is no mean of {n} verdicts")
+            raise DataError(f"{self._metric} {value!r} is not a mean of {n} verdicts")
         self.counts.append(CountRow(problem_id, n, round(correct), line))
         return ()
 

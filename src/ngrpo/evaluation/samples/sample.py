@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ngrpo.storage import append_json_lines
 from ngrpo.types import FinishReason, Rollout, Status
 
 
@@ -61,8 +58,3 @@ def sample_of(rollout: Rollout, *, seed: int = 0) -> Sample:
         logprob=logprob if math.isfinite(logprob) and completion.finish_reason != "refused" else None,
         reason=rollout.grade.reason if rollout.grade.status == "ungraded" else "",
     )
-
-
-def append_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Adds lines to a samples file in one write; makes the file if need be."""
-    append_json_lines(path, (sample.to_line() for sample in samples))

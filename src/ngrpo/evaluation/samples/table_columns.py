@@ -112,7 +112,7 @@ def _verdict_column(rows: Sequence[Cells], places: Sequence[str], present: set[s
             f"no column of verdicts (true or false, 0 or 1, ...): {'; '.join(faults[:3])}; name it "
             "with --correct COLUMN"
         )
-    raise DataError(f"no column that says what is correct, found: {_listed(found)}; name it with --correct COLUMN")
+    raise DataError(f"no column of verdicts, found: {_listed(found)}; name it with --correct COLUMN")
 
 
 def _fault(rows: Sequence[Cells], places: Sequence[str], name: str) -> str:
@@ -149,16 +149,12 @@ def _id_column(rows: Sequence[Cells], present: set[str], found: Sequence[str], *
     ids = [name for name in IDS if name in present]
     texts = [name for name in TEXTS_OF_PROBLEMS if name in present]
     if not ids and not texts:
-        raise DataError(
-            f"no column that says which problem a row is of, found: {_listed(found)}; name it with --id COLUMN"
-        )
+        raise DataError(f"no column of problem ids, found: {_listed(found)}; name it with --id COLUMN")
     column = ids[0] if ids else texts[0]
     if each_once and len(rows) > 1 and _repeats(rows, column) == 0:
         for other in [*ids[1:], *texts]:
             if other != "sample_id" and other != column and _repeats(rows, other):
-                raise DataError(
-                    f"every '{column}' is there once, but '{other}' repeats: name the column of the problem with --id"
-                )
+                raise DataError(f"'{column}' never repeats, but '{other}' does: name the problem's column with --id")
     return column
 
 

@@ -76,7 +76,7 @@ class VerlFormat(Format):
         if len(parts) == 3 and parts[2].isdecimal():
             turns = self._turns.setdefault((parts[0], parts[1]), {})
             if int(parts[2]) in turns:
-                raise DataError(f"uid {row['uid']!r} is there already, in line {turns[int(parts[2])].line}")
+                raise DataError(f"uid {row['uid']!r} is a duplicate of line {turns[int(parts[2])].line}")
             turns[int(parts[2])] = entry
             return []
         return [self._counted(entry, name)]
@@ -117,7 +117,7 @@ class VerlFormat(Format):
             return UNGRADED, "acc is null"
         if value not in (0, 1, -1):
             raise DataError(
-                f"{self._key} {value!r} is neither 0 or 1 nor -1 or 1: a reward is no verdict; dumps whose reward "
+                f"{self._key} {value!r} is neither 0 or 1 nor -1 or 1: a reward is not a verdict; dumps whose reward "
                 "function returns 'acc' can be counted"
             )
         if value == 1:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
-from ngrpo.errors import DataError
+from ngrpo.errors import DataError, error_line
 from ngrpo.evaluation.samples.entry import JsonRow
 
 ZSTANDARD = 93
@@ -61,7 +61,7 @@ def _content(log: zipfile.ZipFile, file: IO[bytes], info: zipfile.ZipInfo) -> by
     try:
         content = pyarrow.CompressedInputStream(packed, "zstd").read()
     except pyarrow.ArrowException as error:
-        raise zipfile.BadZipFile(str(error).splitlines()[0]) from None
+        raise zipfile.BadZipFile(error_line(error)) from None
     if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
         raise zipfile.BadZipFile(f"wrong checksum of {info.filename}")
     return bytes(content)

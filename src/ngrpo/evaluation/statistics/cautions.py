@@ -34,9 +34,9 @@ def caution_notes(
     """
     notes = []
     if 1 in (problems, clusters):
-        notes.append(f"no intervals: a single {'problem' if problems == 1 else 'cluster'} shows no spread")
+        notes.append(f"no intervals: they need at least two {'problems' if problems == 1 else 'clusters'}")
     elif clusters is not None and clusters < FEW_CLUSTERS:
-        notes.append(f"only {clusters} clusters: the intervals are wide and rough")
+        notes.append(f"only {clusters} clusters: the intervals are wide and approximate")
     if problems < FEW_PROBLEMS:
         notes.append(f"only {problems} problems: a few points of difference are within chance, {FEW_PROBLEMS} say more")
     if samples_per_problem < 2 * largest_k:
@@ -49,7 +49,7 @@ def caution_notes(
     if identical is not None and identical >= MANY_IDENTICAL:
         notes.append(
             f"{100 * identical:.0f} % of completions repeat another of the same problem: Pass@k counts them as "
-            "independent draws"
+            "independent samples"
         )
     if not several_seeds:
         notes.append(

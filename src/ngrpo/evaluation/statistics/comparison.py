@@ -219,8 +219,8 @@ def _uneven_notes(files: Sequence[SamplesFile]) -> list[str]:
 def _seed_notes(seeds_a: int, seeds_b: int) -> list[str]:
     if seeds_a == seeds_b == 1:
         return []
-    note = f"A has {seeds_a} training seeds, B {seeds_b}: intervals hold over seeds and problems, there is no p-value"
+    note = f"A has {seeds_a} training seeds, B {seeds_b}: intervals are over seeds and problems, without a p-value"
     if 1 in (seeds_a, seeds_b):
         single, other = ("A", "B") if seeds_a == 1 else ("B", "A")
-        note += f"; {single} is taken to vary from seed to seed as {other} does"
+        note += f"; {single} is assumed to vary between seeds as {other} does"
     return [note]

@@ -45,7 +45,7 @@ class Votes:
 
 
 class Split(NamedTuple):
-    """One answer of a problem that was judged both ways, and how often each."""
+    """One answer of a problem that was graded both ways, and how often each."""
 
     problem_id: str
     answer: str

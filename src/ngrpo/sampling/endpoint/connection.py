@@ -81,7 +81,7 @@ class Server:
             pause = _retry_after(headers.get("retry-after", ""))
             raise FailedTryError(f"{status}: {message}", pause, busy=status in BUSY)
         if 300 <= status < 400:
-            raise Refusal(status, f"it leads on to {short_line(headers.get('location', 'nowhere'))}")
+            raise Refusal(status, f"it redirects to {short_line(headers.get('location', 'nowhere'))}")
         raise Refusal(status, message)
 
 

@@ -108,10 +108,10 @@ class EndpointSampler(Sampler):
         prompt, limit = request.prompt, decoding.max_completion_tokens
         length = len(prompt.tokens)
         if length == 0 and not prompt.messages:
-            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be sampled after it")
+            raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: there is nothing to continue")
         if self.max_model_len is not None and length + limit > self.max_model_len:
             raise ConfigError(
-                f"the server reads at most {self.max_model_len} tokens, but the prompt of problem "
+                f"the server's context is {self.max_model_len} tokens, but the prompt of problem "
                 f"'{prompt.problem.id}' has {length or 'some'} and max_completion_tokens is {limit}"
             )
 
@@ -128,7 +128,9 @@ def _api_key(variable: str) -> str:
     if not key:
         raise ConfigError(f"[endpoint] api_key_env names the environment variable '{variable}', which is not set")
     if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"the environment variable '{variable}' holds no key: it has characters that no header takes")
+        raise ConfigError(
+            f"the environment variable '{variable}' is not a valid key: it has characters that a header cannot hold"
+        )
     return key
 
 

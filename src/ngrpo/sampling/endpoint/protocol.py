@@ -99,7 +99,7 @@ def request_body(request: Request, decoding: Decoding, form: Form, server: str) 
     elif prompt.messages:
         body["prompt"] = "\n\n".join(message.content for message in prompt.messages)
     else:
-        raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: nothing can be sampled after it")
+        raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: there is nothing to continue")
     if form.logprobs and _plain(decoding):
         # vLLM gives the sampled token's logprob for 0 further ones; elsewhere 0 is none at all.
         body["logprobs"] = True if api == "chat" else 0 if server == "vllm" else 1

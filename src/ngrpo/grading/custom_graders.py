@@ -1,4 +1,4 @@
-"""Verifiers: functions that judge a whole completion, the user's own or reasoning-gym's.
+"""Custom graders: functions that judge a whole completion, the user's own or reasoning-gym's.
 
 Only the grading process imports them: what they print, allocate, raise or leave running stays there.
 """
@@ -17,12 +17,12 @@ from ngrpo.grading.graders import REASONING_GYM
 from ngrpo.types import Grade, Status
 
 Metadata = Mapping[str, Any]
-Verifier = Callable[[str, str, Metadata], Any]
-"""Judges (completion, reference, the problem's metadata); see `verifier_grade` for what it may return."""
+CustomGrader = Callable[[str, str, Metadata], Any]
+"""Grades (completion, reference, the problem's metadata); see `custom_grade` for what it may return."""
 
 
-def load_verifier(spec: str, max_reward: float) -> Verifier:
-    """Returns the verifier that a grader names.
+def load_custom_grader(spec: str, max_reward: float) -> CustomGrader:
+    """Returns the custom grader that a grader names.
 
     A function takes the completion and the reference, and the problem's metadata as a third argument if it has a third
     parameter without a default, or one called `metadata`.
@@ -39,28 +39,32 @@ def load_verifier(spec: str, max_reward: float) -> Verifier:
     return function if _takes_metadata(function) else partial(_without_metadata, function)
 
 
-def verifier_grade(returned: object, max_reward: float) -> Grade:
-    """Returns what a verifier's value means.
+def custom_grade(returned: object, max_reward: float) -> Grade:
+    """Returns what a custom grader's value means.
 
     True and False are the task's best reward and 0; a number is the reward itself, in [0, max_reward], and only the
     best one is `correct`; None is `ungraded`; a `Grade` is taken as it is. Anything else is `ungraded`.
 
-    >>> verifier_grade(True, 2.0).reward, verifier_grade(0.5, 1.0), verifier_grade(7, 1.0).status
-    (2.0, Grade(status='wrong', reward=0.5, answer=None, reason='verifier'), 'ungraded')
+    >>> custom_grade(True, 2.0).reward, custom_grade(0.5, 1.0), custom_grade(7, 1.0).status
+    (2.0, Grade(status='wrong', reward=0.5, answer=None, reason='custom grader'), 'ungraded')
     """
     if isinstance(returned, Grade):
-        found = verifier_grade(returned.reward, max_reward)
+        found = custom_grade(returned.reward, max_reward)
         if returned.status not in get_args(Status) or (returned.graded and found.status == "ungraded"):
-            return Grade("ungraded", 0.0, reason=f"verifier returned {_shown(returned)}")
-        return Grade(returned.status, found.reward, returned.answer, returned.reason or "verifier")
+            return Grade("ungraded", 0.0, reason=f"grader returned {_shown(returned)}")
+        return Grade(returned.status, found.reward, returned.answer, returned.reason or "custom grader")
     if returned is None:
-        return Grade("ungraded", 0.0, reason="verifier returned None")
+        return Grade("ungraded", 0.0, reason="grader returned None")
     value = returned.item() if hasattr(returned, "item") and getattr(returned, "ndim", 0) == 0 else returned
     if isinstance(value, bool):
-        return Grade("correct", max_reward, reason="verifier") if value else Grade("wrong", 0.0, reason="verifier")
+        return (
+            Grade("correct", max_reward, reason="custom grader")
+            if value
+            else Grade("wrong", 0.0, reason="custom grader")
+        )
     if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= max_reward:
-        return Grade("ungraded", 0.0, reason=f"verifier returned {_shown(returned)}, allowed: 0 to {max_reward:g}")
-    return Grade("correct" if value == max_reward else "wrong", float(value), reason="verifier")
+        return Grade("ungraded", 0.0, reason=f"grader returned {_shown(returned)}, allowed: 0 to {max_reward:g}")
+    return Grade("correct" if value == max_reward else "wrong", float(value), reason="custom grader")
 
 
 def _takes_metadata(function: Callable[..., Any]) -> bool:
@@ -74,7 +78,7 @@ def _without_metadata(function: Callable[[str, str], Any], completion: str, refe
     return function(completion, reference)
 
 
-def _reasoning_gym(max_reward: float) -> Verifier:
+def _reasoning_gym(max_reward: float) -> CustomGrader:
     """The scorer (0 to 1) of the data set that a problem's metadata names as `source_dataset`, times the best reward.
 
     Its answer is the last box, else what stands between <answer> tags, else all of the completion.
@@ -84,7 +88,7 @@ def _reasoning_gym(max_reward: float) -> Verifier:
     try:
         reasoning_gym = importlib.import_module("reasoning_gym")
     except ModuleNotFoundError:
-        raise MissingDependencyError("reasoning-gym", "gym", "the verifier reasoning-gym") from None
+        raise MissingDependencyError("reasoning-gym", "gym", "the grader reasoning-gym") from None
     scorer = cache(reasoning_gym.get_score_answer_fn)
 
     def grade(completion: str, reference: str, metadata: Metadata) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngrpo.tasks.expressions import (
+from ngrpo.tasks.countdown.expressions import (
     MAX_CHARACTERS,
     MAX_DIGITS,
     MAX_TOKENS,

@@ -1,4 +1,4 @@
-"""Verifiers of the user's own, well-behaved and not, in the pool that runs them."""
+"""Custom graders of the user's own, well-behaved and not, in the pool that runs them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 from ngrpo.errors import ConfigError, GradingError
 from ngrpo.grading import GraderPool
+from ngrpo.grading.custom_graders import custom_grade, load_custom_grader
 from ngrpo.grading.exact_and_choice import choice_answer, letter_of
 from ngrpo.grading.graders import checked_grader
-from ngrpo.grading.verifiers import load_verifier, verifier_grade
 from ngrpo.tasks import load_task
 from ngrpo.types import Grade
 from tests.busy import slowdown
@@ -28,7 +28,7 @@ def judge(completion, reference):
     print("printed", completion)
     print("printed", completion, file=sys.stderr)
     os.write(1, b"written\n" * 50)
-    if completion == "raise": raise ValueError("what the verifier says")
+    if completion == "raise": raise ValueError("what the custom grader says")
     if completion == "exit": sys.exit(3)
     if completion == "interrupt": raise KeyboardInterrupt
     if completion == "hang": time.sleep(1e6)
@@ -65,36 +65,36 @@ NUMBER = 3
 
 @pytest.fixture(autouse=True)
 def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_verifier.py").write_text(MODULE)
-    (tmp_path / "broken_verifier.py").write_text("import sys\nsys.exit(3)")
+    (tmp_path / "my_grader.py").write_text(MODULE)
+    (tmp_path / "broken_grader.py").write_text("import sys\nsys.exit(3)")
     monkeypatch.chdir(tmp_path)
 
 
 BEHAVIOUR = {
-    "good": ("correct", 1.0, "verifier"),
-    "raise": ("ungraded", 0.0, "verifier raised ValueError: what the verifier says"),
-    "exit": ("ungraded", 0.0, "verifier raised SystemExit: 3"),
-    "interrupt": ("ungraded", 0.0, "verifier raised KeyboardInterrupt: "),
+    "good": ("correct", 1.0, "custom grader"),
+    "raise": ("ungraded", 0.0, "grader raised ValueError: what the custom grader says"),
+    "exit": ("ungraded", 0.0, "grader raised SystemExit: 3"),
+    "interrupt": ("ungraded", 0.0, "grader raised KeyboardInterrupt: "),
     "hang": ("ungraded", 0.0, "timeout"),
     "spin": ("ungraded", 0.0, "timeout"),
     "allocate": ("ungraded", 0.0, "memory"),
     "grow": ("ungraded", 0.0, "memory"),
     "_exit": ("ungraded", 0.0, "crash"),
     "segfault": ("ungraded", 0.0, "crash"),
-    "half": ("wrong", 0.5, "verifier"),
-    "none": ("ungraded", 0.0, "verifier returned None"),
-    "nan": ("ungraded", 0.0, "verifier returned nan, allowed: 0 to 1"),
-    "much": ("ungraded", 0.0, "verifier returned 7, allowed: 0 to 1"),
-    "text": ("ungraded", 0.0, "verifier returned 'correct', allowed: 0 to 1"),
+    "half": ("wrong", 0.5, "custom grader"),
+    "none": ("ungraded", 0.0, "grader returned None"),
+    "nan": ("ungraded", 0.0, "grader returned nan, allowed: 0 to 1"),
+    "much": ("ungraded", 0.0, "grader returned 7, allowed: 0 to 1"),
+    "text": ("ungraded", 0.0, "grader returned 'correct', allowed: 0 to 1"),
     "grade": ("no_answer", 0.0, "its reason"),
-    "bad": ("wrong", 0.0, "verifier"),
+    "bad": ("wrong", 0.0, "custom grader"),
 }
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_batch_completes_whatever_the_verifier_does_to_a_pair(workers: int) -> None:
+def test_a_batch_completes_whatever_the_custom_grader_does_to_a_pair(workers: int) -> None:
     kinds = [kind for kind in BEHAVIOUR for _ in range(2)] + ["good", "bad"] * 20
-    with GraderPool(workers, 1.0, "my_verifier:judge", memory_gib=0.3) as pool:
+    with GraderPool(workers, 1.0, "my_grader:judge", memory_gib=0.3) as pool:
         grades = pool.grade_many([(kind, "good") for kind in kinds])
         processes = [worker._process.pid for worker in pool._workers if worker._process]
     expected = [BEHAVIOUR[kind] for kind in kinds]
@@ -105,8 +105,8 @@ def test_a_batch_completes_whatever_the_verifier_does_to_a_pair(workers: int) ->
             os.killpg(process, 0)
 
 
-def test_a_verifier_that_sleeps_is_stopped_at_its_deadline() -> None:
-    with GraderPool(1, 0.5, "my_verifier:judge") as pool:
+def test_a_custom_grader_that_sleeps_is_stopped_at_its_deadline() -> None:
+    with GraderPool(1, 0.5, "my_grader:judge") as pool:
         pool.start()
         started, slow = time.monotonic(), slowdown()
         assert pool.grade_many([("hang", "")])[0].reason == "timeout"
@@ -116,12 +116,12 @@ def test_a_verifier_that_sleeps_is_stopped_at_its_deadline() -> None:
 def test_the_metadata_goes_where_the_signature_wants_it() -> None:
     told = [{"wanted": "a", "question": "?"}, {"wanted": Path("b"), "question": "?"}, {"question": "?"}]
     pairs = [("a", ""), ("b", ""), ("c", "")]
-    with GraderPool(grader="my_verifier:told") as pool:
+    with GraderPool(grader="my_grader:told") as pool:
         grades = pool.grade_many(pairs, told)
-    assert [(g.status, g.reason) for g in grades[:2]] == [("correct", "verifier")] * 2
-    assert grades[2].reason == "verifier raised KeyError: 'wanted'"
+    assert [(g.status, g.reason) for g in grades[:2]] == [("correct", "custom grader")] * 2
+    assert grades[2].reason == "grader raised KeyError: 'wanted'"
     for name in ("optional", "Space.judge"):
-        with GraderPool(grader=f"my_verifier:{name}") as pool:
+        with GraderPool(grader=f"my_grader:{name}") as pool:
             assert pool.grade_many([("a", "a")])[0].status == "correct"
 
 
@@ -129,12 +129,12 @@ def test_the_metadata_goes_where_the_signature_wants_it() -> None:
     ("grader", "message"),
     [
         ("no_such_module:f", "no_such_module:f cannot be loaded: ModuleNotFoundError: No module named"),
-        ("my_verifier:missing", "AttributeError: module 'my_verifier' has no attribute 'missing'"),
-        ("my_verifier:NUMBER", "TypeError: my_verifier:NUMBER is not a function"),
-        ("broken_verifier:f", "broken_verifier:f cannot be loaded: SystemExit: 3"),
+        ("my_grader:missing", "AttributeError: module 'my_grader' has no attribute 'missing'"),
+        ("my_grader:NUMBER", "TypeError: my_grader:NUMBER is not a function"),
+        ("broken_grader:f", "broken_grader:f cannot be loaded: SystemExit: 3"),
     ],
 )
-def test_a_verifier_that_cannot_be_loaded_is_one_line(grader: str, message: str) -> None:
+def test_a_custom_grader_that_cannot_be_loaded_is_one_line(grader: str, message: str) -> None:
     with GraderPool(grader=grader) as pool, pytest.raises(GradingError, match=message):
         pool.start()
     table = {"name": "file:x.jsonl", "grader": grader}
@@ -150,7 +150,7 @@ def test_what_is_no_policy_is_refused(grader: str) -> None:
 
 def test_partial_credit_is_scaled_by_nothing_and_true_is_the_best_reward(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("question,answer\n?,good\n")
-    task = load_task({"name": "file:rows.csv", "grader": "my_verifier:judge", "max_reward": 2.0})
+    task = load_task({"name": "file:rows.csv", "grader": "my_grader:judge", "max_reward": 2.0})
     (problem,) = task.problems("train")
     grades = task.grade_many([(problem, text) for text in ("good", "half", "bad")])
     assert [(grade.status, grade.reward) for grade in grades] == [("correct", 2.0), ("wrong", 0.5), ("wrong", 0.0)]
@@ -159,26 +159,26 @@ def test_partial_credit_is_scaled_by_nothing_and_true_is_the_best_reward(tmp_pat
 @pytest.mark.parametrize(
     ("returned", "expected"),
     [
-        (True, Grade("correct", 2.0, reason="verifier")),
-        (np.bool_(False), Grade("wrong", 0.0, reason="verifier")),
-        (np.float32(0.25), Grade("wrong", 0.25, reason="verifier")),
-        (2, Grade("correct", 2.0, reason="verifier")),
-        (0, Grade("wrong", 0.0, reason="verifier")),
-        (Grade("correct", 2.0, "a"), Grade("correct", 2.0, "a", "verifier")),
+        (True, Grade("correct", 2.0, reason="custom grader")),
+        (np.bool_(False), Grade("wrong", 0.0, reason="custom grader")),
+        (np.float32(0.25), Grade("wrong", 0.25, reason="custom grader")),
+        (2, Grade("correct", 2.0, reason="custom grader")),
+        (0, Grade("wrong", 0.0, reason="custom grader")),
+        (Grade("correct", 2.0, "a"), Grade("correct", 2.0, "a", "custom grader")),
         (Grade("ungraded", 0.0, None, "no server"), Grade("ungraded", 0.0, reason="no server")),
     ],
 )
-def test_what_a_verifier_may_return(returned: Any, expected: Grade) -> None:
-    assert verifier_grade(returned, 2.0) == expected
+def test_what_a_custom_grader_may_return(returned: Any, expected: Grade) -> None:
+    assert custom_grade(returned, 2.0) == expected
 
 
 @pytest.mark.parametrize(
     "returned", [-0.1, 2.1, float("inf"), [1.0], {"score": 1.0}, np.ones(2), Grade("correct", 9.0)]
 )
 def test_anything_else_is_ungraded(returned: Any) -> None:
-    found = verifier_grade(returned, 2.0)
+    found = custom_grade(returned, 2.0)
     assert found.status == "ungraded"
-    assert found.reason.startswith("verifier returned")
+    assert found.reason.startswith("grader returned")
 
 
 def test_reasoning_gym_scores_its_own_data_set() -> None:
@@ -189,7 +189,10 @@ def test_reasoning_gym_scores_its_own_data_set() -> None:
     with GraderPool(grader="reasoning-gym", timeout_seconds=10.0, memory_gib=8.0) as pool:
         grades = pool.grade_many(pairs, [entry["metadata"] for entry in entries] * 2)
     assert [grade.status for grade in grades] == ["correct"] * 3 + ["wrong"] * 3
-    assert load_verifier("reasoning-gym", 2.0)(entries[0]["answer"], entries[0]["answer"], entries[0]["metadata"]) == 2
+    assert (
+        load_custom_grader("reasoning-gym", 2.0)(entries[0]["answer"], entries[0]["answer"], entries[0]["metadata"])
+        == 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,18 @@
-r"""Countdown: combine a few numbers with + - * /, each exactly once, to reach a target.
-
-Every problem can be solved: its target is the value of a random expression over its numbers. The shipped
-model reads `2 7 9 12 = 23 :` and answers in postfix, `2 9 * 12 + 7 -`, a token per number; with
-`notation = "infix"` a model of the hub is asked in plain English and answers in `\boxed{}`.
-"""
+"""The task Countdown: its settings, problems and grades."""
 
 from __future__ import annotations
 
-import hashlib
 import random
-import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ngrpo.choices import Split
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.tasks.expressions import (
-    OPERATORS,
-    Expression,
-    ExpressionError,
-    Operation,
-    combine,
-    numbers_in,
-    parse_infix,
-    parse_postfix,
-    plain_operators,
-    to_infix,
-    value_of,
-)
+from ngrpo.tasks.countdown.answers import expression_part, fault_of, find_infix, find_postfix
+from ngrpo.tasks.countdown.expressions import Expression, ExpressionError, parse_infix, parse_postfix, to_infix
+from ngrpo.tasks.countdown.puzzles import Puzzle, needs_product, problem_rng, random_expression
 from ngrpo.tasks.on_demand import ProblemsOnDemand
 from ngrpo.tasks.task import Task
 from ngrpo.types import Grade, Problem
@@ -46,33 +26,10 @@ PROMPTS = {
 }
 """Default prompt of each notation."""
 
-TEST_SIDE_OF = 4
-"""One problem in so many lies on the test side of the split, whatever the seed and the settings."""
 MAX_TRIES = 20_000
 """Random expressions tried for one problem before the settings are called impossible."""
 MAX_ANSWER_CHARACTERS = 200
 """Longest `Grade.answer`; what is longer is cut."""
-
-_ANSWER_WINDOW = 1_000
-_TAIL_WINDOW = 20_000
-_DIGIT = re.compile("[0-9]")
-_HAS_OPERATION = re.compile(r"[0-9)}]\s*(?:[-+*/×÷−·]|\\times|\\div|\\cdot)\s*[0-9({\\]|\\[dt]?frac")
-
-
-@dataclass(frozen=True, slots=True)
-class Puzzle:
-    """A generated problem: the numbers in ascending order, the target, the expression that made it."""
-
-    numbers: tuple[int, ...]
-    target: int
-    solution: Expression
-
-    @property
-    def split(self) -> Split:
-        """The side of the split: a matter of numbers and target alone, so no seed or size mixes the two."""
-        key = f"{self.numbers}={self.target}".encode()
-        digest = hashlib.blake2b(key, digest_size=8, person=b"countdown").digest()
-        return "test" if int.from_bytes(digest, "big") % TEST_SIDE_OF == 0 else "train"
 
 
 class Countdown(Task):
@@ -157,17 +114,6 @@ class Countdown(Task):
         """Returns a grade per pair: `correct`, `wrong` with the rule that was broken, or `no_answer`."""
         return [self._grade(problem, text) for problem, text in answers]
 
-    def readable(self, answer: str) -> str:
-        """Returns the expression in infix with the fewest parentheses; what cannot be read stays as it is.
-
-        >>> Countdown().readable("2 9 7 + *")
-        '2 * (9 + 7)'
-        """
-        try:
-            return to_infix(self._parse(answer))
-        except ExpressionError:
-            return answer
-
     @property
     def _range(self) -> str:
         hard = "hard, " if self.tier == "hard" else ""
@@ -191,80 +137,13 @@ class Countdown(Task):
             return Grade("no_answer", 0.0, None, "no expression found")
         shown = answer[:MAX_ANSWER_CHARACTERS]
         try:
-            stated = answer if self.notation == "postfix" else _expression_part(answer, target)
-            fault = _fault(self._parse(stated), numbers, target)
+            stated = answer if self.notation == "postfix" else expression_part(answer, target)
+            fault = fault_of(self._parse(stated), numbers, target)
         except ExpressionError as error:
             fault = str(error)
         if fault:
             return Grade("wrong", 0.0, shown, fault)
         return Grade("correct", self.max_reward, shown, f"value {target}")
-
-
-def problem_rng(seed: int, split: Split, index: int) -> random.Random:
-    """Returns the random stream of one problem; no other problem uses it."""
-    return random.Random(f"countdown/{seed}/{split}/{index}")  # noqa: S311 - problems are not secrets
-
-
-def random_expression(rng: random.Random, numbers: Sequence[int]) -> tuple[Expression, Fraction | None]:
-    """Returns an expression that uses each number once, and its value, None where it divides by zero.
-
-    Two random operands are joined by a random operator until one is left: every shape and order can occur.
-    """
-    pool: list[tuple[Expression, Fraction | None]] = [(number, Fraction(number)) for number in numbers]
-    while len(pool) > 1:
-        left, left_value = pool.pop(rng.randrange(len(pool)))
-        right, right_value = pool.pop(rng.randrange(len(pool)))
-        operator = OPERATORS[rng.randrange(len(OPERATORS))]
-        if left_value is None or right_value is None or (operator == "/" and right_value == 0):
-            value = None
-        else:
-            value = combine(operator, left_value, right_value)
-        pool.append((Operation(operator, left, right), value))
-    return pool[0]
-
-
-def needs_product(numbers: Sequence[int], target: int) -> bool:
-    """True when + and - alone cannot reach the target.
-
-    With them an expression is a signed sum in which at least one number, the first, has a plus. All minus
-    needs no exception: its sum is negative, and no target is.
-
-    >>> needs_product([2, 7, 9], 4), needs_product([2, 7, 9], 5)
-    (False, True)
-    """
-    sums = {0}
-    for number in numbers:
-        sums = {total + sign * number for total in sums for sign in (1, -1)}
-    return target not in sums
-
-
-def find_postfix(text: str) -> str:
-    """Returns the whole text, trimmed, or "" when it holds no number."""
-    return text.strip() if _DIGIT.search(text) else ""
-
-
-def find_infix(text: str) -> str:
-    r"""Returns the expression that an infix answer states, or "" when there is none.
-
-    It is the content of the last `\boxed{}`, else of the last `<answer></answer>`, else the last line with an
-    operation, without a label before a colon. A box or tag that is never closed states nothing.
-
-    >>> find_infix(r"First 2 * 9 = 18, so \boxed{2 * 9 + 7}.")
-    '2 * 9 + 7'
-    >>> find_infix("I think\nAnswer: 2 * 9 + 7 = 25.\nDone")
-    '2 * 9 + 7 = 25'
-    """
-    box = text.rfind("\\boxed{")
-    if box >= 0:
-        return _braced(text[box + len("\\boxed{") :][:_ANSWER_WINDOW])
-    tag = text.rfind("<answer>")
-    if tag >= 0:
-        content, closed, _ = text[tag + len("<answer>") :][:_ANSWER_WINDOW].partition("</answer>")
-        return content.strip() if closed else ""
-    for line in reversed(text[-_TAIL_WINDOW:].splitlines()):
-        if _HAS_OPERATION.search(line):
-            return line.rpartition(":")[2].strip(" \t.$`*")
-    return ""
 
 
 def _distinct_problems(task: Countdown) -> tuple[Problem, ...]:
@@ -287,32 +166,3 @@ def _new_puzzle(task: Countdown, index: int, seen: set[tuple[tuple[int, ...], in
     raise ConfigError(
         f"no more than {index} different test problems for {task._range}: 'test_size' is {task.test_size}"
     )
-
-
-def _braced(text: str) -> str:
-    depth = 1
-    for position, character in enumerate(text):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return text[:position].strip()
-    return ""
-
-
-def _expression_part(answer: str, target: int) -> str:
-    plain = plain_operators(answer).strip(" \t\n$.")
-    expression, equals, stated = plain.rpartition("=")
-    return expression if equals and stated.strip() == str(target) else plain
-
-
-def _fault(expression: Expression, numbers: Sequence[int], target: int) -> str:
-    given, used = Counter(numbers), Counter(numbers_in(expression))
-    for number in used:
-        if number not in given:
-            return f"uses {number}, which is not given"
-        if used[number] > given[number]:
-            return f"uses {number} {'twice' if used[number] == 2 else f'{used[number]} times'}"
-    for number in given:
-        if used[number] < given[number]:
-            return f"does not use {number}" + (" often enough" if used[number] else "")
-    value = value_of(expression)
-    return "" if value == target else f"value {value} != {target}"

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import ngrpo.tasks.countdown
+from ngrpo.models.paths import resolve_model_path
 from ngrpo.tasks.countdown import Countdown
 
-FOLDER = Path(ngrpo.tasks.countdown.__file__).resolve().parents[1] / "models/assets/countdown-base"
+FOLDER = Path(resolve_model_path("builtin:countdown-base"))
 SAMPLES = 16
 
 
