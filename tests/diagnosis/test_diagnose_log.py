@@ -7,10 +7,13 @@ import json
 import random
 import shutil
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ngrpo.diagnosis import diagnose, read_log
 from ngrpo.diagnosis.cures import CURES
@@ -322,3 +325,37 @@ def test_the_evaluation_of_a_run_is_a_second_verdict(healthy_runs, tmp_path):
         folder.mkdir(parents=True)
         (folder / "summary.json").write_text(json.dumps({"pass_at_k": {"1": value}}))
     assert "reward-without-verdict" in warnings(run)
+
+
+COLUMNS = (
+    ("step", "problem_id", "sample", "status", "reward", "answer", "completion", "prompt", "advantage", "num_tokens"),
+    ("step", "input", "output", "score", "gts", "uid", "acc", "pred"),
+    ("step", "prompt", "completion", "advantage", "f", "g"),
+    ("step", "traces", "group", "task", "ok"),
+    ("step", "data"),
+    ("log_history",),
+    ("group", "reward", "answer", "length"),
+    ("step", "entropy", "reward"),
+)
+CELLS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 3),
+    st.floats(),
+    st.text(max_size=3),
+    st.lists(st.one_of(st.integers(0, 1), st.fixed_dictionaries({"reward": st.integers(0, 1)})), max_size=2),
+    st.dictionaries(st.sampled_from(["id", "step", "entropy"]), st.integers(0, 1), max_size=2),
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(COLUMNS).flatmap(
+        lambda names: st.lists(st.fixed_dictionaries(dict.fromkeys(names, CELLS)), min_size=1, max_size=6)
+    )
+)
+def test_any_cells_are_diagnosed_or_refused(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("any") / "a.jsonl"
+    write(path, rows)
+    with suppress(ConfigError):
+        json.dumps([found.to_json() for found in diagnose(read_log(path)).findings])

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ngrpo.errors import ConfigError
 from ngrpo.linting import lint_file
-from ngrpo.linting.config_files import RULES
+from ngrpo.linting.config_files import READERS, RULES
 from ngrpo.linting.rules_groups import LEARN_FROM_ALL_WRONG, RELATIVE
+from ngrpo.linting.view_prime import DEFAULTS as PRIME_KEYS
+from ngrpo.linting.view_trl import DEFAULTS as TRL_KEYS
+from ngrpo.linting.view_verl import DEFAULTS as VERL_KEYS
 from ngrpo.methods import METHODS, GroupMethod
 from ngrpo.storage import write_json
 
@@ -335,3 +341,43 @@ def test_what_is_no_config_is_one_line(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=said):
         lint_file(tmp_path / name)
+
+
+KEYS = [key for table in (TRL_KEYS, VERL_KEYS, PRIME_KEYS) for key, _ in table.values()]
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 2000), st.floats(), st.text(max_size=4), st.just([1]), st.just({"a": 1})
+)
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(st.sampled_from([*KEYS, "method_args", "generation_kwargs"]), VALUES, max_size=8))
+def test_any_value_is_checked_or_refused(tmp_path_factory, values):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "c.json").write_text(json.dumps(nested({key: value for key, value in values.items() if value != {}})))
+    (folder / "c.py").write_text(f"GRPOConfig(**{{}}, num_generations={values.get('num_generations')!r})\n")
+    words = " ".join(f"{key}={value}" for key, value in values.items() if "." in key)
+    (folder / "c.sh").write_text(f"algorithm.adv_estimator=grpo {words}\n")
+    for path in folder.iterdir():
+        with suppress(ConfigError):
+            lint_file(path)
+
+
+@settings(max_examples=40)
+@given(st.text(alphabet="ab.=:[]{}()'\"&*$ \n\t-#1", max_size=40), st.sampled_from(sorted(READERS)))
+def test_any_text_is_a_config_or_refused(tmp_path_factory, text, suffix):
+    path = tmp_path_factory.mktemp("text") / f"c{suffix}"
+    path.write_text(text)
+    with suppress(ConfigError):
+        lint_file(path)
+
+
+BOMB = "x0: &x0 {a: 1}\n" + "".join(f"x{i}: &x{i} {{a: *x{i - 1}, b: *x{i - 1}}}\n" for i in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("a: &a\n  b: *a\n", "refers to itself"), (BOMB, "more than 20,000 settings")]
+)
+def test_yaml_that_refers_to_itself_ends(tmp_path, text, said):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        lint_file(tmp_path / "c.yaml")

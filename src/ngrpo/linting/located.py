@@ -17,6 +17,8 @@ from ngrpo.linting.view import UNKNOWN, Located
 
 Flat = dict[str, Located]
 
+MOST_KEYS = 20_000
+
 _HEADER = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]{1,2}\s*(#.*)?$")
 _KEY = re.compile(r"\s*([A-Za-z0-9_\-.\"']+)\s*=")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -86,12 +88,17 @@ def yaml_settings(text: str) -> tuple[Flat, dict[str, int]]:
         raise ConfigError("expected a table of settings")
     flat: Flat = {}
     repeated: dict[str, int] = {}
-    _enter(root, "", flat, repeated)
+    try:
+        _enter(root, "", flat, repeated)
+    except RecursionError:
+        raise ConfigError("not a table of settings: it is nested too deep, or refers to itself") from None
     return flat, repeated
 
 
 def _enter(node: Any, before: str, flat: Flat, repeated: dict[str, int]) -> None:
     for key_node, value_node in node.value:
+        if len(flat) > MOST_KEYS:  # a few lines of references to each other can stand for billions
+            raise ConfigError(f"more than {MOST_KEYS:,} settings")
         key, line = f"{before}{key_node.value}", key_node.start_mark.line + 1
         if key in flat and value_node.id != "mapping" and flat[key].value != _plain(value_node):
             repeated[key] = line

@@ -27,7 +27,7 @@ def config_call(text: str) -> ConfigCall:
     """
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(f"not valid Python: {error}") from None
     constants = _constants(tree)
     for node in ast.walk(tree):

@@ -55,7 +55,7 @@ def batch_not_divisible(view: ConfigView) -> Iterator[Fault]:
 
 
 def _divisor(whole: int, near: int) -> int:
-    return next(part for part in range(min(near, whole), 0, -1) if whole % part == 0)
+    return next((part for part in range(min(near, whole), 0, -1) if whole % part == 0), 1)
 
 
 def completions_over_gpus(view: ConfigView) -> Iterator[Fault]:

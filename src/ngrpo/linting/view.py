@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -64,9 +65,10 @@ class ConfigView:
         return setting.value
 
     def number(self, name: str) -> float | None:
-        """Returns a neutral setting's value where it is a number, else None."""
+        """Returns a neutral setting's value where it is a finite number, else None."""
         value = self.value(name)
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if is_number and math.isfinite(value) else None
 
     def given(self, name: str) -> bool:
         """Returns whether the file gives a neutral setting."""
