@@ -102,7 +102,8 @@ def dead_groups_in_denominator(view: ConfigView) -> Iterator[Fault]:
         )
         reason += " the groups dead the gradient is half as large"
         fix = {"verl": view.paste("filter_enabled", value=True), "ngrpo": view.paste("filter", "all")}
-        yield Fault("aggregate", reason, fix.get(view.tool, view.paste("loss", "dr_grpo")))
+        in_trl = 'from ngrpo.adapters.trl import NGRPOConfig  # method="dapo" leaves them out of it'
+        yield Fault("aggregate", reason, fix.get(view.tool, in_trl))
 
 
 def kl_on_dead_groups(view: ConfigView) -> Iterator[Fault]:

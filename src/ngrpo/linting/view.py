@@ -87,6 +87,9 @@ class ConfigView:
 
     def paste_key(self, key: str, value: Any) -> str:
         """Returns the line to paste that gives a key of the tool a value."""
+        if self.style in {"yaml", "json", "python"} and "." in key:  # a table of keywords
+            table, _, inner = key.rpartition(".")
+            return self.paste_key(table, {inner: value})
         text = value if isinstance(value, str) else json.dumps(value)
         if self.style == "set":
             return f"--set {key}={text}"
@@ -102,7 +105,10 @@ class ConfigView:
 
 
 def _option(key: str, value: Any) -> str:
-    """Returns an option of prime-rl's command line: kebab case, a switch for a truth value."""
+    """Returns an option of prime-rl's command line: kebab case, a switch for a truth value, JSON for an open table."""
+    table, inside, inner = key.partition(".extra_body.")
+    if inside:
+        return f"--{table.replace('_', '-')}.extra-body '{json.dumps({inner: value})}'"
     name = key.replace("_", "-")
     if isinstance(value, bool):
         head, _, tail = name.rpartition(".")
