@@ -12,7 +12,7 @@ def test_facts_of_a_healthy_log(run):
     outcome = run("diagnose", DATA / "verl_dump.jsonl")
     assert outcome.status == 0
     assert "fact groups: 16 groups: all-wrong 87.5%" in outcome.out
-    assert "0 warnings; a log of verl: 64 completions in 16 groups, 1 steps" in outcome.err
+    assert "0 warnings; a log of verl: 64 completions in 16 groups, 1 step" in outcome.err
 
 
 def test_json(run):

@@ -25,6 +25,7 @@ def diagnose(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find what is wrong in the log of any run; exit status 1 if anything is."""
+    from ngrpo.cli.terminal import counted
     from ngrpo.diagnosis import diagnose as diagnosis_of
     from ngrpo.diagnosis import read_log
 
@@ -45,8 +46,9 @@ def diagnose(
     else:
         for diagnosed in found.findings:
             typer.echo(shown_diagnosis(diagnosed))
-        size = f"{found.completions:,} completions in {found.groups:,} groups, {found.steps:,} steps"
-        typer.echo(f"{log}: {len(found.warnings)} warnings; a log of {found.kind}: {size}", err=True)
+        size = f"{counted(found.completions, 'completion')} in {counted(found.groups, 'group')}"
+        warnings, steps = counted(len(found.warnings), "warning"), counted(found.steps, "step")
+        typer.echo(f"{log}: {warnings}; a log of {found.kind}: {size}, {steps}", err=True)
     if found.warnings:
         raise typer.Exit(1)
 

@@ -31,6 +31,7 @@ def lint(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find settings of a config that will not work as intended; exit status 1 if there are any."""
+    from ngrpo.cli.terminal import counted
     from ngrpo.linting import lint_file
 
     tool, findings = lint_file(config, overrides or ())
@@ -42,8 +43,8 @@ def lint(
         for finding in findings if notes else faults:
             typer.echo(shown_finding(finding, str(config)))
         hidden = 0 if notes else len(findings) - len(faults)
-        more = f" ({hidden} notes: --notes shows them)" if hidden else ""
-        typer.echo(f"{config}: {len(faults)} faults, read as a config of {tool}{more}", err=True)
+        more = f" ({counted(hidden, 'note')}: --notes)" if hidden else ""
+        typer.echo(f"{config}: {counted(len(faults), 'fault')}, read as a config of {tool}{more}", err=True)
     if faults:
         raise typer.Exit(1)
 

@@ -45,7 +45,7 @@ def clip_of_unused_side(view: ConfigView) -> Iterator[Fault]:
     if side and view.given(side) and view.value("loss") in {"clipped", "vanilla"}:
         sign = "negative" if side == "clip_high" else "positive"
         other = "clip_low" if side == "clip_high" else "clip_high"
-        reason = f"{view.value('method')} has {sign} advantages alone, where this bound never binds: give the other in its place"
+        reason = f"{view.value('method')} has {sign} advantages alone, where this bound never binds: give the other"
         yield Fault(side, reason, view.paste(other, view.number(side) or 0.2))
 
 
