@@ -133,7 +133,7 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(file, start=1):
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 # The beginning of an object is never itself one: a line that parses is whole, newline or not.
                 if not line.endswith(b"\n"):
                     return
@@ -151,7 +151,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read {path}: {error}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object")

@@ -34,7 +34,15 @@ def test_versions_come_without_importing_the_packages() -> None:
 
 def test_an_empty_folder_may_be_used_and_a_full_one_not(tmp_path: Path) -> None:
     RunDir.create(tmp_path, {}, seed=0)
-    with pytest.raises(ConfigError, match="not empty: choose another --out, or pass --resume"):
+    (tmp_path / "mine.toml").touch()
+    run = RunDir.create(tmp_path, {"a": 1}, seed=0)  # a config alone is taken over
+    run.append_metrics({"step": 1})
+    with pytest.raises(ConfigError, match="holds a run: continue it with --resume, replace it with --overwrite, or"):
+        RunDir.create(tmp_path, {}, seed=0)
+    (tmp_path / "note.txt").touch()
+    RunDir.create(tmp_path, {}, seed=0, overwrite=True)
+    assert sorted(names(tmp_path)) == ["config.json", "mine.toml", "note.txt"]
+    with pytest.raises(ConfigError, match=r"not empty \(it holds 'note.txt'\): choose another --out"):
         RunDir.create(tmp_path, {}, seed=0)
 
 

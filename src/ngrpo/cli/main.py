@@ -1,6 +1,6 @@
 """The `ngrpo` command: registers the commands, and turns every error meant for a user into one line.
 
-Exit status: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 wrong usage or config, 128 + the signal's number after a signal (130 for Ctrl-C).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ngrpo.cli.eval import eval_
 from ngrpo.cli.grade import grade
 from ngrpo.cli.passk import passk
 from ngrpo.cli.regrade import regrade
-from ngrpo.cli.train import train
+from ngrpo.cli.train import train, with_resume_value
 from ngrpo.errors import NgrpoError
 
 # The parser's usage errors; typer exports this one subclass of them and not their parent.
@@ -52,8 +52,11 @@ app.command()(regrade)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(args=arguments, standalone_mode=False)
+        if given[:1] == ["train"]:
+            given = with_resume_value(given)
+        status = app(args=given, standalone_mode=False)
         if status == INTERRUPTED:  # typer takes Ctrl-C for itself and returns its status
             _fail("interrupted", INTERRUPTED)
     except NgrpoError as error:

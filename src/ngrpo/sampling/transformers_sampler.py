@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel
+from ngrpo.models.out_of_memory import is_out_of_memory, release_memory
 from ngrpo.sampling.cached_forward import FIRST_WIDTH, CachedReader, check_cache, widened
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.detokenizer import Detokenizer
@@ -60,10 +61,43 @@ class TransformersSampler(Sampler):
         """
         for request in requests:
             self._check(request.prompt, decoding)
-        for block in self.blocks(requests):
+        waiting = self.blocks(requests)
+        while waiting:
+            block = waiting[0]
+            completions = self._fitting([requests[i] for i in block], decoding, seed, round_name)
+            if completions is not None:
+                waiting = waiting[1:]
+                yield from zip(block, completions, strict=True)
+                continue
+            self._halve(len(block))
+            rest, size = [i for block in waiting for i in block], self._max_sequences
+            waiting = [rest[i : i + size] for i in range(0, len(rest), size)]
+
+    def _fitting(
+        self, requests: Sequence[Request], decoding: Decoding, seed: int, round_name: str
+    ) -> list[Completion] | None:
+        """Returns the completions of a block, None when they do not fit into memory together."""
+        try:
             with self._lm.inference():
-                completions = self._sample([requests[i] for i in block], decoding, seed, round_name)
-            yield from zip(block, completions, strict=True)
+                return self._sample(requests, decoding, seed, round_name)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        release_memory()  # outside of the handler: the traceback holds the tensors of the failed call
+        return None
+
+    def _halve(self, size: int) -> None:
+        """Halves the number of completions that are sampled at the same time, from that of the block that failed."""
+        if size == 1:
+            raise TrainingError(
+                "out of memory in sampling, with one completion at a time: lower max_completion_tokens, or use a "
+                "smaller model"
+            )
+        self._max_sequences = size // 2
+        self.on_message(
+            f"out of memory in sampling: {size // 2} completions at a time in place of {size}; to start with fewer, "
+            "set [sampling] max_sequences"
+        )
 
     def _check(self, prompt: Prompt, decoding: Decoding) -> None:
         """Raises the errors of a prompt that the model cannot read; on a GPU it would end the process."""
