@@ -234,6 +234,8 @@ def test_evaluation_tasks_are_those_named_or_the_training_task(tmp_path: Path) -
     assert config.evaluation_tasks() == [config.task]
     named = load_config(path, ['evaluation.tasks=["aime2025", "amc23"]'])
     assert [task.slug for task in named.evaluation_tasks()] == ["aime2025", "amc23"]
+    plain = named.model_copy(update={"task": named.task.model_copy(update={"chat": False, "prefill": "So"})})
+    assert [(task.chat, task.prefill) for task in plain.evaluation_tasks()] == [(False, "So")] * 2
 
 
 def test_a_step_needs_as_many_problems_as_it_samples(tmp_path: Path) -> None:

@@ -205,6 +205,8 @@ class Config(Settings):
     def evaluation_tasks(self, *, where: str = "") -> list[Task]:
         """Returns the tasks to evaluate on: those named, else the training task.
 
+        Those named get the training task's `chat`, `chat_template_kwargs` and `prefill`, which belong to the model.
+
         Args:
             where: what an error message begins with, such as the file's name.
 
@@ -213,7 +215,10 @@ class Config(Settings):
         """
         if not self.evaluation.tasks:
             return [self.task]
-        return [load_task({"name": spec}, where=f"{where}[evaluation] tasks: ") for spec in self.evaluation.tasks]
+        shared = self.task.model_dump(include={"chat", "chat_template_kwargs", "prefill"})
+        return [
+            load_task({"name": spec, **shared}, where=f"{where}[evaluation] tasks: ") for spec in self.evaluation.tasks
+        ]
 
     def check_trainable(self) -> None:
         """Checks what training needs beyond an evaluation.
