@@ -24,6 +24,7 @@ from ngrpo.runs.opening import missing_evaluations, pin_revision, resume_command
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.runs.termination import StopRequested, StopSignals
 from ngrpo.sampling.samplers import training_sampler
+from ngrpo.training.all_wrong_warning import all_wrong_warning
 from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
 from ngrpo.training.checkpoint import load_policy, load_state, save_state
@@ -287,5 +288,7 @@ class Trainer:
         if self.config.run.keep_rollouts:
             self.run_dir.append_rollouts(rollout_lines(step, collected, advantages))
         self.run_dir.append_metrics({"step": step, **metrics})
+        if line := all_wrong_warning(self.config.method, self.config.sampling.group_size, step, metrics):
+            self._say_once("all_wrong", line)
         self.observer.on_step(step, metrics)
         self.tripwires.check_metrics(step, metrics)
