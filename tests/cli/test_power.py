@@ -41,7 +41,7 @@ def test_the_plans_are_those_of_the_function(
     assert plans[-1]["chance"] == pytest.approx(expected.chance)
     table = run("power", *a, *against)
     assert table.status == 0
-    assert "smallest difference" in table.out.replace("\n", " ")
+    assert "smallest" in table.out
 
 
 def test_wrong_pilots_are_one_line(
