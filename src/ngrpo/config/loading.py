@@ -72,13 +72,33 @@ def config_of(tables: Mapping[str, Any], *, where: str = "") -> Config:
     parts: dict[str, Any] = {
         name: model.parse(tables.get(name, {}), where=f"{where}[{name}] ") for name, model in _TABLES.items()
     }
+    if parts["optimizer"].falls and not parts["optimizer"].decay_steps:
+        parts["optimizer"] = parts["optimizer"].model_copy(update={"decay_steps": parts["run"].steps})
     config = Config.model_construct(
         task=load_task(tables["task"], where=f"{where}[task] "),
         method=load_method(tables.get("method", {}), where=f"{where}[method] "),
         **parts,
     )
     _check_together(config, where)
+    _check_schedule(config.optimizer, where)
     return config
+
+
+def _check_schedule(optimizer: OptimizerSettings, where: str) -> None:
+    if optimizer.schedule == "constant" and optimizer.warmup_steps:
+        raise ConfigError(
+            f"{where}[optimizer] warmup_steps is {optimizer.warmup_steps}, but schedule is 'constant': use 'warmup'"
+        )
+    if not optimizer.falls and (optimizer.decay_steps or optimizer.decay_to):
+        raise ConfigError(
+            f"{where}[optimizer] decay_steps and decay_to are for the schedules 'linear' and 'cosine', schedule is "
+            f"'{optimizer.schedule}'"
+        )
+    if optimizer.falls and optimizer.decay_steps <= optimizer.warmup_steps:
+        raise ConfigError(
+            f"{where}[optimizer] warmup_steps is {optimizer.warmup_steps}, but the schedule ends with step "
+            f"{optimizer.decay_steps} (decay_steps, by default [run] steps)"
+        )
 
 
 def _check_together(config: Config, where: str) -> None:
@@ -105,10 +125,6 @@ def _check_together(config: Config, where: str) -> None:
             f"{sampling.problems_per_step} groups ([sampling] problems_per_step) for "
             f"{optimizer.updates_per_step // optimizer.passes_per_step} updates"
         )
-    if optimizer.schedule == "constant" and optimizer.warmup_steps:
-        raise ConfigError(
-            f"{where}[optimizer] warmup_steps is {optimizer.warmup_steps}, but schedule is 'constant': use 'warmup'"
-        )
     if isinstance(method, DAPO) and method.overlong_buffer_tokens >= sampling.max_completion_tokens:
         raise ConfigError(
             f"{where}[method] overlong_buffer_tokens is {method.overlong_buffer_tokens}, but completions have at most "
@@ -129,7 +145,7 @@ def _read_tables(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # TOML's, JSON's and UTF-8's decoding errors alike
+    except (ValueError, RecursionError) as error:  # TOML's, JSON's and UTF-8's decoding errors alike; deep nesting
         raise ConfigError(f"{path}: not valid {path.suffix[1:].upper()}: {error}") from None
     if isinstance(tables, dict) and path.suffix == ".json" and isinstance(tables.get("config"), dict):
         tables = tables["config"]
@@ -151,7 +167,7 @@ def apply_overrides(tables: dict[str, Any], overrides: Sequence[str]) -> None:
             raise ConfigError(f"--set takes TABLE.KEY=VALUE, got '{override}'")
         try:
             parsed = tomllib.loads(f"value = {text}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML, or an integer of thousands of digits
             parsed = {}
         # A bare word such as `grpo` needs no quotes on a command line; a text of several lines is no TOML value.
         value: Any = parsed["value"] if parsed.keys() == {"value"} else text.strip()

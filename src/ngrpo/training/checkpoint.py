@@ -89,7 +89,7 @@ def load_policy(settings: ModelSettings, folder: Path | None) -> LanguageModel:
         _load_adapter(folder / _ADAPTER, policy)
         return policy
     try:
-        return load_language_model(settings.model_copy(update={"path": str(folder)}), for_training=True)
+        return load_language_model(settings.model_copy(update={"path": str(folder), "revision": ""}), for_training=True)
     except (ConfigError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be loaded: {error_line(error)}") from None
 

@@ -20,10 +20,11 @@ from ngrpo.models import load_language_model
 from ngrpo.runs.announcement import run_facts
 from ngrpo.runs.evaluation_results import record_evaluation
 from ngrpo.runs.observer import Observer
-from ngrpo.runs.opening import missing_evaluations, resume_command, set_aside_after, sound_checkpoint
+from ngrpo.runs.opening import missing_evaluations, pin_revision, resume_command, set_aside_after, sound_checkpoint
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.runs.termination import StopRequested, StopSignals
 from ngrpo.sampling.samplers import training_sampler
+from ngrpo.training.all_wrong_warning import all_wrong_warning
 from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
 from ngrpo.training.checkpoint import load_policy, load_state, save_state
@@ -61,6 +62,8 @@ class Trainer:
         # Problems before the model: a missing file or too few of them is then reported in a moment.
         config.check_trainable()
         self.policy = load_policy(config.model, folder)
+        if folder is None:
+            pin_revision(run, self.policy.hub_commit)
         self.source = PromptSource(
             config.task,
             self.policy.tokenizer,
@@ -285,5 +288,7 @@ class Trainer:
         if self.config.run.keep_rollouts:
             self.run_dir.append_rollouts(rollout_lines(step, collected, advantages))
         self.run_dir.append_metrics({"step": step, **metrics})
+        if line := all_wrong_warning(self.config.method, self.config.sampling.group_size, step, metrics):
+            self._say_once("all_wrong", line)
         self.observer.on_step(step, metrics)
         self.tripwires.check_metrics(step, metrics)
