@@ -87,7 +87,7 @@ def gradient(model: Any) -> Any:
     return np.concatenate([p.grad.detach().numpy().ravel() for _, p in sorted(model.named_parameters())])
 
 
-def ours(case: str, groups: int, updates: int) -> Work:
+def ours(case: str, groups: int, updates: int, tokens: int = 8192) -> Work:
     import torch
 
     from ngrpo.config import OptimizerSettings
@@ -101,7 +101,8 @@ def ours(case: str, groups: int, updates: int) -> Work:
     given = rollouts(case, groups, updates)
     lm = LanguageModel(random_model(), tokenizer(), torch.device("cpu"), torch.float32)
     method = load_method({"name": "dr_grpo", "entropy_bonus": given.entropy_bonus, "clip_low": 0.2, "clip_high": 0.2})
-    settings = OptimizerSettings.parse({"lr": 1e-6, "weight_decay": 0.0, "updates_per_step": updates})
+    table = {"lr": 1e-6, "weight_decay": 0.0, "updates_per_step": updates, "tokens_per_micro_batch": tokens}
+    settings = OptimizerSettings.parse(table)
     updater = PolicyUpdater(lm, None, method, settings, temperature=1.0, max_completion_tokens=LONGEST)
     rows = [TokenRow(prompt, completion) for prompt, completion in zip(given.prompts, given.completions, strict=True)]
     old = updater.logprobs(rows)
@@ -241,12 +242,13 @@ def main() -> None:
     options.add_argument("--groups", type=int, default=32, help="groups of a step")
     options.add_argument("--cases", nargs="*", default=list(CASES))
     options.add_argument("--updates", nargs="*", type=int, default=[1, 4])
+    options.add_argument("--tokens", type=int, default=8192, help="tokens that we read at a time")
     given = options.parse_args()
     result: dict[str, Any] = {"groups": given.groups}
     for case in given.cases:
         for updates in given.updates:
             shape = case, given.groups, updates
-            found = in_turns({"ours": (ours, *shape), "theirs": (theirs, *shape)}, given.repeats, warm=0)
+            found = in_turns({"ours": (ours, *shape, given.tokens), "theirs": (theirs, *shape)}, given.repeats, warm=0)
             name = f"{case}_{updates}_updates" if updates > 1 else case
             result[f"ratio_{name}"] = ratio(found["theirs"], found["ours"], user)
             result[f"ratio_with_kernel_{name}"] = ratio(found["theirs"], found["ours"], total)

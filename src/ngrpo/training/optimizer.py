@@ -109,7 +109,7 @@ class Updater:
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 1."""
-        return scheduled_lr(self.settings, self.lr, step)
+        return self.settings.scheduled(self.lr, step)
 
     def begin_step(self, step: int) -> None:
         """Sets the learning rate of a step, counted from 1."""
@@ -137,10 +137,3 @@ class Updater:
                 "tripwires"
             )
         return norm
-
-
-def scheduled_lr(settings: OptimizerSettings, lr: float, step: int) -> float:
-    """Returns what the schedule makes of a learning rate in a step, counted from 1."""
-    if settings.schedule == "warmup" and step <= settings.warmup_steps:
-        return lr * step / settings.warmup_steps
-    return lr
