@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ngrpo.choices import SAMPLERS, Engine, UngradedAs
 from ngrpo.config import Config, apply_overrides, config_of, load_config
-from ngrpo.errors import ConfigError, NgrpoError
-from ngrpo.runs.checks import check_before_loading, check_same_run, resumed_run
+from ngrpo.errors import ConfigError, DataError, NgrpoError, StoppedError
+from ngrpo.folder_lock import locked_folder
+from ngrpo.runs.checks import check_before_loading
 from ngrpo.runs.observer import Observer, Observers
+from ngrpo.runs.opening import Resume as ResumeRun
+from ngrpo.runs.opening import open_run, resume_command
 from ngrpo.runs.run_dir import RunDir
+from ngrpo.runs.storage_faults import storage_errors
+from ngrpo.runs.termination import StopRequested, StopSignals
 
 if TYPE_CHECKING:
     from ngrpo.evaluation.evaluate import Evaluation
@@ -25,7 +32,8 @@ def train(
     folder: str | Path | None = None,
     *,
     overrides: Sequence[str] = (),
-    resume: bool = False,
+    resume: ResumeRun = False,
+    overwrite: bool = False,
     engine: Engine = "local",
     progress: bool = True,
     observers: Sequence[Observer] = (),
@@ -36,7 +44,9 @@ def train(
         config: a `Config`, a table of tables, or the path of a TOML config or of a run's config.json.
         folder: the run folder; `runs/NAME` by default.
         overrides: settings such as `"run.steps=100"`; not with a `Config`.
-        resume: continue from the newest checkpoint of the run folder.
+        resume: continue from the newest sound checkpoint of the run folder; "auto" starts a run where there is none,
+            and returns a finished one.
+        overwrite: replace the run that the folder holds.
         engine: `local`, or `verl` (Ray, FSDP and vLLM on the machines of `[cluster]`).
         progress: show steps and evaluations on standard error; messages are shown in either case.
         observers: followers of the run beside the terminal and the config's trackers.
@@ -58,13 +68,17 @@ def train(
     followers = [Progress(quiet=not progress), *observers]
     if engine not in get_args(Engine):
         raise ConfigError(f"engine must be {' or '.join(get_args(Engine))}, got {engine!r}")
+    if resume is True and not path.is_dir():
+        raise DataError(f"no run folder at {path}")
     if engine == "verl":
-        return _train_with_verl(settings, path, followers, resume=resume)
+        return _train_with_verl(settings, path, followers, resume=resume, overwrite=overwrite)
     check_before_loading(settings)
-    run = resumed_run(path, settings) if resume else RunDir.create(path, settings.to_json(), seed=settings.run.seed)
-    _show_faults(settings, followers)
-    _train_locally(settings, run, followers)
-    return run
+    with locked_folder(path), storage_errors(lambda: _kept(RunDir(path))):
+        opened = open_run(path, settings, followers[0].on_message, resume=resume, overwrite=overwrite)
+        if not opened.finished:
+            _show_faults(opened.config, followers)
+            _train_locally(opened.config, opened.run, followers)
+    return opened.run
 
 
 def evaluate(
@@ -139,7 +153,11 @@ def evaluate_config(
     from ngrpo.runs.progress import EvaluationProgress
     from ngrpo.runs.termination import exits_when_terminated
 
-    with EvaluationProgress(config.task.slug, quiet=not progress) as follower, exits_when_terminated():
+    with (
+        storage_errors(lambda: f"what has arrived is kept in {folder}; continue with --resume"),
+        EvaluationProgress(config.task.slug, quiet=not progress) as follower,
+        exits_when_terminated(),
+    ):
         return run_evaluation(config, folder, follower, resume=resume)
 
 
@@ -170,7 +188,7 @@ def evaluation_config(
     served = kind is not None and kind.remote
     merged: dict[str, Any] = {
         **given,
-        "model": {"path": str(model) if served else checkpoint_of(str(model))},
+        "model": {"path": str(model) if served else checkpoint_of(str(model), _warn)},
         "task": dict(defaults["task"]),
         "sampling": {**defaults.get("sampling", {}), **given.get("sampling", {})},
         "evaluation": {**defaults.get("evaluation", {}), **(settings or {})},
@@ -178,6 +196,10 @@ def evaluation_config(
     apply_overrides(merged, overrides)
     config = config_of(merged)
     return config, Path(folder) if folder is not None else Path("evals") / _file_name(str(model)) / config.task.slug
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"ngrpo: {text}\n")
 
 
 def _file_name(model: str) -> str:
@@ -212,39 +234,56 @@ def _train_locally(config: Config, run: RunDir, followers: Sequence[Observer]) -
     from ngrpo.runs.trackers import tracker_observers
     from ngrpo.training.trainer import Trainer
 
-    for follower in followers:
-        follower.on_phase(f"loading {config.model.path}")
-    try:
-        observer = Observers([*followers, *tracker_observers(config, run.path)])
-        trainer = Trainer(config, run, observer)
-    except NgrpoError:
-        run.remove_if_unused()  # so that the same command works once the cause is removed
-        raise
-    try:
-        trainer.train()
-    finally:
-        observer.close()
+    stop = StopSignals()
+    with stop.handled():
+        for follower in followers:
+            follower.on_phase(f"loading {config.model.path}")
+        try:
+            with stop.interruptible():
+                observer = Observers([*followers, *tracker_observers(config, run.path)])
+                trainer = Trainer(config, run, observer, stop)
+        except StopRequested:
+            number = stop.requested or signal.SIGTERM
+            again = f"{resume_command(run)} auto"
+            raise StoppedError(f"stopped by {number.name} before the first step; start with: {again}", number) from None
+        except NgrpoError:
+            run.remove_if_unused()  # so that the same command works once the cause is removed
+            raise
+        try:
+            trainer.train()
+        finally:
+            observer.close()
 
 
-def _train_with_verl(config: Config, folder: Path, followers: Sequence[Observer], *, resume: bool) -> RunDir:
+def _kept(run: RunDir) -> str:
+    """Returns what a run has on disk after a failed write."""
+    newest = run.latest_checkpoint()
+    if newest is None:
+        return f"no checkpoint yet; once there is space, start again with: {resume_command(run)} auto"
+    return f"checkpoint {newest[1].name} is whole; once there is space, continue with: {resume_command(run)}"
+
+
+def _train_with_verl(
+    config: Config, folder: Path, followers: Sequence[Observer], *, resume: ResumeRun, overwrite: bool
+) -> RunDir:
     from ngrpo.engines.verl.expressible import check_expressible
     from ngrpo.engines.verl.installed import check_installed
-    from ngrpo.runs.trackers import tracker_observers
 
     check_expressible(config, config.cluster)
     check_installed(config, config.cluster)
     check_before_loading(config)
     from ngrpo.engines.verl.run import run_verl  # imports torch
+    from ngrpo.engines.verl.verl_opening import open_verl_run
+    from ngrpo.runs.trackers import tracker_observers
 
-    if resume:
-        run = RunDir.open(folder)
-        check_same_run(run.read_config()["config"], config.to_json())
-    else:
-        run = RunDir.create(folder, config.to_json(), seed=config.run.seed)
-    _show_faults(config, followers)
-    observer = Observers([*followers, *tracker_observers(config, run.path)])
-    try:
-        run_verl(config, run, observer, resume=resume)
-    finally:
-        observer.close()
-    return run
+    with locked_folder(folder), storage_errors(lambda: f"{folder} is incomplete; continue with --resume"):
+        opened = open_verl_run(folder, config, followers[0].on_message, resume=resume, overwrite=overwrite)
+        if opened.finished:
+            return opened.run
+        _show_faults(config, followers)
+        observer = Observers([*followers, *tracker_observers(config, opened.run.path)])
+        try:
+            run_verl(config, opened.run, observer, resume=opened.continued)
+        finally:
+            observer.close()
+    return opened.run

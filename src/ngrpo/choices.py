@@ -50,3 +50,14 @@ UngradedAs = Literal["excluded", "wrong"]
 
 TableStyle = Literal["table", "markdown", "latex"]
 """How tables are printed: for a terminal, a page or a paper."""
+
+Tripwire = Literal["not_finite", "no_groups", "reward_collapse", "entropy_collapse", "entropy_explosion"]
+"""What stops a run that teaches nothing any more."""
+
+TRIPWIRES: tuple[Tripwire, ...] = (
+    "not_finite",
+    "no_groups",
+    "reward_collapse",
+    "entropy_collapse",
+    "entropy_explosion",
+)

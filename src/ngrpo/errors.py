@@ -7,6 +7,9 @@
     ├── CheckpointError (RuntimeError)      a checkpoint is missing, torn or of another run
     ├── TrainingError (RuntimeError)        training cannot go on: what was computed so far is on disk
     ├── SamplerError (RuntimeError)          a server that samples completions no longer answers
+    ├── LockedError (RuntimeError)           another process writes the folder
+    ├── StorageError (RuntimeError)          a file could not be written: disk full, quota, read-only
+    ├── StoppedError (RuntimeError)          a signal ended the run; exit status 128 + the signal's number
     └── MissingDependencyError (ImportError) an optional package is not installed
 
 A message is one line: what is wrong, what was given, what is allowed. The command line prints it without a traceback.
@@ -17,13 +20,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def printable(text: str) -> str:
+    r"""Returns a text as one line without control characters, which a terminal would obey.
+
+    >>> printable("a\x1b[31m\n b")
+    'a [31m b'
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def short_line(text: str, limit: int = 300) -> str:
     r"""Returns a text as one printable line of bounded length.
 
     >>> short_line("a\n b", 5), short_line("a" * 9, 5)
     ('a b', 'aa...')
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    line = printable(text[: 4 * limit])
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 3] + "..."
 
 
@@ -69,6 +81,27 @@ class TrainingError(NgrpoError, RuntimeError):
 
 class SamplerError(NgrpoError, RuntimeError):
     """A sampler outside this process no longer answers; completions that have arrived are kept."""
+
+
+class LockedError(NgrpoError, RuntimeError):
+    """Another process writes the folder."""
+
+
+class StorageError(NgrpoError, RuntimeError):
+    """A file could not be written: the disk is full, read-only or over its quota."""
+
+
+class StoppedError(NgrpoError, RuntimeError):
+    """A signal ended a run in good order.
+
+    Args:
+        message: what was saved, and the command that continues.
+        signal_number: the signal; the exit status is 128 more.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
 
 
 class MissingDependencyError(NgrpoError, ImportError):

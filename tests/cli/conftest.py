@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
+from benchmarks.forked_commands import CommandServer
 
 from ngrpo.cli.main import main
 
@@ -36,3 +37,10 @@ TINY = (
     *("--set", "model.device=cpu"),
 )
 """Overrides that make configs/countdown/ngrpo.toml a matter of a second per step."""
+
+
+@pytest.fixture(scope="session")
+def command_server() -> Iterator[CommandServer]:
+    """Starts real processes of the command line without importing torch for each."""
+    with CommandServer() as server:
+        yield server

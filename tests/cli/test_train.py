@@ -179,7 +179,7 @@ def test_a_verifier_that_never_decides_stops_the_run_with_its_reason(
     assert "step 1: 32 of 32 completions could not be graded (grader returned None)" in done.err
     broken = run("train", "config.toml", *verified(tmp_path, "7", "lacking"), "--set", "task.grader=lacking:nothing")
     assert broken.status == 1
-    assert "the custom grader lacking:nothing cannot be loaded: AttributeError" in broken.err
+    assert "the grader lacking:nothing cannot be loaded: AttributeError" in broken.err
     assert not (tmp_path / "runs").exists()
 
 

@@ -18,6 +18,7 @@ from ngrpo.config import Config
 from ngrpo.errors import CheckpointError, ConfigError, TrainingError
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.training import trainer as trainer_module
+from ngrpo.training import tripwires
 from ngrpo.training.trainer import Trainer
 from ngrpo.types import Grade
 
@@ -382,7 +383,7 @@ def test_evaluations_are_taken_before_the_first_step_every_so_many_and_after_the
 def test_a_filter_that_drops_everything_ends_the_run(
     tmp_path: Path, small_config: Any, train: Train, listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer_module, "MAX_EMPTY_STEPS", 3)
+    monkeypatch.setattr(tripwires, "MAX_EMPTY_STEPS", 3)
     hopeless = ("method.name=grpo", "method.filter=all", "method.refill=false", "sampling.max_completion_tokens=1")
     with pytest.raises(TrainingError, match=r"3 steps in a row had no group to train on: .* 100% all-wrong"):
         train(tmp_path / "run", small_config(*hopeless, "run.steps=9"), listener)

@@ -1,6 +1,6 @@
 """The `ngrpo` command: registers the commands, and turns every error meant for a user into one line.
 
-Exit status: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 wrong usage or config, 128 + the signal's number after a signal (130 for Ctrl-C).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from ngrpo.cli.grade import grade
 from ngrpo.cli.lint import lint
 from ngrpo.cli.passk import passk
 from ngrpo.cli.regrade import regrade
-from ngrpo.cli.train import train
-from ngrpo.errors import NgrpoError
+from ngrpo.cli.study import study
+from ngrpo.cli.train import train, with_resume_value
+from ngrpo.errors import NgrpoError, printable
 
 # The parser's usage errors; typer exports this one subclass of them and not their parent.
 UsageError: Any = typer.BadParameter.__base__
@@ -52,12 +53,16 @@ app.command()(grade)
 app.command()(regrade)
 app.command()(lint)
 app.command()(diagnose)
+app.command()(study)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(args=arguments, standalone_mode=False)
+        if given[:1] == ["train"]:
+            given = with_resume_value(given)
+        status = app(args=given, standalone_mode=False)
         if status == INTERRUPTED:  # typer takes Ctrl-C for itself and returns its status
             _fail("interrupted", INTERRUPTED)
     except NgrpoError as error:
@@ -79,7 +84,7 @@ def _usage(error: Any) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    line = printable(message)
     if len(line) > LONGEST_MESSAGE:  # the cause comes first, the remedy last
         line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
     sys.stderr.write(f"ngrpo: {line}\n")

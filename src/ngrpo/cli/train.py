@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,24 @@ from ngrpo.errors import ConfigError
 
 if TYPE_CHECKING:
     from ngrpo.runs.run_dir import RunDir
+
+ResumeChoice = Literal["newest", "auto"]
+"""Values of --resume, "newest" where none is given; see `with_resume_value`."""
+
+
+def with_resume_value(arguments: Sequence[str]) -> list[str]:
+    """Returns a command line of `train` in which --resume has a value, for the parser knows no optional ones.
+
+    >>> with_resume_value(["a.toml", "--resume", "--json"]), with_resume_value(["a.toml", "--resume", "auto"])
+    (['a.toml', '--resume=newest', '--json'], ['a.toml', '--resume=auto'])
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if argument == "auto" and joined and joined[-1] == "--resume=newest":
+            joined[-1] = "--resume=auto"
+        else:
+            joined.append("--resume=newest" if argument == "--resume" else argument)
+    return joined
 
 
 def train(
@@ -25,8 +43,16 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The run folder.", show_default="runs/NAME")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the newest checkpoint of the run folder.")
-    ] = False,
+        ResumeChoice | None,
+        typer.Option(
+            "--resume",
+            metavar="[auto]",
+            show_default=False,
+            help="Continue from the newest sound checkpoint; with 'auto' also start a new run or accept a finished "
+            "one, so that the command can be repeated.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
     engine: Annotated[
         Engine, typer.Option("--engine", help="local, or verl: Ray, FSDP and vLLM, on the machines of [cluster].")
     ] = "local",
@@ -38,12 +64,21 @@ def train(
     """Train a model from a config file into a run folder."""
     from ngrpo.api import train as train_run
 
+    resumed: bool | Literal["auto"] = "auto" if resume == "auto" else resume is not None
     if dry_run:
         if engine == "local":
             raise ConfigError("--dry-run shows the command of --engine verl; --engine local has none")
-        _show_verl_command(config, overrides or (), out, resume=resume, json_output=json_output)
+        _show_verl_command(config, overrides or (), out, resume=bool(resumed), json_output=json_output)
         return
-    run = train_run(config, out, overrides=overrides or (), resume=resume, engine=engine, progress=not json_output)
+    run = train_run(
+        config,
+        out,
+        overrides=overrides or (),
+        resume=resumed,
+        overwrite=overwrite,
+        engine=engine,
+        progress=not json_output,
+    )
     typer.echo(json.dumps(result_of(run)) if json_output else f"run folder: {run.path}")
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from ngrpo.choices import SAMPLERS, SamplerKind
+from ngrpo.choices import SAMPLERS, TRIPWIRES, SamplerKind, Tripwire
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.config.vllm_settings import VLLMSettings
@@ -34,6 +34,9 @@ class ModelSettings(Settings):
 
     path: str = Field(min_length=1)
     """'builtin:countdown-base', a folder in Hugging Face format, or a hub id."""
+    revision: str = ""
+    """Branch, tag or commit of a hub model; empty for its newest. The commit that a run has loaded is written into its
+    config.json, so that a resumed or repeated run has the same weights. Local engine only."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the computation; auto is bfloat16 on a GPU and float32 on a CPU. Trained weights are kept in
     float32 either way."""
@@ -150,12 +153,25 @@ class RunSettings(Settings):
     """Steps: rounds of sampling and updates."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Decides the order of the problems and every random number."""
-    save_every: int = Field(0, ge=0)
-    """Save a checkpoint every so many steps; the last step is always saved."""
+    save_every: int = Field(50, ge=0)
+    """Save a checkpoint every so many steps, 0 never; the last step is always saved."""
+    save_minutes: float = Field(10.0, ge=0.0)
+    """Also save when the newest checkpoint is so many minutes old, 0 never; such a checkpoint is removed when a newer
+    one is there. Local engine only."""
+    keep_checkpoints: int = Field(0, ge=0)
+    """Keep only so many of the newest checkpoints, and the best by its evaluation's AUC; 0 keeps all. Local engine
+    only."""
+    journal: bool = True
+    """Write completions to disk as they are sampled, so that a step that was interrupted continues with them. Local
+    engine only."""
     keep_rollouts: bool = True
     """Write every completion to rollouts.jsonl."""
     max_ungraded_share: float = Field(0.5, ge=0.0, le=1.0)
     """Stop when more of a step's completions than this could not be graded: then the grader is broken."""
+    tripwires: tuple[Tripwire, ...] = TRIPWIRES
+    """What stops a run that teaches nothing any more (docs/reliability.md): no finite gradient, no group to train on,
+    no reward after there was some, entropy near zero, entropy near that of random tokens. Leave one out to switch it
+    off; [] for none. Local engine only."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Where metrics go besides the run folder."""
 

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from ngrpo.errors import ConfigError, GradingError
+from ngrpo.errors import GradingError
 from ngrpo.evaluation.evaluate import Evaluation, EvaluationPlan, evaluate, evaluation_of, problems_of
 from ngrpo.evaluation.journal import journal_path
 from ngrpo.evaluation.resume_record import SAMPLES, check_record, model_digest, problems_digest, write_record
+from ngrpo.folder_lock import locked_folder
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.storage import write_json
 
@@ -48,17 +49,20 @@ def run_evaluation(
         ConfigError: for a folder that holds another evaluation, or a model that cannot be loaded.
         DataError: for a task without test problems.
         GradingError: when no completion could be graded; the samples are kept.
+        LockedError: when another process writes the folder.
     """
     # All that can be known to be wrong is found before torch is imported.
     plan = EvaluationPlan.of(config)
     record = evaluation_record(config, plan)
     config.task.check_grader()
     check_record(folder, record, resume=bool(resume))
-    result = evaluation_of(folder / SAMPLES) if (folder / SAMPLES).exists() else None
-    if result is None or (resume == "retry-refused" and result.refused):
-        result = _sample(config, plan, folder, follower, lambda: write_record(folder, record), resume)
-    summary = {**result.to_json(), **record}
-    write_json(folder / "summary.json", summary)
+    with locked_folder(folder):
+        check_record(folder, record, resume=bool(resume))  # again: another process may have begun or ended meanwhile
+        result = evaluation_of(folder / SAMPLES) if (folder / SAMPLES).exists() else None
+        if result is None or (resume == "retry-refused" and result.refused):
+            result = _sample(config, plan, folder, follower, lambda: write_record(folder, record), resume)
+        summary = {**result.to_json(), **record}
+        write_json(folder / "summary.json", summary)
     if not result.summary.pass_at_k:
         raise GradingError(f"none of the {result.summary.samples} completions could be graded; they are in {folder}")
     return result, summary
@@ -95,10 +99,6 @@ def _sample(
     from ngrpo.sampling.samplers import evaluation_sampler
 
     sampler, tokenizer = evaluation_sampler(config, follower.message)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from None
     begin()
     samples = folder / SAMPLES
     try:

@@ -103,6 +103,11 @@ class LanguageModel:
         yield from under_checkpoint_names(self.plain, merged_weights(self.plain))
 
     @property
+    def hub_commit(self) -> str:
+        """The commit of the hub model that was loaded, "" for a local folder."""
+        return str(getattr(self.plain.config, "_commit_hash", None) or "")
+
+    @property
     def is_tied(self) -> bool:
         """True where the output head is the embedding; false after an adapter on one of the two."""
         return bool(self._text_config.tie_word_embeddings)

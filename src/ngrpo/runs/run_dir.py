@@ -5,7 +5,7 @@
       metrics.jsonl                a line per step
       rollouts.jsonl               a line per completion
       eval/000050/countdown/       samples.jsonl, summary.json
-      checkpoints/step_000050/     a Hugging Face model folder plus optimiser and trainer state
+      checkpoints/step_000050/     a Hugging Face model folder plus optimiser, trainer state and manifest.json
 
 One process writes a run folder, any number may read it meanwhile. JSON and safetensors only: nothing in a
 run folder can execute code when it is read.
@@ -18,20 +18,22 @@ import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
-from ngrpo.errors import ConfigError, DataError
+from ngrpo.errors import CheckpointError, ConfigError, DataError
+from ngrpo.runs.folder_state import CONFIG, JOURNAL, has_results, make_free_folder, remove_run
+from ngrpo.runs.manifest import changed_log, damage, is_kept, write_manifest
+from ngrpo.runs.truncation import keep_until
 from ngrpo.storage import (
     append_json_lines,
-    atomic_file,
     atomic_folder,
     is_file_name,
-    json_line,
+    partial_path,
     read_json_lines,
     read_json_object,
     remove_partial,
@@ -56,11 +58,13 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config_path = path / "config.json"
+        self.config_path = path / CONFIG
         self.metrics_path = path / "metrics.jsonl"
         self.rollouts_path = path / "rollouts.jsonl"
         self.checkpoints_path = path / "checkpoints"
         self.verl_path = path / "verl"
+        self._damages: dict[Path, str | None] = {}
+        self.journal_path = path / JOURNAL
 
     @classmethod
     def create(
@@ -69,20 +73,28 @@ class RunDir:
         config: Mapping[str, Any],
         *,
         seed: int,
+        extra: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
     ) -> Self:
         """Makes the folder and its config.json.
 
         Args:
-            path: a folder that does not exist yet or is empty.
+            path: a folder that does not exist yet, is empty, or holds nothing but a config.
             config: the resolved config as plain JSON values, under the key "config".
             seed: the seed of the run, repeated at the top level for readers that know no config.
+            extra: further top-level keys, such as the fingerprint; they cannot replace those above.
+            overwrite: remove the run that the folder holds; files that are no part of a run stay.
 
         Raises:
-            ConfigError: when the folder holds anything or cannot be made.
+            ConfigError: when the folder holds more than a config, or cannot be made.
         """
         run = cls(Path(path))
-        _make_empty_folder(run.path)
+        if overwrite and run.config_path.is_file():
+            remove_run(run.path)
+        else:
+            make_free_folder(run.path)
         record = {
+            **(extra or {}),
             "config": config,
             "versions": installed_versions(),
             "seed": seed,
@@ -107,10 +119,11 @@ class RunDir:
         return run
 
     def remove_if_unused(self) -> None:
-        """Removes the folder of a run that failed before its first step, evaluation and checkpoint."""
-        used = (self.metrics_path, self.rollouts_path, self.checkpoints_path, self.path / "eval")
-        if not any(path.exists() for path in used):
-            shutil.rmtree(self.path)
+        """Removes config.json, and the folder if that leaves it empty, of a run without any result."""
+        if not has_results(self.path):
+            self.config_path.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                self.path.rmdir()
 
     def read_config(self) -> dict[str, Any]:
         """Returns config.json: `config`, `versions`, `seed`, `platform`, `started` and the extra keys."""
@@ -135,15 +148,15 @@ class RunDir:
     def truncate_after(self, step: int) -> None:
         """Prepares a resume: drops lines of later steps, a torn last line, and what is unfinished.
 
-        metrics.jsonl and rollouts.jsonl are each replaced in one move. Checkpoints and evaluations of later
-        steps stay until they are written again.
+        metrics.jsonl and rollouts.jsonl are each cut at one place, which is looked for from their ends: a long run
+        resumes as fast as a short one. Checkpoints and evaluations of later steps stay until they are written again.
 
         Raises:
-            DataError: for a malformed line that is not the last, or one without a step.
+            DataError: for a malformed line among those that are dropped, or one without a step.
         """
         for path in (self.metrics_path, self.rollouts_path):
             if path.is_file():
-                _keep_until(path, step)
+                keep_until(path, step)
         remove_partial(self.path)
         remove_partial(self.checkpoints_path)
 
@@ -166,20 +179,63 @@ class RunDir:
         """Returns step and path of the newest complete checkpoint, or None before the first."""
         return max(self.checkpoints(), default=None)
 
+    def damage(self, checkpoint: Path) -> str | None:
+        """Returns what is wrong with a checkpoint's files, None when they are whole; each is read once per process."""
+        if checkpoint not in self._damages:
+            self._damages[checkpoint] = damage(checkpoint)
+        return self._damages[checkpoint]
+
+    def check_logs(self, checkpoint: Path, *, rollouts: bool) -> None:
+        """Compares metrics.jsonl and, if `rollouts`, rollouts.jsonl with what they were at a checkpoint.
+
+        Raises:
+            CheckpointError: when one was deleted, cut or changed.
+        """
+        names = [self.metrics_path, *([self.rollouts_path] if rollouts else [])]
+        changed = changed_log(checkpoint, {path.name: path for path in names})
+        if changed is None:
+            return
+        name, what = changed
+        without = ", continue without with --set run.keep_rollouts=false" if name == self.rollouts_path.name else ""
+        raise CheckpointError(
+            f"{self.path / name} {what} since checkpoint {checkpoint.name}: restore it{without}, or start over with "
+            "--overwrite"
+        )
+
+    def prune_checkpoints(self, keep: int, best: int | None) -> None:
+        """Removes checkpoints that a newer one replaces: those that are not kept, and all but the newest `keep`.
+
+        Args:
+            keep: how many of those that are kept stay; 0 for all.
+            best: step of one that stays in any case, such as the best by evaluation.
+        """
+        checkpoints = self.checkpoints()
+        kept = [step for step, path in checkpoints if is_kept(path)]
+        stay = {best, *(kept[-keep:] if keep else kept), *(step for step, _ in checkpoints[-1:])}
+        for step, path in checkpoints:
+            if step not in stay:
+                hidden = path.rename(partial_path(path))  # at once, or a killed removal would leave a torn checkpoint
+                shutil.rmtree(hidden)
+                self._damages.pop(path, None)
+
     @contextmanager
-    def new_checkpoint(self, step: int) -> Iterator[Path]:
+    def new_checkpoint(self, step: int, *, kept: bool = True) -> Iterator[Path]:
         """Gives an empty folder that becomes the checkpoint of `step` when the block ends without an error.
 
         On an error it is removed; after a kill it is ignored, and removed when the next checkpoint is
-        written. The lines of all steps so far reach the disk first: a checkpoint never outlives its metrics.
+        written. The lines of all steps so far reach the disk first: a checkpoint never outlives its metrics. A manifest
+        with the digest of every file is added. `kept` is false for a checkpoint that goes when a newer one is there.
         """
         remove_partial(self.checkpoints_path)
         for path in (self.metrics_path, self.rollouts_path):
             if path.is_file():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-        with atomic_folder(self.checkpoint_path(step)) as folder:
+        path = self.checkpoint_path(step)
+        with atomic_folder(path) as folder:
             yield folder
+            write_manifest(folder, {log.name: log for log in (self.metrics_path, self.rollouts_path)}, kept=kept)
+        self._damages.pop(path, None)
 
     def evaluation_dir(self, step: int, task: str) -> Path:
         """Returns the folder eval/STEP/TASK, made if need be, for samples.jsonl and summary.json.
@@ -230,24 +286,5 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
-def _make_empty_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        occupied = any(path.iterdir())
-    except OSError as error:
-        raise ConfigError(f"cannot make the run folder {path}: {error.strerror}") from None
-    if occupied:
-        raise ConfigError(f"the folder {path} is not empty: choose another --out, or pass --resume to continue it")
-
-
 def _lines_if_any(path: Path) -> Iterator[dict[str, Any]]:
     return read_json_lines(path) if path.is_file() else iter(())
-
-
-def _keep_until(path: Path, step: int) -> None:
-    with atomic_file(path) as kept:
-        for number, record in enumerate(read_json_lines(path), start=1):
-            if not isinstance(record.get("step"), int):
-                raise DataError(f"{path}, line {number}: the key 'step' is missing")
-            if record["step"] <= step:
-                kept.write(json_line(record))

@@ -1,29 +1,96 @@
-"""SIGTERM as an orderly exit, such as a cluster's scheduler sends before it kills."""
+"""Signals as an orderly end: SIGTERM, SIGHUP, SIGUSR1 (a scheduler's warning) and Ctrl-C."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-TERMINATED = 143
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT") if hasattr(signal, name))
+
+
+class StopRequested(BaseException):
+    """A signal asks for the end while nothing is under way that must be finished."""
+
+
+class StopSignals:
+    """Notes the first signal that asks for the end; a Ctrl-C after it raises KeyboardInterrupt at once.
+
+    Without `handled`, nothing is ever noted.
+    """
+
+    def __init__(self) -> None:
+        self.requested: signal.Signals | None = None
+        self._interruptible = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handles the signals while the block runs; those that are ignored, as under nohup, stay ignored."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, self._note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                if handler is not None:  # None: installed by other than Python
+                    signal.signal(number, handler)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """The block changes nothing that must be saved: a signal ends it at once, with StopRequested."""
+        self.check()
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+        self.check()  # raised inside a callback of another library, the exception may have been lost
+
+    def check(self) -> None:
+        """Raises StopRequested after a signal."""
+        if self.requested is not None:
+            raise StopRequested
+
+    def _note(self, number: int, _frame: Any) -> None:
+        if self.requested is not None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self.requested = signal.Signals(number)
+        if self._interruptible:
+            self._interruptible = False
+            raise StopRequested
+        if number == signal.SIGINT:
+            with suppress(OSError):  # not through sys.stderr, in whose middle the signal may have come
+                os.write(2, b"\nngrpo: ending after this update; Ctrl-C again stops at once\n")
 
 
 @contextmanager
 def exits_when_terminated() -> Iterator[None]:
-    """Makes SIGTERM raise SystemExit in the main thread while the block runs, so that its cleanup runs too."""
+    """Makes SIGTERM, SIGHUP and SIGUSR1 raise SystemExit in the main thread, so that the block's cleanup runs too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def leave(*_: Any) -> None:
-        sys.exit(TERMINATED)
+    def leave(number: int, _frame: Any) -> None:
+        sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.getsignal(number) for number in _SIGNALS if number != signal.SIGINT}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,6 +51,9 @@ class Sampler(ABC):
     with them is its own affair: `transformers` gives equal tokens wherever the logits are the same to the bit, vLLM's
     logits move in their last digits with what else is in the batch.
     """
+
+    on_message: Callable[[str], None] = staticmethod(lambda _text: None)
+    """Is given what a user should know, such as that memory ran out; set by whoever makes the sampler."""
 
     def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
         """Returns the indices of requests that are sampled together, in the order in which they are sampled.

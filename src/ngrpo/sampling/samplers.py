@@ -29,14 +29,20 @@ class SamplerAndTokenizer(NamedTuple):
     tokenizer: Any
 
 
-def training_sampler(config: Config, policy: LanguageModel) -> Sampler:
+def training_sampler(config: Config, policy: LanguageModel, on_message: Callable[[str], None]) -> Sampler:
     """Returns the sampler that samples from the policy that is trained.
+
+    Args:
+        config: which sampler.
+        policy: the model that is trained.
+        on_message: is given what a user should know, such as that memory ran out.
 
     Raises:
         ConfigError: when the sampler does not support this model.
         MissingDependencyError: when the sampler is not installed.
     """
     sampler = TRAINING_SAMPLERS[config.sampling.sampler](config, policy)
+    sampler.on_message = on_message
     if not config.sampling.kind.exact_logprobs:
         _check_weights(sampler, policy)
     return sampler
@@ -80,9 +86,11 @@ def _transformers(config: Config, model: LanguageModel) -> Sampler:
     )
 
 
-def _evaluating_transformers(config: Config, _on_message: Callable[[str], None]) -> SamplerAndTokenizer:
+def _evaluating_transformers(config: Config, on_message: Callable[[str], None]) -> SamplerAndTokenizer:
     model = load_language_model(config.model, for_training=False)
-    return SamplerAndTokenizer(_transformers(config, model), model.tokenizer)
+    sampler = _transformers(config, model)
+    sampler.on_message = on_message
+    return SamplerAndTokenizer(sampler, model.tokenizer)
 
 
 def _endpoint(config: Config, on_message: Callable[[str], None]) -> SamplerAndTokenizer:

@@ -4,6 +4,7 @@
       config.json, model.safetensors, tokenizer files   (or an adapter, with [model.lora])
       optimizer.safetensors     AdamW's moments, "PARAMETER/exp_avg" and so on
       trainer_state.json        step, place in the problem order, totals
+      manifest.json             size and SHA-256 of every file (`ngrpo.runs.manifest`)
       critic/                   PPO's value model: model.safetensors (what of it is trained) and its moments; without
                                 [model.lora] and a shared trunk a Hugging Face folder for token classification
 
@@ -22,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ngrpo.config import ModelSettings
-from ngrpo.errors import CheckpointError, ConfigError, error_line
+from ngrpo.errors import CheckpointError, ConfigError, error_line, short_line
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.storage import write_json
 from ngrpo.training.critic import CriticUpdater
@@ -65,13 +66,23 @@ class TrainerState:
 
 
 def save_policy(folder: Path, updater: PolicyUpdater) -> None:
-    """Writes the policy and its optimiser into an empty folder."""
+    """Writes the policy and its optimiser into an empty folder.
+
+    Raises:
+        CheckpointError: when a weight or a moment is not finite.
+    """
+    _check_finite(updater, "not saved")
     updater.policy.save(folder)
     _save_optimizer(folder, updater)
 
 
 def save_critic(folder: Path, updater: CriticUpdater) -> None:
-    """Writes the critic and its optimiser into a new folder."""
+    """Writes the critic and its optimiser into a new folder.
+
+    Raises:
+        CheckpointError: when a weight or a moment is not finite.
+    """
+    _check_finite(updater, "not saved")
     folder.mkdir()
     critic = updater.critic
     if not critic.shared and critic.trunk.model is critic.trunk.plain:
@@ -107,7 +118,7 @@ def load_policy(settings: ModelSettings, folder: Path | None) -> LanguageModel:
         _load_adapter(folder / _ADAPTER, policy)
         return policy
     try:
-        return load_language_model(settings.model_copy(update={"path": str(folder)}), for_training=True)
+        return load_language_model(settings.model_copy(update={"path": str(folder), "revision": ""}), for_training=True)
     except (ConfigError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be loaded: {error_line(error)}") from None
 
@@ -145,6 +156,7 @@ def load_optimizer(folder: Path, updater: Updater) -> None:
         if state and state.get(parameter, {}).keys() != _MOMENTS:
             raise CheckpointError(f"{folder}: {_OPTIMIZER} lacks the moments of '{name}'")
     updater.optimizer.state.update(state)
+    _check_finite(updater, f"checkpoint {folder} cannot be used; remove it to continue from an older one")
 
 
 def load_state(folder: Path) -> TrainerState:
@@ -155,9 +167,20 @@ def load_state(folder: Path) -> TrainerState:
     """
     try:
         values = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        return TrainerState(**{field.name: int(values[field.name]) for field in fields(TrainerState)})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: {_STATE} cannot be used: {error!r}") from None
+        numbers = {field.name: values[field.name] for field in fields(TrainerState)}
+        if not all(type(number) is int and number >= 0 for number in numbers.values()):
+            raise ValueError("its values must be integers of at least 0")
+        return TrainerState(**numbers)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{folder}: {_STATE} cannot be used: {short_line(repr(error))}") from None
+
+
+def _check_finite(updater: Updater, consequence: str) -> None:
+    for name, parameter in updater.parameters.items():
+        tensors = {"weights": parameter} | updater.optimizer.state.get(parameter, {})
+        for key, tensor in tensors.items():
+            if not torch.isfinite(torch.as_tensor(tensor)).all():
+                raise CheckpointError(f"'{name}' has NaN or infinite values ({key}): {consequence}")
 
 
 def _save_optimizer(folder: Path, updater: Updater) -> None:

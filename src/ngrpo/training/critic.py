@@ -98,8 +98,7 @@ class CriticUpdater(Updater):
         shared = self.critic.shared
         tokens = sum(len(row.completion) for row in rows)
         sums = UpdateSums(rows=len(rows), rows_computed=len(rows), tokens=tokens)
-        budget = self.settings.tokens_per_micro_batch
-        for batch in micro_batches(rows, token_budget=budget, device=self.critic.trunk.device):
+        for batch in micro_batches(rows, token_budget=self.budget.tokens, device=self.critic.trunk.device):
             loss = value_loss(
                 self.critic.values(batch, through_trunk=through_trunk or not shared),
                 batch.per_token(row.old_values for row in batch.rows),
@@ -116,5 +115,7 @@ class CriticUpdater(Updater):
     @torch.no_grad()
     def values(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the values [T] of each row under the critic as it is."""
-        budget = self.settings.tokens_per_micro_batch
-        return values_of(rows, self.critic.values, token_budget=budget, device=self.critic.trunk.device)
+        device = self.critic.trunk.device
+        return self.fitted(
+            rows, lambda: values_of(rows, self.critic.values, token_budget=self.budget.tokens, device=device)
+        )

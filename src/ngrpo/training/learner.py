@@ -21,6 +21,7 @@ from ngrpo.methods import GroupMethod
 from ngrpo.training.batch import TokenRow, TrainingRow, padded
 from ngrpo.training.checkpoint import load_optimizer, save_policy
 from ngrpo.training.collect import GradedGroups
+from ngrpo.training.optimizer import Updater
 from ngrpo.training.update import PolicyUpdater, update_metrics
 
 Floats = NDArray[np.float32]
@@ -79,6 +80,11 @@ class Learner(ABC, Generic[R]):
 
     def __init__(self, updater: PolicyUpdater, old_logprobs: OldLogprobs) -> None:
         self.updater, self.old_logprobs = updater, old_logprobs
+
+    @property
+    def updaters(self) -> tuple[Updater, ...]:
+        """What takes optimiser steps."""
+        return (self.updater,)
 
     @abstractmethod
     def make_batch(self, graded: GradedGroups) -> Batch[R]:

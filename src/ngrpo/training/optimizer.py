@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ngrpo.config import OptimizerSettings
 from ngrpo.errors import TrainingError
+from ngrpo.training.memory import MicroBatchBudget
+
+Result = TypeVar("Result")
 
 MAX_SKIPPED_UPDATES = 10
 """After so many updates in a row without a finite gradient the run has diverged."""
@@ -86,7 +90,18 @@ class Updater:
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay
         )
+        self.budget = MicroBatchBudget(settings.tokens_per_micro_batch)
+        self.stops_when_not_finite = True
         self._skipped_in_a_row = 0
+
+    def fitted(self, rows: Sequence[Sized], function: Callable[[], Result]) -> Result:
+        """Returns what a function of rows returns, with micro-batches that fit into memory; see `MicroBatchBudget`."""
+        longest = max(map(len, rows), default=1)
+        return self.budget.fitted(function, longest=longest, undo=self.drop_gradient)
+
+    def drop_gradient(self) -> None:
+        """Removes the gradient that was accumulated."""
+        self.optimizer.zero_grad(set_to_none=True)
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 1."""
@@ -110,10 +125,11 @@ class Updater:
             self._skipped_in_a_row = 0
         else:  # stepping would make every weight NaN
             self._skipped_in_a_row += 1
-        self.optimizer.zero_grad(set_to_none=True)
-        if self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
+        self.drop_gradient()
+        if self.stops_when_not_finite and self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
             raise TrainingError(
                 f"{self._skipped_in_a_row} updates in a row had no finite gradient: training has diverged; "
-                f"lower {self.lr_key}, or resume from an earlier checkpoint"
+                f"lower {self.lr_key} and resume from an earlier checkpoint, or leave 'not_finite' out of [run] "
+                "tripwires"
             )
         return norm

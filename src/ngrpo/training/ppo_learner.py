@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from ngrpo.training.learner import (
     completion_means,
     sampled_rows,
 )
-from ngrpo.training.optimizer import UpdateTotals
+from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
 from ngrpo.training.update import PolicyUpdater, update_metrics
 
 CRITIC = "critic"
@@ -51,6 +52,7 @@ class PPOLearner(Learner[ValuedRow]):
     ) -> None:
         super().__init__(updater, old_logprobs)
         self.critic, self.method = critic, method
+        critic.budget = updater.budget  # one limit of memory
 
     def make_batch(self, graded: GradedGroups) -> Batch[ValuedRow]:
         """Returns the rows of groups with old values, returns and advantages of their tokens."""
@@ -87,13 +89,29 @@ class PPOLearner(Learner[ValuedRow]):
         self.updater.begin_step(step)
         self.critic.begin_step(step)
         for rows in updates:
-            # Both gradients before either step: they meet in a shared trunk, which the policy's optimiser moves.
-            values = self.critic.accumulate_gradient(rows, through_trunk=not warming)
-            if not warming:
-                sums = self.updater.accumulate_gradient(rows, self.updater.denominator(rows))
+            values, sums = self.updater.budget.fitted(
+                partial(self._gradients, rows, warming=warming), longest=max(map(len, rows)), undo=self._drop_gradients
+            )
+            if sums is not None:
                 policy.add(sums, self.updater.take_step())
             critic.add(values, self.critic.take_step())
         return update_metrics(policy) | {"critic/loss": critic.mean_loss, "critic/grad_norm": critic.mean_grad_norm}
+
+    def _gradients(self, rows: Sequence[ValuedRow], *, warming: bool) -> tuple[UpdateSums, UpdateSums | None]:
+        """Accumulates both gradients before either step: they meet in a shared trunk, which the policy's step moves."""
+        values = self.critic.accumulate_gradient(rows, through_trunk=not warming)
+        if warming:
+            return values, None
+        return values, self.updater.accumulate_gradient(rows, self.updater.denominator(rows))
+
+    def _drop_gradients(self) -> None:
+        for updater in self.updaters:
+            updater.drop_gradient()
+
+    @property
+    def updaters(self) -> tuple[Updater, ...]:
+        """What takes optimiser steps: the policy and the critic."""
+        return (self.updater, self.critic)
 
     def save(self, folder: Path) -> None:
         """Writes policy and critic into a checkpoint's folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -58,7 +59,7 @@ class PolicyUpdater(Updater):
         totals = UpdateTotals()
         self.begin_step(step)
         for rows in updates:
-            sums = self.accumulate_gradient(rows, self.denominator(rows))
+            sums = self.fitted(rows, partial(self.accumulate_gradient, rows, self.denominator(rows)))
             totals.add(sums, self.take_step())
         return totals
 
@@ -82,8 +83,7 @@ class PolicyUpdater(Updater):
         """Adds the gradient of the rows' part in an update's loss to the parameters."""
         computed = [row for row in rows if self.carries_gradient(row.advantages)]  # the others need not be computed
         sums = UpdateSums(rows=len(rows), rows_computed=len(computed))
-        budget = self.settings.tokens_per_micro_batch
-        for batch in micro_batches(computed, token_budget=budget, device=self.policy.device):
+        for batch in micro_batches(computed, token_budget=self.budget.tokens, device=self.policy.device):
             loss = self._loss(batch, denominator, sums)
             sums.loss = sums.loss + loss.detach()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -108,8 +108,8 @@ class PolicyUpdater(Updater):
     def _values_of(
         self, rows: Sequence[TokenRow], function: Callable[[MicroBatch[TokenRow]], Tensor]
     ) -> list[NDArray[np.float32]]:
-        budget = self.settings.tokens_per_micro_batch
-        return values_of(rows, function, token_budget=budget, device=self.policy.device)
+        device = self.policy.device
+        return self.fitted(rows, lambda: values_of(rows, function, token_budget=self.budget.tokens, device=device))
 
     def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums) -> Tensor:
         method, mask = self.method, batch.completion_mask

@@ -1,0 +1,108 @@
+"""What stops a run: a grader that fails, and the trip-wires for one that teaches nothing any more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ngrpo.config import Config
+from ngrpo.diagnostics import group_shares
+from ngrpo.errors import TrainingError
+from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected
+
+WINDOW = 10
+"""Steps in a row for which a reward or an entropy must be beyond its bound."""
+LEAST_ENTROPY = 1e-4
+"""Nats per token; below it the model repeats one completion."""
+LARGEST_SHARE = 0.9
+"""Of the entropy of uniformly random tokens, log of the vocabulary's size; above it the model writes noise."""
+
+
+class _Bound(NamedTuple):
+    """A trip-wire on a metric: where it is `beyond`, and what to say."""
+
+    metric: str
+    beyond: Callable[[float], bool]
+    text: str
+    cure: str
+
+
+class Tripwires:
+    """Looks at what was collected, and at the metrics of each step.
+
+    Args:
+        config: the run's.
+        history: the metrics of the steps that were taken before, oldest first.
+        vocabulary_size: of the model.
+    """
+
+    def __init__(self, config: Config, history: Iterable[Mapping[str, Any]], vocabulary_size: int) -> None:
+        self._config = config
+        most = LARGEST_SHARE * math.log(max(2, vocabulary_size))
+        bounds = {
+            "reward_collapse": _Bound(
+                "reward/mean", lambda value: value == 0.0, "the reward is 0", "lower [optimizer] lr"
+            ),
+            "entropy_collapse": _Bound(
+                "policy/entropy",
+                lambda value: value < LEAST_ENTROPY,
+                f"the entropy is below {LEAST_ENTROPY:g} nats",
+                "lower [optimizer] lr or raise [method] entropy_bonus",
+            ),
+            "entropy_explosion": _Bound(
+                "policy/entropy",
+                lambda value: value > most,
+                f"the entropy is above {most:.2f} nats, {LARGEST_SHARE:.0%} of that of random tokens",
+                "lower [optimizer] lr or [method] entropy_bonus",
+            ),
+        }
+        self._bounds = {name: bound for name, bound in bounds.items() if name in config.run.tripwires}
+        self._beyond = dict.fromkeys(self._bounds, 0)
+        self._sound: dict[str, float] = {}
+        for metrics in history:
+            self._count(metrics)
+
+    def check_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Raises TrainingError when a metric was sound and has been beyond its bound for WINDOW steps in a row."""
+        self._count(metrics)
+        for name, bound in self._bounds.items():
+            if self._beyond[name] >= WINDOW and name in self._sound:
+                raise TrainingError(
+                    f"step {step}: {bound.text} for {self._beyond[name]} steps in a row, after {self._sound[name]:.3g} "
+                    f"in step {step - self._beyond[name]}: {bound.cure} and resume from an earlier checkpoint, or "
+                    f"switch this check off by leaving '{name}' out of [run] tripwires"
+                )
+
+    def check_collected(self, collected: Collected, step: int) -> None:
+        """Raises TrainingError when the grader could not grade too many completions."""
+        ungraded = int((~collected.sampled.valid).sum())
+        if ungraded > self._config.run.max_ungraded_share * collected.rollouts_sampled:
+            raise TrainingError(
+                f"step {step}: {ungraded} of {collected.rollouts_sampled} completions could not be graded "
+                f"({collected.sampled.ungraded_reason() or 'no reason given'}): a fault of the grader, not of the "
+                "model (limit: [run] max_ungraded_share)"
+            )
+
+    def check_empty_steps(self, empty_steps: int, collected: Collected) -> None:
+        """Raises TrainingError after too many steps in a row without a group to train on."""
+        if empty_steps < MAX_EMPTY_STEPS or "no_groups" not in self._config.run.tripwires:
+            return
+        method, last = self._config.method, collected.sampled
+        shares = group_shares(last.rewards, max_reward=method.max_reward, valid=last.valid)
+        raise TrainingError(
+            f"{empty_steps} steps in a row had no group to train on: filter '{method.filter}' dropped every one; the "
+            f"last were {shares.all_wrong:.0%} all-wrong, {shares.all_correct:.0%} all-correct, {shares.mixed:.0%} "
+            f"mixed, {shares.ungraded:.0%} ungraded: change [method] filter, or leave 'no_groups' out of [run] "
+            "tripwires"
+        )
+
+    def _count(self, metrics: Mapping[str, Any]) -> None:
+        for name, bound in self._bounds.items():
+            value = metrics.get(bound.metric)
+            if not isinstance(value, int | float) or math.isnan(value):
+                continue
+            if bound.beyond(value):
+                self._beyond[name] += 1
+            else:
+                self._beyond[name], self._sound[name] = 0, float(value)
