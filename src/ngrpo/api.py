@@ -76,7 +76,7 @@ def train(
     with locked_folder(path), storage_errors(lambda: _kept(RunDir(path))):
         opened = open_run(path, settings, followers[0].on_message, resume=resume, overwrite=overwrite)
         if not opened.finished:
-            _show_faults(opened.config, followers)
+            _show_faults(settings, followers)
             _train_locally(opened.config, opened.run, followers)
     return opened.run
 
