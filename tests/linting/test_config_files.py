@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ngrpo.errors import ConfigError
@@ -356,8 +356,9 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from([*KEYS, "method_args", "generation_kwargs"]), VALUES, max_size=8))
+@example({"trainer.n_gpus_per_node": 0.5})
 def test_any_value_is_checked_or_refused(tmp_path_factory, values):
     folder = tmp_path_factory.mktemp("any")
     (folder / "c.json").write_text(json.dumps(nested({key: value for key, value in values.items() if value != {}})))
@@ -369,7 +370,7 @@ def test_any_value_is_checked_or_refused(tmp_path_factory, values):
             lint_file(path)
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(st.text(alphabet="ab.=:[]{}()'\"&*$ \n\t-#1", max_size=40), st.sampled_from(sorted(READERS)))
 def test_any_text_is_a_config_or_refused(tmp_path_factory, text, suffix):
     path = tmp_path_factory.mktemp("text") / f"c{suffix}"

@@ -22,7 +22,8 @@ def traces_log(rows: list[TableRow]) -> Log:
     for line, row in enumerate(rows, start=1):
         group, task = _table(row.get("group")).get("id"), row.get("task")
         problem = json.dumps(task, sort_keys=True, default=str) if task is not None else str(group)
-        for trace in row["traces"] or [{}]:
+        traces = row.get("traces")
+        for trace in (traces if isinstance(traces, list) else ()) or [{}]:
             told = _table(trace)
             info = _table(told.get("info"))
             step = number(row.get("step")) or number(_table(row.get("run")).get("step")) or 0

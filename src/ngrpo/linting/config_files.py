@@ -128,6 +128,7 @@ def _read_json(text: str, overrides: Sequence[str]) -> ConfigView:
 
 def _ours(raw: Flat, tables: Mapping[str, Any], overrides: Sequence[str]) -> ConfigView:
     changed = {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
+    changed.pop("study", None)  # of a study the config that its variants share
     apply_overrides(changed, overrides)
     try:
         return view_of_tables(raw, changed)

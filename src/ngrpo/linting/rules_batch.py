@@ -64,7 +64,7 @@ def completions_over_gpus(view: ConfigView) -> Iterator[Fault]:
     numbers = [view.number(name) for name in names]
     of_megatron = any(".megatron." in key for key in view.raw)  # which counts by its own parallel sizes
     if all(numbers) and view.value("dynamic_batch") is False and not of_megatron:
-        step, group, gpus, nodes = (int(number or 0) for number in numbers)
+        step, group, gpus, nodes = (max(1, int(number or 1)) for number in numbers)
         if step * group % (gpus * nodes):
             reason = (
                 f"{step} problems x {group} completions do not divide by {gpus * nodes} GPUs: verl refuses to start"

@@ -114,7 +114,7 @@ def budget_too_small(view: ConfigView) -> Iterator[Fault]:
     """verl: a micro-batch of dynamic size must hold the longest sequence."""
     prompt, completion = view.number("max_prompt_tokens"), view.number("max_completion_tokens")
     budget, parallel = view.number("token_budget"), view.number("sequence_parallel")
-    if view.value("dynamic_batch") and prompt and completion and budget and parallel:
+    if view.value("dynamic_batch") and prompt and completion and budget and parallel and parallel >= 1:
         longest = int(prompt + completion)
         if longest > budget * parallel:
             reason = f"a sequence of {longest} tokens does not fit a micro-batch of {budget * parallel:g}"

@@ -37,6 +37,11 @@ class Unknown:
 UNKNOWN = Unknown()
 
 
+def plain(value: Any) -> Any:
+    """Returns a value, UNKNOWN where a list or a table is given for one number or word."""
+    return UNKNOWN if isinstance(value, list | dict | tuple | set) else value
+
+
 @dataclass(frozen=True)
 class ConfigView:
     """A config under neutral names.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ngrpo.linting.view import ConfigView, Located, Setting
+from ngrpo.linting.view import ConfigView, Located, Setting, plain
 
 ORCHESTRATOR = "orchestrator."
 DEFAULTS: Mapping[str, tuple[str, Any]] = {
@@ -42,7 +42,7 @@ def view_of_prime(raw: Mapping[str, Located]) -> ConfigView:
     settings = {}
     for name, (key, default) in DEFAULTS.items():
         found = flat.get(key)
-        settings[name] = Setting(key, found.value, found.line, given=True) if found else Setting(key, default)
+        settings[name] = Setting(key, plain(found.value), found.line, given=True) if found else Setting(key, default)
     if not settings["context"].given and "seq_len" in flat:
         settings["context"] = Setting("seq_len", flat["seq_len"].value, flat["seq_len"].line, given=True)
     if not settings["group_size"].given and (own := flat.get("orchestrator.train.source.group_size")):

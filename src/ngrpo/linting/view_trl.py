@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ngrpo.linting.view import UNKNOWN, ConfigView, Located, Setting
+from ngrpo.linting.view import UNKNOWN, ConfigView, Located, Setting, plain
 
 DEFAULTS: Mapping[str, tuple[str, Any]] = {
     "group_size": ("num_generations", 8),
@@ -74,7 +74,7 @@ def view_of_trl(
 
 def _setting(raw: Mapping[str, Located], key: str, default: Any) -> Setting:
     if key in raw:
-        return Setting(key, raw[key].value, raw[key].line, given=True)
+        return Setting(key, plain(raw[key].value), raw[key].line, given=True)
     return Setting(key, default)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ngrpo.adapters.verl_names import estimator_names
-from ngrpo.linting.view import UNKNOWN, ConfigView, Located, Setting
+from ngrpo.linting.view import UNKNOWN, ConfigView, Located, Setting, plain
 
 ACTOR, ROLLOUT, ALGORITHM = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorithm"
 
@@ -75,7 +75,7 @@ def view_of_verl(
     settings = {}
     for name, (key, default) in DEFAULTS.items():
         given = key in raw
-        value = raw[key].value if given else default
+        value = plain(raw[key].value) if given else default
         settings[name] = Setting(key, value, raw[key].line if given else 0, given)
     estimator, loss = settings["estimator"], settings["loss"]
     methods = {**OWN_ESTIMATORS, **estimator_names()}
