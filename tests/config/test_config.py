@@ -71,7 +71,7 @@ def test_the_resolved_config_repeats_the_run(tmp_path: Path, method: str) -> Non
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[optimizer]\nlearning_rat = 1e-3", "[optimizer] unknown key 'learning_rat'; allowed: betas, lr, "),
+        ("[optimizer]\nlearning_rat = 1e-3", "[optimizer] unknown key 'learning_rat'; allowed: betas, "),
         ("[optimizer]\nwarmup_step = 3", "[optimizer] unknown key 'warmup_step'; did you mean 'warmup_steps'?"),
         ("[optimiser]\nlr = 1e-3", "unknown key 'optimiser'; did you mean 'optimizer'?"),
         ("[method]\nnum_virtul = 1", "[method] unknown key 'num_virtul'; did you mean 'num_virtual'?"),
@@ -152,6 +152,11 @@ def test_a_method_that_compares_completions_needs_two(tmp_path: Path, name: str)
         ),
         ("[sampling]\nproblems_per_step = 3", "[optimizer] updates_per_step is 4, but a pass has only 3 groups"),
         ("[optimizer]\nwarmup_steps = 5", "[optimizer] warmup_steps is 5, but schedule is 'constant': use 'warmup'"),
+        ("[optimizer]\ndecay_steps = 5", "[optimizer] decay_steps and decay_to are for the schedules 'linear' and"),
+        (
+            '[optimizer]\nschedule = "cosine"\nwarmup_steps = 9\n[run]\nsteps = 9',
+            "[optimizer] warmup_steps is 9, but the schedule ends with step 9 (decay_steps, by default [run] steps)",
+        ),
         (
             '[method]\nname = "dapo"\n[sampling]\nmax_completion_tokens = 1024',
             "[method] overlong_buffer_tokens is 1024, but completions have at most 1024 tokens: ",
@@ -176,6 +181,7 @@ def test_settings_that_contradict_are_one_line(tmp_path: Path, text: str, expect
         "[optimizer]\nupdates_per_step = 4\npasses_per_step = 4\n[sampling]\nproblems_per_step = 1",
         '[method]\nname = "dapo"\noverlong_buffer_tokens = 0\n[sampling]\nmax_completion_tokens = 8',
         '[optimizer]\nschedule = "warmup"\nwarmup_steps = 5',
+        '[optimizer]\nschedule = "linear"\nwarmup_steps = 8\n[run]\nsteps = 9',
     ],
 )
 def test_settings_at_the_edge_that_work_together_are_taken(tmp_path: Path, text: str) -> None:
@@ -234,6 +240,8 @@ def test_evaluation_tasks_are_those_named_or_the_training_task(tmp_path: Path) -
     assert config.evaluation_tasks() == [config.task]
     named = load_config(path, ['evaluation.tasks=["aime2025", "amc23"]'])
     assert [task.slug for task in named.evaluation_tasks()] == ["aime2025", "amc23"]
+    plain = named.model_copy(update={"task": named.task.model_copy(update={"chat": False, "prefill": "So"})})
+    assert [(task.chat, task.prefill) for task in plain.evaluation_tasks()] == [(False, "So")] * 2
 
 
 def test_a_step_needs_as_many_problems_as_it_samples(tmp_path: Path) -> None:

@@ -113,3 +113,53 @@ def test_the_byte_level_tokenizer_survives_any_text(tiny_model_folder: Path) -> 
     tokens = encode_prompt(task, Problem("p", question, ""), tokenizer).tokens
     text = tokenizer.decode(tokens.tolist())
     assert text == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_plain_prompt_although_there_is_a_template() -> None:
+    tokenizer = word_tokenizer(template=TEMPLATE)
+    assert words(tokenizer, chat=False) == ["<s>", "how", "many", "?"]
+    assert words(tokenizer, chat=False, system="be brief") == ["<s>", "be", "brief", "how", "many", "?"]
+    prompt = encode_prompt(
+        Countdown(name="countdown", prompt="{question}", system="be", chat=False), PROBLEM, tokenizer
+    )
+    assert (prompt.text, prompt.messages) == ("be\n\nhow many ?", ())
+    served = encode_prompt(Countdown(name="countdown", prompt="{question}", chat=False), PROBLEM, None)
+    assert (served.text, served.messages, len(served.tokens)) == ("how many ?", (), 0)
+
+
+def test_variables_of_the_template() -> None:
+    thinking = TEMPLATE + "{% if enable_thinking is defined and not enable_thinking %} be brief{% endif %}"
+    tokenizer = word_tokenizer(template=thinking)
+    plain = ["<s>", "user", ":", "how", "many", "?", "assistant", ":"]
+    assert words(tokenizer) == words(tokenizer, chat_template_kwargs={"enable_thinking": True}) == plain
+    assert words(tokenizer, chat_template_kwargs={"enable_thinking": False}) == [*plain, "be", "brief"]
+    with pytest.raises(ConfigError, match=r"chat template has no variable 'enable_thinkin'"):
+        words(tokenizer, chat_template_kwargs={"enable_thinkin": False})
+    with pytest.raises(ConfigError, match="the tokenizer has no chat template"):
+        words(word_tokenizer(), chat_template_kwargs={"enable_thinking": False})
+    task = Countdown(name="countdown", chat_template_kwargs={"enable_thinking": False})
+    assert encode_prompt(task, PROBLEM, None).template_variables == {"enable_thinking": False}
+    assert len(task.problems("test")) > 0
+
+
+def test_a_prefilled_assistant_turn_is_continued() -> None:
+    tokenizer = word_tokenizer(template=TEMPLATE)
+    assert words(tokenizer, prefill="be 3") == ["<s>", "user", ":", "how", "many", "?", "assistant", ":", "be", "3"]
+    assert words(word_tokenizer(), prefill="be 3") == ["<s>", "how", "many", "?", "be", "3"]
+    own = Problem("p", "how", "", messages=(Message("user", "how"), Message("assistant", "many")))
+    kept = words(tokenizer, own, prefill="be 3", continue_final_message=True)
+    assert kept == ["<s>", "user", ":", "how", "assistant", ":", "many"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"chat_template_kwargs": {"tokenize": True}}, "must not contain 'tokenize', which is set by the trainer"),
+        ({"chat_template_kwargs": {"a": 1}, "chat": False}, "chat = false uses no chat template: remove one"),
+    ],
+)
+def test_settings_that_contradict_are_one_line(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_task({"name": "countdown", **settings})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,9 @@ import pytest
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.grading import shared_pool
 from ngrpo.tasks import load_task
-from ngrpo.tasks.math import HUB, Math, level_of
+from ngrpo.tasks.difficulty import level_of
+from ngrpo.tasks.hub_sources import HUB, HubSource
+from ngrpo.tasks.math import Math
 from ngrpo.types import Message, Problem
 from tests.shared import SHARED
 
@@ -24,6 +26,10 @@ ROWS = [
     {"problem": "What is 2/4?", "level": "Level 5", "type": "Algebra", "solution": r"So \boxed{\frac{1}{2}}"},
     {"problem": "What is 3-1?", "level": "Level ?", "type": "Algebra", "solution": r"$\boxed 2$"},
 ]
+
+
+RECOGNISED = ("math", "math500", "amc23", "aime2025")
+"""Data sets whose columns are recognised; test_hub_sources.py has those with columns of their own."""
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def test_train_and_test_files(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "split", "source"),
-    [(name, split, getattr(source, split)) for name, source in HUB.items() for split in ("train", "test")],
+    [(name, split, getattr(HUB[name], split)) for name in RECOGNISED for split in ("train", "test")],
 )
 def test_without_a_file_the_hub_is_asked(hub: list[tuple[str, str]], name: str, split: Any, source: Any) -> None:
     task = load_task({"name": name})
@@ -103,7 +109,7 @@ def test_without_a_file_the_hub_is_asked(hub: list[tuple[str, str]], name: str, 
 def test_a_hub_out_of_reach_is_one_line_that_names_the_way_out(
     hub: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = SimpleNamespace(train=None, test=("math-ai/aime25", "missing"))
+    gone = HubSource(None, ("math-ai/aime25", "missing"))
     monkeypatch.setattr("ngrpo.tasks.math.HUB", {"aime2025": gone})
     with pytest.raises(DataError) as caught:
         load_task({"name": "aime2025"}).load_problems("test")
@@ -126,7 +132,7 @@ def test_the_real_package_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"name": "math:"}, "'name': must be one of math, math500, amc23, aime2025"),
+        ({"name": "math:"}, "'name': must be one of math, gsm8k, dapo-math-17k, "),
         ({"name": "math", "timeout_seconds": 0}, "'timeout_seconds'"),
         ({"name": "math", "grader_workers": 0}, "'grader_workers'"),
         ({"name": "math", "level": [5]}, "unknown key 'level'; did you mean 'levels'?"),
@@ -134,7 +140,7 @@ def test_the_real_package_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
             {"name": "math:a.jsonl", "test": "b.jsonl"},
             "the test file is given twice: 'a.jsonl' in 'name' and 'b.jsonl'",
         ),
-        ({"name": "aime2024"}, "unknown task 'aime2024'"),
+        ({"name": "aime1999"}, "unknown task 'aime1999'"),
     ],
 )
 def test_wrong_settings(table: dict[str, Any], message: str) -> None:

@@ -33,7 +33,7 @@ def eval_(
         str | None,
         typer.Option(
             "--task",
-            help="countdown, math, math500, amc23, aime2025 (or NAME:FILE), gym:NAME, file:PATH.",
+            help="countdown, math500, aime2025, ... (docs/data.md; or NAME:FILE), gym:NAME, hub:OWNER/NAME, file:PATH.",
             show_default="a run's own, with its [evaluation] settings",
         ),
     ] = None,

@@ -15,9 +15,12 @@ import typer
 from ngrpo.cli.advantages import advantages
 from ngrpo.cli.compare import compare
 from ngrpo.cli.demo import demo
+from ngrpo.cli.diagnose import diagnose
 from ngrpo.cli.eval import eval_
 from ngrpo.cli.grade import grade
+from ngrpo.cli.lint import lint
 from ngrpo.cli.passk import passk
+from ngrpo.cli.power import power
 from ngrpo.cli.regrade import regrade
 from ngrpo.cli.study import study
 from ngrpo.cli.train import train, with_resume_value
@@ -51,6 +54,9 @@ app.command()(advantages)
 app.command()(grade)
 app.command()(regrade)
 app.command()(study)
+app.command()(power)
+app.command()(lint)
+app.command()(diagnose)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

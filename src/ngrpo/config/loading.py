@@ -72,13 +72,33 @@ def config_of(tables: Mapping[str, Any], *, where: str = "") -> Config:
     parts: dict[str, Any] = {
         name: model.parse(tables.get(name, {}), where=f"{where}[{name}] ") for name, model in _TABLES.items()
     }
+    if parts["optimizer"].falls and not parts["optimizer"].decay_steps:
+        parts["optimizer"] = parts["optimizer"].model_copy(update={"decay_steps": parts["run"].steps})
     config = Config.model_construct(
         task=load_task(tables["task"], where=f"{where}[task] "),
         method=load_method(tables.get("method", {}), where=f"{where}[method] "),
         **parts,
     )
     _check_together(config, where)
+    _check_schedule(config.optimizer, where)
     return config
+
+
+def _check_schedule(optimizer: OptimizerSettings, where: str) -> None:
+    if optimizer.schedule == "constant" and optimizer.warmup_steps:
+        raise ConfigError(
+            f"{where}[optimizer] warmup_steps is {optimizer.warmup_steps}, but schedule is 'constant': use 'warmup'"
+        )
+    if not optimizer.falls and (optimizer.decay_steps or optimizer.decay_to):
+        raise ConfigError(
+            f"{where}[optimizer] decay_steps and decay_to are for the schedules 'linear' and 'cosine', schedule is "
+            f"'{optimizer.schedule}'"
+        )
+    if optimizer.falls and optimizer.decay_steps <= optimizer.warmup_steps:
+        raise ConfigError(
+            f"{where}[optimizer] warmup_steps is {optimizer.warmup_steps}, but the schedule ends with step "
+            f"{optimizer.decay_steps} (decay_steps, by default [run] steps)"
+        )
 
 
 def _check_together(config: Config, where: str) -> None:
@@ -104,10 +124,6 @@ def _check_together(config: Config, where: str) -> None:
             f"{where}[optimizer] updates_per_step is {optimizer.updates_per_step}, but a pass has only "
             f"{sampling.problems_per_step} groups ([sampling] problems_per_step) for "
             f"{optimizer.updates_per_step // optimizer.passes_per_step} updates"
-        )
-    if optimizer.schedule == "constant" and optimizer.warmup_steps:
-        raise ConfigError(
-            f"{where}[optimizer] warmup_steps is {optimizer.warmup_steps}, but schedule is 'constant': use 'warmup'"
         )
     if isinstance(method, DAPO) and method.overlong_buffer_tokens >= sampling.max_completion_tokens:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,10 +95,16 @@ class OptimizerSettings(Settings):
 
     lr: float = Field(1e-6, gt=0.0)
     """Learning rate."""
-    schedule: Literal["constant", "warmup"] = "constant"
-    """'constant', or 'warmup': linear from 0 over warmup_steps, then constant."""
+    schedule: Literal["constant", "warmup", "linear", "cosine"] = "constant"
+    """'constant'; 'warmup': linear from 0 over warmup_steps, then constant; 'linear' and 'cosine': such a warm-up, then
+    falling until decay_steps."""
     warmup_steps: int = Field(0, ge=0)
     """Steps of the warm-up."""
+    decay_steps: int = Field(0, ge=0)
+    """The step at whose end 'linear' and 'cosine' reach their lowest rate; 0 for [run] steps. To resume with more
+    steps, keep the first run's number."""
+    decay_to: float = Field(0.0, ge=0.0, le=1.0)
+    """The lowest rate of 'linear' and 'cosine', as a share of lr."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay rates."""
     weight_decay: float = Field(0.01, ge=0.0)
@@ -108,14 +115,28 @@ class OptimizerSettings(Settings):
     """Optimiser updates per step; the groups of a step are divided evenly among them."""
     passes_per_step: int = Field(1, ge=1)
     """How often each group is trained on in a step; divides updates_per_step."""
-    tokens_per_micro_batch: int = Field(16384, ge=1)
-    """Tokens, padding included, in one forward pass; changes memory, not the result."""
+    tokens_per_micro_batch: int = Field(8192, ge=1)
+    """Tokens, padding included, in one forward pass; changes memory, not the result beyond rounding."""
 
     def scheduled(self, lr: float, step: int) -> float:
-        """Returns what the schedule makes of a learning rate in a step, counted from 1."""
-        if self.schedule == "warmup" and step <= self.warmup_steps:
+        """Returns what the schedule makes of a learning rate in a step, counted from 1.
+
+        The first step after the warm-up has lr; the last one is a step above the lowest rate, as in transformers.
+        """
+        if self.schedule == "constant":
+            return lr
+        if step <= self.warmup_steps:
             return lr * step / self.warmup_steps
-        return lr
+        if self.schedule == "warmup":
+            return lr
+        passed = min(1.0, (step - 1 - self.warmup_steps) / (self.decay_steps - self.warmup_steps))
+        share = 1.0 - passed if self.schedule == "linear" else (1.0 + math.cos(math.pi * passed)) / 2.0
+        return lr * (self.decay_to + (1.0 - self.decay_to) * share)
+
+    @property
+    def falls(self) -> bool:
+        """True for a schedule that needs decay_steps."""
+        return self.schedule in {"linear", "cosine"}
 
     @field_validator("betas")
     @classmethod
@@ -208,6 +229,8 @@ class Config(Settings):
     def evaluation_tasks(self, *, where: str = "") -> list[Task]:
         """Returns the tasks to evaluate on: those named, else the training task.
 
+        Those named get the training task's `chat`, `chat_template_kwargs` and `prefill`, which belong to the model.
+
         Args:
             where: what an error message begins with, such as the file's name.
 
@@ -216,7 +239,10 @@ class Config(Settings):
         """
         if not self.evaluation.tasks:
             return [self.task]
-        return [load_task({"name": spec}, where=f"{where}[evaluation] tasks: ") for spec in self.evaluation.tasks]
+        shared = self.task.model_dump(include={"chat", "chat_template_kwargs", "prefill"})
+        return [
+            load_task({"name": spec, **shared}, where=f"{where}[evaluation] tasks: ") for spec in self.evaluation.tasks
+        ]
 
     def check_trainable(self) -> None:
         """Checks what training needs beyond an evaluation.

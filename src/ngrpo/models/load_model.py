@@ -11,8 +11,9 @@ from safetensors import SafetensorError
 
 from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError, error_line
-from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel
+from ngrpo.models.language_model import LanguageModel
 from ngrpo.models.lora import check_peft, is_adapter, merged_adapter, with_adapters
+from ngrpo.models.packed_attention import STRUCTURE_ERRORS
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.models.quiet_config import QuietConfig
 

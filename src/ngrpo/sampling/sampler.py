@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,16 @@ from ngrpo.types import Completion, Message, Problem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """What the model is given for a problem: tokens [L], their text, and the chat messages that it was made of."""
+    """What the model is given for a problem: tokens [L], their text, and the chat messages that it was made of.
+
+    `template_variables` are for the chat template of a server; elsewhere the tokens have them already.
+    """
 
     problem: Problem
     tokens: NDArray[np.int64]
     messages: tuple[Message, ...] = ()
     text: str = ""
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Request(NamedTuple):

@@ -1,4 +1,4 @@
-"""Problems from a file of one's own: JSON lines, parquet or CSV."""
+"""Problems from a file of one's own, or from a folder of `datasets.Dataset.save_to_disk`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from ngrpo.choices import Split
-from ngrpo.tasks.math import MathTask
+from ngrpo.tasks.math import TableTask
 from ngrpo.tasks.problem_columns import Columns
 from ngrpo.tasks.table_rows import read_rows
 from ngrpo.types import Problem
 
 
-class FileTask(MathTask):
-    """`file:PATH`: a question and a reference per row; columns are recognised or named."""
+class FileTask(TableTask):
+    """`file:PATH`: a question and a reference per row; columns are recognised or named.
+
+    PATH is a file (.jsonl, .json, .parquet, .csv, .tsv; the text formats also as .gz), or a folder that
+    `save_to_disk` of the `datasets` library wrote: its `train` and `test` splits, or its only one.
+    """
 
     argument: ClassVar[str] = "PATH"
     label: ClassVar[str] = "problems from a file"
@@ -45,4 +49,4 @@ class FileTask(MathTask):
         path = self.name.removeprefix("file:")
         if split == "test" and self.test:
             path = self.test
-        return self._problems_of(read_rows(path), path, Columns(self.question, self.reference, self.id))
+        return self._problems_of(read_rows(path, split), path, Columns(self.question, self.reference, self.id))

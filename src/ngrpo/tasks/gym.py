@@ -40,9 +40,6 @@ class Gym(MathTask):
     seed: int = Field(0, ge=0)
     """Decides the problems."""
 
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())  # a table of options has no hash of its own
-
     @field_validator("name")
     @classmethod
     def _has_name(cls, name: str) -> str:

@@ -1,11 +1,9 @@
-"""Competition mathematics: MATH, MATH-500, AMC23 and AIME2025, from the Hugging Face hub or local files."""
+"""Mathematics: data sets and benchmarks by their names (`hub_sources.py`), from the Hugging Face hub or local files."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,7 +12,10 @@ from ngrpo.errors import DataError
 from ngrpo.grading import GRADERS, GraderPool, fault_of, shared_pool
 from ngrpo.grading.graders import MATHEMATICAL, REASONING_GYM, is_custom
 from ngrpo.grading.pool import MEMORY_GIB
+from ngrpo.tasks.cells import cell
 from ngrpo.tasks.conversations import Conversations
+from ngrpo.tasks.difficulty import of_difficulty
+from ngrpo.tasks.hub_sources import HUB, HubSource
 from ngrpo.tasks.problem_columns import RECOGNISED, Columns, References, problems_of
 from ngrpo.tasks.table_rows import TableRow, read_hub_rows, read_rows
 from ngrpo.tasks.task import Task
@@ -22,22 +23,6 @@ from ngrpo.types import Grade, Problem
 
 MATH_PROMPT = "{question}\nPlease reason step by step, and put your final answer within \\boxed{}."
 """The instruction that Qwen2.5-Math was trained with, as a user message."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubSource:
-    """The splits of a benchmark as (dataset id, split there); None for one that it does not have."""
-
-    train: tuple[str, str] | None
-    test: tuple[str, str]
-
-
-HUB: Mapping[str, HubSource] = {
-    "math": HubSource(("DigitalLearningGmbH/MATH-lighteval", "train"), ("DigitalLearningGmbH/MATH-lighteval", "test")),
-    "math500": HubSource(None, ("HuggingFaceH4/MATH-500", "test")),
-    "amc23": HubSource(None, ("math-ai/amc23", "test")),
-    "aime2025": HubSource(None, ("math-ai/aime25", "test")),
-}
 
 
 class MathTask(Task):
@@ -114,8 +99,32 @@ class MathTask(Task):
         )
 
 
-class Math(MathTask):
-    """A benchmark by name; NAME:PATH reads its test problems from a local file."""
+class TableTask(MathTask):
+    """What tasks whose problems come from tables have in common: problems are chosen by their difficulty."""
+
+    levels: tuple[int, ...] = ()
+    """Keep only problems of these levels (column `level` or `difficulty`; MATH has 1 to 5); empty: all."""
+    solve_rate: tuple[float, ...] = ()
+    """Keep only problems with a solve rate in [lowest, highest] (columns `solve_rate`, `pass_rate`,
+    `llama8b_solve_rate`, or `difficulty` such as "3/8"); empty: all."""
+
+    @field_validator("solve_rate")
+    @classmethod
+    def _is_a_range(cls, solve_rate: tuple[float, ...]) -> tuple[float, ...]:
+        if solve_rate and not (len(solve_rate) == 2 and 0.0 <= solve_rate[0] <= solve_rate[1] <= 1.0):
+            raise ValueError("must be [lowest, highest] within 0 and 1")
+        return solve_rate
+
+    def _problems_of(self, rows: Sequence[TableRow], where: str, columns: Columns = RECOGNISED) -> list[Problem]:
+        return of_difficulty(super()._problems_of(rows, where, columns), self.levels, self.solve_rate, where)
+
+
+class Math(TableTask):
+    """A data set by its name (docs/data.md); NAME:PATH reads its problems from a local file.
+
+    PATH holds the test problems, or the training problems where the data set has no others. Data sets for training
+    leave out rows whose reference no completion can reach.
+    """
 
     label: ClassVar[str] = "mathematics"
 
@@ -123,8 +132,22 @@ class Math(MathTask):
     """Local file with the training problems; empty: the hub."""
     test: str = ""
     """Local file with the test problems, the same as PATH in NAME:PATH; empty: the hub."""
-    levels: tuple[int, ...] = ()
-    """Keep only problems of these levels (MATH has 1 to 5); empty: all."""
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], *, where: str = "") -> Self:
+        """Returns the validated settings, with what the data set wants filled in, so that the resolved config has it.
+
+        Args:
+            table: as in `Settings.parse`.
+            where: as in `Settings.parse`.
+        """
+        source = HUB.get(str(table.get("name")).partition(":")[0])
+        defaults: dict[str, str] = {}
+        if source is not None and source.test is None:
+            defaults["unreadable_references"] = "leave_out"
+        if source is not None and source.instructed:
+            defaults["prompt"] = "{question}"
+        return super().parse({**defaults, **table}, where=where)
 
     @field_validator("name")
     @classmethod
@@ -134,43 +157,57 @@ class Math(MathTask):
         return name
 
     @model_validator(mode="after")
-    def _one_test_file(self) -> Math:
-        path = self.name.partition(":")[2]
-        if path and self.test and path != self.test:
-            raise ValueError(f"the test file is given twice: '{path}' in 'name' and '{self.test}' in 'test'")
+    def _one_file(self) -> Math:
+        kind, _, path = self.name.partition(":")
+        key = "train" if HUB[kind].test is None else "test"
+        given = self.train if key == "train" else self.test
+        if path and given and path != given:
+            noun = "training" if key == "train" else "test"
+            raise ValueError(f"the {noun} file is given twice: '{path}' in 'name' and '{given}' in '{key}'")
         return self
 
     def load_problems(self, split: Split) -> Sequence[Problem]:
         """Returns the problems of a split in the order of their source.
 
         Raises:
-            DataError: when the hub or a file cannot be read, or no problem has one of the levels.
+            DataError: when the hub or a file cannot be read, the data set has no such split, or no problem has the
+                difficulty that is asked for.
         """
         kind, _, path = self.name.partition(":")
-        file = self.train if split == "train" else (path or self.test)
+        source = HUB[kind]
+        by_name = path if (split == "train") == (source.test is None) else ""
+        file = by_name or (self.train if split == "train" else self.test)
         if file:
-            return self._of_levels(self._problems_of(read_rows(file), file), file)
-        source = HUB[kind].train if split == "train" else HUB[kind].test
-        if source is None:
-            raise DataError(f"'{kind}' has no training problems; give a local file with train = PATH")
-        given = "train = PATH" if split == "train" else f"the name '{kind}:PATH'"
-        rows = read_hub_rows(*source, instead=f"a local file can be given with {given}")
-        return self._of_levels(self._problems_of(rows, source[0]), source[0])
+            return self._problems_of(_joined(_distinct(read_rows(file, split), source), source), file, source.columns)
+        published = source.train if split == "train" else source.test
+        if published is None:
+            noun = "training" if split == "train" else "test"
+            raise DataError(f"'{kind}' has no {noun} problems; give a local file with {split} = PATH")
+        named = (split == "train") == (source.test is None)
+        given = f"the name '{kind}:PATH'" if named else f"{split} = PATH"
+        rows = read_hub_rows(
+            *published,
+            instead=f"a local file can be given with {given}",
+            subset=source.subset,
+            kept=source.kept,
+            distinct=source.distinct,
+        )
+        return self._problems_of(_joined(rows, source), published[0], source.columns)
 
-    def _of_levels(self, problems: list[Problem], where: str) -> list[Problem]:
-        if not self.levels:
-            return problems
-        kept = [problem for problem in problems if level_of(problem) in self.levels]
-        if not kept:
-            raise DataError(f"{where}: no problem has a level among {', '.join(map(str, self.levels))}")
-        return kept
+
+def _distinct(rows: Sequence[TableRow], source: HubSource) -> list[TableRow]:
+    """The first row of each value in the data set's column that tells repeated rows; all where there is none."""
+    if not source.distinct:
+        return list(rows)
+    return list({str(cell(row, source.distinct)): row for row in reversed(rows)}.values())[::-1]
 
 
-def level_of(problem: Problem) -> int | None:
-    """Returns the number in a problem's `level`, None where it has none (MATH knows a "Level ?").
-
-    >>> level_of(Problem("0", "q", "1", metadata={"level": "Level 5"}))
-    5
-    """
-    digits = re.search(r"[0-9]+", str(problem.metadata.get("level", "")))
-    return int(digits[0]) if digits else None
+def _joined(rows: Sequence[TableRow], source: HubSource) -> list[TableRow]:
+    """Rows whose list of several answers is one text, such as "2, 3"."""
+    if not source.several:
+        return list(rows)
+    lists = [(row, row.get(source.several)) for row in rows]
+    return [
+        {**row, source.several: ", ".join(map(str, value))} if isinstance(value, list) and len(value) > 1 else row
+        for row, value in lists
+    ]

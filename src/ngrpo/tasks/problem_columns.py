@@ -30,12 +30,17 @@ IDS = ("id", "problem_id", "question_id", "unique_id", "uid", "index", "extra_in
 ROW_NUMBER = "#"
 """In place of a column's name: the ids are the numbers of the rows, from 0."""
 LABELS = ("correct", "label", "is_correct", "acc")
-METADATA = ("level", "type", "subject", "difficulty", "data_source", "source")
+METADATA = (
+    *("level", "type", "subject", "difficulty", "data_source", "source", "topic", "problem_type", "question_type"),
+    *("subfield", "solve_rate", "pass_rate", "llama8b_solve_rate"),
+)
 """Columns that are kept with the problem, for filters and reports."""
 TABLES = ("metadata", "extra_info")
 """Columns of tables that are kept too: the keys of the first as they are, the second under its name."""
 UNANSWERED_SHARE = 0.01
 """Up to this share of rows without an answer is left out and logged: MATH itself has one in 7,500."""
+MOST_NAMED = 5
+"""So many rows with an unreachable reference are named, the others counted."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +103,7 @@ def problems_of(
     ids = _ids(rows, where, columns.id, chosen.id)
     problems: list[Problem] = []
     unanswered: list[NoAnswerError] = []
+    unreadable = 0
     for number, (name, row) in enumerate(zip(ids, rows, strict=True), start=1):
         place = f"{where}, row {number}"
         column = f"{place}: '{chosen.reference}'"
@@ -112,20 +118,27 @@ def problems_of(
             unanswered.append(error)
             continue
         if fault := references.fault_of(reference):
-            _refuse(f"{column}: no completion can reach the reference {reference[:80]!r}: {fault}", references)
+            unreadable += 1
+            message = f"{column}: no completion can reach the reference {reference[:80]!r}: {fault}"
+            _refuse(message, references, quiet=unreadable > MOST_NAMED)
             continue
         problems.append(Problem(name, question, reference, messages, metadata_of(row)))
     if len(unanswered) > UNANSWERED_SHARE * len(rows):
         raise unanswered[0]
+    if unreadable > MOST_NAMED:
+        _log.warning(
+            "left out: %d of %d rows in all have a reference that no completion can reach", unreadable, len(rows)
+        )
     if unanswered:
         _log.warning("%d of %d rows are left out; the first: %s", len(unanswered), len(rows), unanswered[0])
     return problems
 
 
-def _refuse(message: str, references: References) -> None:
+def _refuse(message: str, references: References, *, quiet: bool) -> None:
     if not references.leave_out:
         raise DataError(f"{message} ({references.advice}unreadable_references = 'leave_out' leaves such rows out)")
-    _log.warning("left out: %s", message)
+    if not quiet:
+        _log.warning("left out: %s", message)
 
 
 def metadata_of(row: TableRow) -> dict[str, Any]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import PurePath
 from typing import Any
 
 from ngrpo.errors import ConfigError
-from ngrpo.tasks.table_rows import READERS
+from ngrpo.tasks.hub_sources import HUB
+from ngrpo.tasks.table_rows import is_readable
 from ngrpo.tasks.task import Task
 
 TASKS: dict[str, tuple[str, str]] = {
     "countdown": ("ngrpo.tasks.countdown", "Countdown"),
-    "math": ("ngrpo.tasks.math", "Math"),
-    "math500": ("ngrpo.tasks.math", "Math"),
-    "amc23": ("ngrpo.tasks.math", "Math"),
-    "aime2025": ("ngrpo.tasks.math", "Math"),
+    **dict.fromkeys(HUB, ("ngrpo.tasks.math", "Math")),
     "gym": ("ngrpo.tasks.gym", "Gym"),
+    "hub": ("ngrpo.tasks.hub_task", "HubTask"),
     "file": ("ngrpo.tasks.file_task", "FileTask"),
 }
 """A new task is one module with a `Task` subclass and one line here."""
@@ -37,10 +35,12 @@ def load_task(table: Mapping[str, Any], *, where: str = "") -> Task:
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{where}'name' must be a task such as 'countdown' or 'file:PATH', got {name!r}")
     kind = name.partition(":")[0]
-    if kind not in TASKS and (PurePath(name).suffix.lower() in READERS or "/" in name):
+    if kind not in TASKS and (is_readable(name) or "/" in name):
         raise ConfigError(f"{where}unknown task '{name}'; for problems from a file write 'file:{name}'")
     if kind not in TASKS:
-        raise ConfigError(f"{where}unknown task '{name}'; allowed: {', '.join(TASKS)} (gym:NAME, file:PATH)")
+        raise ConfigError(
+            f"{where}unknown task '{name}'; allowed: {', '.join(TASKS)} (gym:NAME, hub:OWNER/NAME, file:PATH)"
+        )
     module, attribute = TASKS[kind]
     task: type[Task] = getattr(import_module(module), attribute)
     return task.parse(table, where=where)

@@ -6,14 +6,21 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import PurePath
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ngrpo.choices import Split
 from ngrpo.settings import Settings
 from ngrpo.tasks.conversations import with_template
 from ngrpo.types import Grade, Message, Problem
+
+_OWN_ARGUMENTS = frozenset(
+    {"add_generation_prompt", "continue_final_message", "tokenize", "conversation", "messages", "chat_template"}
+    | {"return_dict", "return_tensors", "padding", "truncation", "max_length", "tokenizer_kwargs"}
+    | {"return_assistant_tokens_mask"}
+)
+"""Arguments of apply_chat_template that are no variables of a template."""
 
 
 class Task(Settings):
@@ -31,6 +38,12 @@ class Task(Settings):
     """System message of every prompt; empty for none, or for those that conversations have."""
     continue_final_message: bool = False
     """Continue conversations that end with an assistant message; otherwise they are an error."""
+    chat: bool = True
+    """Use the model's chat template where it has one; false: plain prompts, the texts joined by blank lines."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Variables of the model's chat template, such as {enable_thinking = false} for Qwen3."""
+    prefill: str = ""
+    """Beginning of every assistant message, which the model continues, such as "<think>"; graders do not see it."""
     max_reward: float = 1.0
     """Reward of a correct completion."""
 
@@ -49,6 +62,23 @@ class Task(Settings):
         if "{question}" in system:
             raise ValueError("must not contain {question}, which is replaced in 'prompt' only")
         return system
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _are_variables(cls, variables: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(_OWN_ARGUMENTS.intersection(variables)):
+            raise ValueError(f"must not contain '{taken[0]}', which is set by the trainer")
+        return variables
+
+    @model_validator(mode="after")
+    def _template_is_used(self) -> Self:
+        if self.chat_template_kwargs and not self.chat:
+            raise ValueError("chat_template_kwargs is given, but chat = false uses no chat template: remove one")
+        return self
+
+    def __hash__(self) -> int:
+        """A hash for tables too, which have none of their own."""
+        return hash(self.model_dump_json())
 
     @property
     def slug(self) -> str:
@@ -83,9 +113,13 @@ class Task(Settings):
         """Raises GradingError where it is known before anything is graded that nothing can be."""
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
-        """Returns the chat prompt of a problem, with the task's template and system message."""
-        turns = problem.messages or (Message("user", problem.question),)
-        return with_template(turns, self.prompt, self.system)
+        """Returns the chat prompt of a problem, with the task's template, system message and prefill.
+
+        A conversation that ends with an assistant message keeps its own instead of the prefill.
+        """
+        turns = with_template(problem.messages or (Message("user", problem.question),), self.prompt, self.system)
+        prefilled = self.prefill and turns[-1].role != "assistant"
+        return (*turns, Message("assistant", self.prefill)) if prefilled else turns
 
 
 @lru_cache(maxsize=16)

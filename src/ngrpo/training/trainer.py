@@ -24,12 +24,14 @@ from ngrpo.runs.opening import missing_evaluations, pin_revision, resume_command
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.runs.termination import StopRequested, StopSignals
 from ngrpo.sampling.samplers import training_sampler
+from ngrpo.training.all_wrong_warning import all_wrong_warning
+from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
-from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
+from ngrpo.training.checkpoint import load_policy, load_state, save_state
 from ngrpo.training.collect import Collected, PromptSource, collect_groups
 from ngrpo.training.critic import Critic, CriticUpdater
 from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
-from ngrpo.training.metrics import rollout_lines, step_metrics
+from ngrpo.training.metrics import TrainerState, rollout_lines, step_metrics
 from ngrpo.training.ppo_learner import PPOLearner
 from ngrpo.training.rollout_journal import JournaledSampler
 from ngrpo.training.tripwires import Tripwires
@@ -52,6 +54,7 @@ class Trainer:
     def __init__(self, config: Config, run: RunDir, observer: Observer, stop: StopSignals | None = None) -> None:
         self.config, self.run_dir, self.observer, self.stop = config, run, observer, stop or StopSignals()
         self._said: set[str] = set()
+        keep_freed_memory()
         checkpoint = sound_checkpoint(run, observer.on_message)
         folder = checkpoint[1] if checkpoint else None
         self._saved_step, self._saved_at = checkpoint[0] if checkpoint else 0, time.monotonic()
@@ -285,5 +288,7 @@ class Trainer:
         if self.config.run.keep_rollouts:
             self.run_dir.append_rollouts(rollout_lines(step, collected, advantages))
         self.run_dir.append_metrics({"step": step, **metrics})
+        if line := all_wrong_warning(self.config.method, self.config.sampling.group_size, step, metrics):
+            self._say_once("all_wrong", line)
         self.observer.on_step(step, metrics)
         self.tripwires.check_metrics(step, metrics)

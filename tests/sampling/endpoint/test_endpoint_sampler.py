@@ -623,6 +623,17 @@ def test_a_prompt_without_messages_is_sent_as_tokens(server: FakeServer) -> None
     assert server.bodies()[0]["prompt"] == [4, 5]
 
 
+def test_a_plain_prompt_is_sent_as_text_and_variables_go_to_the_template(server: FakeServer) -> None:
+    nothing = np.empty(0, dtype=np.int64)
+    sampled(server.sampler(), [Request(Prompt(Problem("p", "", ""), nothing, text="1+1="), 0)])
+    assert server.seen[0][0] == "/v1/completions"
+    assert server.bodies()[0]["prompt"] == "1+1="
+    thinking = Prompt(Problem("q", "", ""), nothing, (Message("user", "1+1?"),), template_variables={"thinking": False})
+    sampled(server.sampler(), [Request(thinking, 0)])
+    assert server.bodies()[1]["chat_template_kwargs"] == {"thinking": False}
+    assert "chat_template_kwargs" not in server.bodies()[0]
+
+
 # The key.
 
 

@@ -32,6 +32,10 @@ def _complaints(config: Config, cluster: ClusterSettings) -> Iterator[str]:
     yield from _of_batch(config, cluster)
     if config.task.continue_final_message:
         yield "[task] continue_final_message is not supported: verl starts a new assistant message"
+    if config.task.prefill or config.task.chat_template_kwargs or not config.task.chat:
+        yield "[task] prefill, chat_template_kwargs and chat = false are not supported: verl makes its own prompts"
+    if config.optimizer.falls:
+        yield f"[optimizer] schedule '{config.optimizer.schedule}' is not translated; use 'constant' or 'warmup'"
     if config.model.device not in ("auto", cluster.device):
         yield (
             f"[model] device is '{config.model.device}', but verl trains on [cluster] device '{cluster.device}'; "

@@ -107,7 +107,7 @@ class EndpointSampler(Sampler):
         """Raises the errors of a prompt that are known before anything is sampled."""
         prompt, limit = request.prompt, decoding.max_completion_tokens
         length = len(prompt.tokens)
-        if length == 0 and not prompt.messages:
+        if length == 0 and not prompt.messages and not prompt.text:
             raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: there is nothing to continue")
         if self.max_model_len is not None and length + limit > self.max_model_len:
             raise ConfigError(

@@ -92,12 +92,18 @@ def request_body(request: Request, decoding: Decoding, form: Form, server: str) 
     }
     if api == "chat":
         body["messages"] = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        if prompt.messages[-1].role == "assistant":  # [task] continue_final_message; vLLM and SGLang know both fields
+        if (
+            prompt.messages[-1].role == "assistant"
+        ):  # [task] prefill or continue_final_message; vLLM and SGLang know both fields
             body |= {"continue_final_message": True, "add_generation_prompt": False}
+        if prompt.template_variables:
+            body["chat_template_kwargs"] = dict(prompt.template_variables)
     elif len(prompt.tokens):
         body["prompt"] = prompt.tokens.tolist()
     elif prompt.messages:
         body["prompt"] = "\n\n".join(message.content for message in prompt.messages)
+    elif prompt.text:  # [task] chat = false, of a server's own tokenizer
+        body["prompt"] = prompt.text
     else:
         raise DataError(f"problem '{prompt.problem.id}' has an empty prompt: there is nothing to continue")
     if form.logprobs and _plain(decoding):
