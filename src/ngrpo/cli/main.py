@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -89,5 +90,6 @@ def _fail(message: str, status: int) -> int:
     line = printable(message)
     if len(line) > LONGEST_MESSAGE:  # the cause comes first, the remedy last
         line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
-    sys.stderr.write(f"ngrpo: {line}\n")
+    with suppress(OSError):  # a terminal that hung up
+        sys.stderr.write(f"ngrpo: {line}\n")
     return status

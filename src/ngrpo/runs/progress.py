@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from rich.console import Console
@@ -112,7 +113,8 @@ class Progress(Observer):
             self._live = None
 
     def _print(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, soft_wrap=True)
+        with suppress(OSError):  # a terminal that hung up must not end a run that is about to save
+            self._console.print(printable(text), markup=False, soft_wrap=True)
         self._spoke = self._clock()
 
     def _count(self, text: str) -> None:
@@ -131,7 +133,8 @@ class Progress(Observer):
         table = Table(*_COLUMNS, caption=self._status or None, box=None, pad_edge=False)
         for row in self._rows:
             table.add_row(*row)
-        self._live.update(table)
+        with suppress(OSError):
+            self._live.update(table)
 
 
 class EvaluationProgress:
