@@ -17,7 +17,7 @@ def run_facts(config: Config) -> list[str]:
         facts += group_facts(method, config.sampling.group_size)
     elif isinstance(method, PPO):
         facts += critic_facts(method, config.run.steps)
-    best, virtual = config.task.max_reward, method.max_reward
+    best, virtual = config.task.highest_reward, method.max_reward
     if virtual > best:
         facts.append(
             f"max_reward {virtual:g} is above the task's best reward, {best:g}: every group counts as all-wrong"
