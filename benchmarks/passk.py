@@ -5,7 +5,8 @@
 Makes a file in the reference implementation's format in a temporary folder, and lets each contender read it in a
 process of its own, in turns: ngrpo with `summarize(read_counts(FILE))`, intervals included; and the reference's plain
 algorithm, a JSON line at a time into dictionaries, then the NumPy product per problem and k. Both must find the same
-numbers. Prints the least times, the processes' peak memory and the ratio; writes JSON where --out says.
+numbers. "majority" is ngrpo with maj@k, where each problem has 5, 20 or 60 different wrong answers. Prints the least
+times, the processes' peak memory and the ratio; writes JSON where --out says.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def made(folder: Path, problems: int, samples: int, completion: int, seed: int) 
     chances = [draw.betavariate(0.4, 1.2) for _ in range(problems)]
     with path.open("w", encoding="utf-8") as file:
         for question, chance in enumerate(chances):
+            wrong = draw.choice([5, 20, 60])
             for generation in range(samples):
+                label = draw.random() < chance
                 line = {
                     "prompt": f"p{question}",
                     "vanilla_response": response,
@@ -43,9 +46,9 @@ def made(folder: Path, problems: int, samples: int, completion: int, seed: int) 
                     "question_id": question,
                     "generation_id": generation,
                     "response": response,
-                    "label": draw.random() < chance,
+                    "label": label,
                     "gold_answer": "a",
-                    "pred_answer": "b",
+                    "pred_answer": "a" if label else str(draw.randrange(wrong)),
                 }
                 file.write(json.dumps(line) + "\n")
     return path
@@ -67,6 +70,15 @@ def ngrpo(path: Path) -> Measured:
         "pass_at_k": {str(k): share for k, share in summary.pass_at_k.items()},
         "auc": summary.auc,
     }
+
+
+def majority(path: Path) -> Measured:
+    began = time.perf_counter()
+    found = ngrpo(path)
+    from ngrpo.evaluation.statistics.majority import majority_curve, read_votes
+
+    majority_curve(read_votes(path).values())
+    return found | {"seconds": time.perf_counter() - began}
 
 
 def reference(path: Path) -> Measured:
@@ -96,7 +108,7 @@ def reference(path: Path) -> Measured:
     }
 
 
-CONTENDERS = {"ngrpo": ngrpo, "reference": reference}
+CONTENDERS = {"ngrpo": ngrpo, "majority": majority, "reference": reference}
 
 
 def measured(contender: str, path: Path) -> Measured:

@@ -1,8 +1,10 @@
 """A killed or failing writer leaves the old state or the new one, never half of it."""
 
 import json
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from ngrpo.storage import (
     atomic_file,
     atomic_folder,
     json_line,
+    lines_from_end,
     partial_path,
     read_json_lines,
     remove_partial,
@@ -160,3 +163,20 @@ with atomic_file(root / "a.json") as file, atomic_folder(root / "model") as fold
     (tmp_path / ".hidden").touch()
     remove_partial(tmp_path)
     assert names(tmp_path) == [".hidden"]
+
+
+@given(
+    lines=st.lists(st.binary(max_size=12).map(lambda b: b.replace(b"\n", b"")), max_size=8),
+    torn=st.booleans(),
+    at_once=st.integers(1, 9),
+)
+def test_lines_from_the_end_are_the_lines(lines: list[bytes], torn: bool, at_once: int) -> None:
+    content = b"\n".join(lines) + (b"" if torn else b"\n")
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ngrpo.storage._BYTES_AT_ONCE", at_once)
+        path = Path(folder) / "lines"
+        path.write_bytes(content)
+        found = list(lines_from_end(path))
+    assert [line for _, line in reversed(found)] == re.findall(rb"[^\n]*\n|[^\n]+", content)
+    assert b"".join(line for _, line in reversed(found)) == content
+    assert all(content[offset:].startswith(line) for offset, line in found)

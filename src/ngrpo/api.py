@@ -76,7 +76,8 @@ def train(
     with locked_folder(path), storage_errors(lambda: _kept(RunDir(path))):
         opened = open_run(path, settings, followers[0].on_message, resume=resume, overwrite=overwrite)
         if not opened.finished:
-            _train_locally(settings, opened.run, followers)
+            _show_faults(settings, followers)
+            _train_locally(opened.config, opened.run, followers)
     return opened.run
 
 
@@ -219,6 +220,16 @@ def checked_config(config: Config | Mapping[str, Any] | str | Path, overrides: S
     return config_of(tables)
 
 
+def _show_faults(config: Config, followers: Sequence[Observer]) -> None:
+    """Shows what `ngrpo lint` finds in a config, without its notes."""
+    from ngrpo.linting import lint_config
+
+    for finding in lint_config(config):
+        if finding.level != "note":
+            for follower in followers:
+                follower.on_message(f"lint: {finding.key}: {finding.reason}; fix: {finding.fix}")
+
+
 def _train_locally(config: Config, run: RunDir, followers: Sequence[Observer]) -> None:
     from ngrpo.runs.trackers import tracker_observers
     from ngrpo.training.trainer import Trainer
@@ -269,6 +280,7 @@ def _train_with_verl(
         opened = open_verl_run(folder, config, followers[0].on_message, resume=resume, overwrite=overwrite)
         if opened.finished:
             return opened.run
+        _show_faults(config, followers)
         observer = Observers([*followers, *tracker_observers(config, opened.run.path)])
         try:
             run_verl(config, opened.run, observer, resume=opened.continued)

@@ -20,13 +20,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def printable(text: str) -> str:
+    r"""Returns a text as one line without control characters, which a terminal would obey.
+
+    >>> printable("a\x1b[31m\n b")
+    'a [31m b'
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def short_line(text: str, limit: int = 300) -> str:
     r"""Returns a text as one printable line of bounded length.
 
     >>> short_line("a\n b", 5), short_line("a" * 9, 5)
     ('a b', 'aa...')
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    line = printable(text[: 4 * limit])
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 3] + "..."
 
 

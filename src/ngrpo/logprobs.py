@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ngrpo.argument_checks import check_above_0, check_tokens
 from ngrpo.errors import ConfigError
 
 Head = Callable[[Tensor], Tensor]
@@ -64,8 +64,8 @@ def chunked_logprobs(
         >>> out.logprobs  # -log 5
         tensor([-1.6094, -1.6094], grad_fn=<CatBackward0>)
     """
-    _check_chunks(hidden, tokens, chunk_size)
-    _check_temperature(temperature)
+    check_tokens(hidden, tokens, chunk_size)
+    check_above_0("temperature", temperature)
 
     def of_chunk(rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         log_probs = _log_softmax(head(rows), temperature)
@@ -103,7 +103,7 @@ def logprobs_of_logits(logits: Tensor, tokens: Tensor, temperature: float = 1.0)
         >>> logprobs_of_logits(torch.zeros(1, 4), torch.tensor([2]))  # -log 4
         tensor([-1.3863])
     """
-    _check_temperature(temperature)
+    check_above_0("temperature", temperature)
     if logits.shape[:-1] != tokens.shape:
         raise ConfigError(
             f"tokens have shape {list(tokens.shape)}; allowed is that of logits without V, {list(logits.shape[:-1])}"
@@ -122,17 +122,3 @@ def _chosen(log_probs: Tensor, tokens: Tensor) -> Tensor:
 def _entropies(log_probs: Tensor) -> Tensor:
     # A forbidden token has log-probability -inf and probability 0, whose product shall be 0 and not NaN.
     return -(log_probs.exp() * log_probs.masked_fill(log_probs.isneginf(), 0.0)).sum(dim=-1)
-
-
-def _check_chunks(hidden: Tensor, tokens: Tensor, chunk_size: int) -> None:
-    if hidden.ndim != 2 or tokens.shape != hidden.shape[:1]:
-        raise ConfigError(
-            f"hidden and tokens have shapes {list(hidden.shape)} and {list(tokens.shape)}; allowed are [N, D] and [N]"
-        )
-    if chunk_size < 1:
-        raise ConfigError(f"chunk_size is {chunk_size}; allowed are integers of at least 1")
-
-
-def _check_temperature(temperature: float) -> None:
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ConfigError(f"temperature is {temperature}; allowed are finite numbers above 0")

@@ -20,6 +20,9 @@ import numpy as np
 
 from ngrpo.errors import DataError
 
+_BYTES_AT_ONCE = 1 << 16
+"""How much of a file is read at a time from its end."""
+
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 PARTIAL = ".partial"
@@ -141,6 +144,30 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(record, dict):
                 raise DataError(f"{path}, line {number}: expected a JSON object")
             yield record
+
+
+def lines_from_end(path: Path) -> Iterator[tuple[int, bytes]]:
+    r"""Yields offset and bytes of each line of a file, the last first, with its newline; reads no more than asked for.
+
+    Args:
+        path: lines that end in a newline, except perhaps the last.
+    """
+    with path.open("rb") as file:
+        start = file.seek(0, os.SEEK_END)
+        parts: list[bytes] = []  # of the line whose beginning is not found yet, its end first
+        while start > 0:
+            size = min(_BYTES_AT_ONCE, start)
+            start -= size
+            file.seek(start)
+            block, end = file.read(size), size
+            while (newline := block.rfind(b"\n", 0, end)) >= 0:
+                line = b"".join([block[newline + 1 : end], *reversed(parts)])
+                if line:
+                    yield start + newline + 1, line
+                parts, end = [b"\n"], newline
+            parts.append(block[:end])
+        if parts:
+            yield 0, b"".join(reversed(parts))
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

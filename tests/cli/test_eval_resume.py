@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from pathlib import Path
 import pytest
 
 from ngrpo.evaluation.journal import journal_path
+from ngrpo.folder_lock import locked_folder
+from ngrpo.models.paths import resolve_model_path
+from ngrpo.runs.run_dir import RunDir
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -93,10 +97,6 @@ def test_another_setting_refuses_to_mix(run: Run, tmp_path: Path, changed: tuple
 
 
 def test_another_model_under_the_same_path_refuses_to_mix(run: Run, tmp_path: Path) -> None:
-    import shutil
-
-    from ngrpo.models.paths import resolve_model_path
-
     model = tmp_path / "model"
     shutil.copytree(resolve_model_path("builtin:countdown-base"), model)
     arguments = ("eval", model, *MODEL[2:], *SHORT, "--out", tmp_path / "e")
@@ -140,3 +140,24 @@ def test_the_protocol_of_the_paper_is_a_preset(run: Run, tmp_path: Path) -> None
         run(*MODEL, "--protocol", "mine").err
         == "ngrpo: Invalid value for '--protocol': 'mine' is not one of 'paper' (see --help)\n"
     )
+
+
+def test_a_second_evaluation_of_a_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    with locked_folder(tmp_path / "e"):
+        outcome = run(*MODEL, *SHORT, "--out", tmp_path / "e")
+    assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    assert f"/e is in use by process {os.getpid()} on host " in outcome.err
+    assert run(*MODEL, *SHORT, "--out", tmp_path / "e").status == 0
+
+
+def test_a_damaged_newest_checkpoint_is_not_evaluated(run: Run, tmp_path: Path) -> None:
+    folder = RunDir.create(tmp_path / "r", {"task": {"name": "countdown"}}, seed=0)
+    for step in (1, 2):
+        with folder.new_checkpoint(step) as checkpoint:
+            shutil.copytree(resolve_model_path("builtin:countdown-base"), checkpoint, dirs_exist_ok=True)
+    (folder.checkpoint_path(2) / "model.safetensors").write_bytes(b"")
+    small = ("--set", "task.test_size=4", "--samples", 2, "--max-completion-tokens", 4, "--set", "model.device=cpu")
+    outcome = run("eval", tmp_path / "r", *small, "--out", tmp_path / "e", "--json")
+    assert outcome.status == 0, outcome.err
+    assert "ngrpo: damaged: checkpoint step_000002 (model.safetensors has 0 bytes in place of " in outcome.err
+    assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["model"].endswith("step_000001")

@@ -35,6 +35,7 @@ def test_ngrpo_says_what_it_does_with_each_kind() -> None:
         ),
         (["method.calibrate=all_wrong"], ["mixed groups: with 1 of 4 correct, advantage +1.500 for it"]),
         (["sampling.group_size=1"], ["all-wrong groups: advantage -0.707 for each completion"]),
+        (["method.entropy_bonus=0.001"], ["entropy bonus 0.001: completions without advantage are computed too; "]),
     ],
 )
 def test_each_method_tells_its_own(overrides: list[str], sentences: list[str]) -> None:

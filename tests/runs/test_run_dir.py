@@ -1,5 +1,6 @@
 """The run folder: what is written comes back, what is torn is ignored, what is unfinished has no name."""
 
+import io
 import json
 from pathlib import Path
 
@@ -110,15 +111,63 @@ def test_truncation_of_an_unstarted_run_does_nothing(run: RunDir) -> None:
 
 def test_truncation_drops_only_what_is_torn_at_the_end(run: RunDir) -> None:
     run.metrics_path.write_text('{"step": 1}\n{"step"\n{"step": 3}\n')
-    with pytest.raises(DataError, match="line 2: not JSON"):
-        run.truncate_after(3)
+    with pytest.raises(DataError, match="line 2 from the end: not JSON"):
+        run.truncate_after(1)
     assert run.metrics_path.read_text().count("\n") == 3
 
 
-def test_a_line_without_step_stops_the_truncation(run: RunDir) -> None:
-    run.append_metrics({"loss": 1.0})
-    with pytest.raises(DataError, match="line 1: the key 'step' is missing"):
+@pytest.mark.parametrize("content", ['{"loss": 1.0}\n', "3\n", '{"step": "3"}\n'])
+def test_a_line_without_step_stops_the_truncation(run: RunDir, content: str) -> None:
+    run.metrics_path.write_text(content)
+    with pytest.raises(DataError, match="line 1 from the end: the key 'step' is missing"):
         run.truncate_after(3)
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("", ""),
+        ('{"step": 5}\n', ""),
+        ('{"st', ""),
+        ('{"step": 3}', '{"step": 3}\n'),  # whole, though its newline never came
+        ('{"step": 3}\n{"step": 4}', '{"step": 3}\n'),
+    ],
+)
+def test_truncation_at_the_edges_of_a_file(run: RunDir, content: str, kept: str) -> None:
+    run.rollouts_path.write_text(content)
+    run.truncate_after(3)
+    assert run.rollouts_path.read_text() == kept
+
+
+class CountedFile(io.FileIO):
+    """A file that counts the bytes read from all such files."""
+
+    total = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        CountedFile.total += len(content)
+        return content
+
+
+def test_truncation_reads_the_end_of_a_file_only(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in range(200):
+        run.append_rollouts({"step": step, "completion": "x" * 1000} for _ in range(100))
+    whole = run.rollouts_path.read_bytes()
+    CountedFile.total = 0
+    real_open = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, mode="r", **given: CountedFile(path) if mode == "rb" else real_open(path, mode, **given),
+    )
+    run.truncate_after(194)
+    monkeypatch.undo()
+    read = CountedFile.total
+    assert 0 < read < len(whole) * 5 / 200 + 2 * (1 << 16)
+    rest = run.rollouts_path.read_bytes()
+    assert whole.startswith(rest)
+    assert rest.count(b"\n") == 195 * 100
 
 
 def test_checkpoints_are_listed_in_order_and_only_complete_ones(run: RunDir) -> None:

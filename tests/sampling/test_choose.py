@@ -148,3 +148,70 @@ def test_slices_change_nothing(monkeypatch: pytest.MonkeyPatch, top_p: float) ->
 def test_equal_tokens_of_a_large_vocabulary_are_in_order_of_index() -> None:
     tokens, _ = sampled(torch.zeros(3, 4096), [0.0, 0.5, LAST], top_p=0.5)
     assert tokens == [0, 1024, 2047]
+
+
+def one_level(logits: Tensor, us: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The inverse transform by one cumulative sum over all tokens, in float64."""
+    probs = (logits.double() / temperature).softmax(dim=-1)
+    cumulative = probs.cumsum(dim=-1)
+    place = torch.searchsorted(cumulative, us[:, None] * cumulative[:, -1:], right=True)
+    place = place.clamp(max=logits.shape[-1] - 1)
+    return place[:, 0], probs.gather(-1, place).log().float()[:, 0]
+
+
+LARGE = 4096
+assert LARGE >= ngrpo.sampling.choose._FEWEST_TOKENS
+assert 100 * LARGE >= ngrpo.sampling.choose._FEWEST_LOGITS
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0, 20.0])
+@pytest.mark.parametrize("vocabulary", [LARGE, LARGE + 1, LARGE + 63, 20000])
+def test_two_levels_sample_the_tokens_of_one(vocabulary: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(vocabulary)
+    for temperature in (1.0, 0.6, 1.7):
+        logits = torch.randn(100, vocabulary, generator=generator) * scale - 100.0
+        logits[::7] = logits[::7].round()
+        logits[::5, : vocabulary // 2] = -INF
+        us = torch.rand(100, generator=generator, dtype=torch.float64)
+        us[:2] = torch.tensor([0.0, LAST])
+        tokens, logprobs = sample_tokens(logits, us, temperature=temperature)
+        expected, expected_logprobs = one_level(logits, us, temperature)
+        assert tokens.tolist() == expected.tolist()
+        assert logprobs.numpy() == pytest.approx(expected_logprobs.numpy(), abs=2e-6, rel=2e-7)
+
+
+def test_two_levels_at_the_very_edge_of_a_token() -> None:
+    """Numbers at the boundary of two tokens and a few ulps beside it, in a row of 4,096 equal probabilities."""
+    logits = torch.zeros(100, LARGE)
+    edges = [k / LARGE for k in (1, 63, 64, 65, 128, 2047, 4095)]
+    for u in [number for edge in edges for number in (math.nextafter(edge, 0.0), edge, math.nextafter(edge, 1.0))]:
+        us = torch.full((100,), u, dtype=torch.float64)
+        assert sample_tokens(logits, us)[0].tolist() == one_level(logits, us, 1.0)[0].tolist() == [int(u * LARGE)] * 100
+
+
+@pytest.mark.parametrize("value", [math.nan, INF])
+def test_a_broken_row_of_a_large_vocabulary_has_no_logprob(value: float) -> None:
+    logits = torch.zeros(100, LARGE)
+    logits[1, 7] = value
+    logits[2] = -INF
+    _, logprobs = sample_tokens(logits, torch.full((100,), 0.5, dtype=torch.float64))
+    assert logprobs.isnan().tolist() == [False, True, True] + [False] * 97
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
+def test_sums_of_blocks_are_within_their_margin(scale: float) -> None:
+    """The error that `_MARGIN` is twice of, and far above what is measured."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(20, 50_000, generator=generator) * scale
+    shifted = logits - logits.amax(dim=-1, keepdim=True)
+    sums = shifted.exp()[:, :49_984].reshape(20, -1, 64).sum(dim=-1).double()
+    exact = (logits.double() - logits.double().amax(dim=-1, keepdim=True)).exp()[:, :49_984]
+    error = sums.cumsum(-1) - exact.reshape(20, -1, 64).sum(dim=-1).cumsum(-1)
+    assert float((error.abs() / exact.sum(dim=-1, keepdim=True)).max()) < ngrpo.sampling.choose._MARGIN / 2
+
+
+def test_few_rows_of_a_peaked_distribution_are_left_to_float64() -> None:
+    logits = torch.randn(1000, LARGE, generator=torch.Generator().manual_seed(3)) * 4.0
+    us = torch.rand(1000, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    certain = ngrpo.sampling.choose._by_blocks(logits, us, 1.0)[2]
+    assert certain.double().mean() > 0.98

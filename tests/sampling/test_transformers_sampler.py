@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,13 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel, load_language_model
-from ngrpo.sampling import Decoding, Prompt
+from ngrpo.sampling import Decoding, Prompt, growing_layer
+from ngrpo.sampling.cached_forward import CachedReader
 from ngrpo.sampling.choose import sample_tokens
+from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.sampling.transformers_sampler import TransformersSampler
+from ngrpo.tasks import load_task
 from ngrpo.types import Completion, Problem
 
 CPU = torch.device("cpu")
@@ -78,6 +82,7 @@ REFUSED: dict[str, dict[str, Any]] = {
         "layer_types": ["linear_attention", "full_attention"],
     },
 }
+BEFORE = {"countdown": "62edd42a2b5ac95a", "spread": "92cdc36e1f438e5e", "equal": "ccf30fefcf1427be"}
 
 
 class WordTokenizer:
@@ -243,8 +248,9 @@ def test_a_model_without_stop_tokens_writes_to_the_limit() -> None:
 def test_buffers_that_grow_change_nothing(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     decoding = Decoding(max_completion_tokens=23)
     whole = sample_with(lm, PROMPTS, range(8), decoding)
-    for module in ("cached_forward", "transformers_sampler"):
-        monkeypatch.setattr(f"ngrpo.sampling.{module}.FIRST_WIDTH", 2)
+    monkeypatch.setattr("ngrpo.sampling.transformers_sampler.FIRST_WIDTH", 2)
+    for module in ("cached_forward", "growing_layer"):
+        monkeypatch.setattr(f"ngrpo.sampling.{module}.BLOCK_TOKENS", 2)
     grown = sample_with(lm, PROMPTS, range(8), decoding)
     for before, after in zip(itertools.chain(*whole), itertools.chain(*grown), strict=True):
         assert before.tokens.tolist() == after.tokens.tolist()
@@ -282,8 +288,55 @@ def test_prompts_are_read_once_and_finished_rows_leave(lm: LanguageModel) -> Non
     lengths = np.array([len(c.tokens) for row in sampled for c in row])
     for position, (rows, _) in enumerate(shapes[1:], start=1):
         unfinished = int((lengths > position).sum())
-        assert unfinished <= rows < max(unfinished / (1 - 1 / 8), unfinished + 1) + 1
-    assert shapes[-1][0] < 256
+        assert rows == unfinished
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_of_one_length_equal_the_naive_sampler(family: str) -> None:
+    """Without padding there is no mask."""
+    lm = random_lm(family, FAMILIES[family])
+    prompts = prompts_of([3, 4, 5], [9, 10, 11], [20, 21, 22])
+    for prompt, row in zip(prompts, sample_with(lm, prompts, range(3), SHORT), strict=True):
+        for sample, completion in enumerate(row):
+            assert_same(completion, naive(lm, prompt, sample, SHORT))
+
+
+def test_the_cache_is_copied_once_per_block(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+    widened = growing_layer.widened
+    monkeypatch.setattr(growing_layer, "widened", lambda states, width: widths.append(width) or widened(states, width))
+    reader = CachedReader(lm)
+    with lm.inference():
+        reader.read_prompts([np.arange(3), np.arange(4)], [2, 2], max_new_tokens=200)
+        for _ in range(200):
+            reader.read(torch.tensor([3, 4, 5, 6]))
+    block = growing_layer.BLOCK_TOKENS
+    assert sorted(widths) == 4 * [block] + 4 * [204]  # keys and values of two layers; no room beyond the limit
+
+
+def test_completions_of_twenty_seeds_are_those_before_the_growing_cache(countdown_model: LanguageModel) -> None:
+    """Hashes of the tokens that the sampler with one-level float64 sums, `cat` and late compaction gave."""
+    task = load_task({"name": "countdown"})
+    problems = itertools.islice(task.problems("train"), 8)
+    prompts = [encode_prompt(task, problem, countdown_model.tokenizer) for problem in problems]
+    tiny = random_lm("qwen2", {**SHAPE, "vocab_size": 5000})
+    equal = random_lm("qwen2", {**SHAPE, "vocab_size": 5000, "eos_token_id": None})
+    equal.tokenizer.eos_token_id = None
+    contents = {
+        "countdown": hashlib.sha256(),
+        "spread": hashlib.sha256(),
+        "equal": hashlib.sha256(),
+    }
+    for seed in range(20):
+        for name, model, given, decoding in (
+            ("countdown", countdown_model, prompts, Decoding(max_completion_tokens=48)),
+            ("spread", tiny, PROMPTS, Decoding(max_completion_tokens=40)),
+            ("equal", equal, PROMPTS, Decoding(0.8, 1.0, 12)),
+        ):
+            sampled = TransformersSampler(model).sample(given, range(4), decoding, seed=seed, round_name="step 1")
+            for completion in itertools.chain(*sampled):
+                contents[name].update(completion.tokens.tobytes())
+    assert {name: content.hexdigest()[:16] for name, content in contents.items()} == BEFORE
 
 
 def test_sampling_ends_when_every_row_has_finished(lm: LanguageModel) -> None:

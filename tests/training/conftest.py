@@ -16,7 +16,7 @@ from ngrpo.methods import load_method
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.runs.observer import Observer
 from ngrpo.runs.run_dir import RunDir
-from ngrpo.sampling import Decoding, Prompt
+from ngrpo.sampling import Decoding, Request
 from ngrpo.tasks.task import Task
 from ngrpo.training.batch import TrainingRow
 from ngrpo.training.update import PolicyUpdater
@@ -136,17 +136,13 @@ class ScriptedSampler:
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], int, str]] = []
 
-    def sample(
-        self, prompts: Sequence[Prompt], samples: Sequence[int], decoding: Decoding, *, seed: int, round_name: str
-    ) -> list[list[Completion]]:
-        self.calls.append(([prompt.problem.id for prompt in prompts], seed, round_name))
-        return [
-            [
-                Completion(str(i), np.full(2 + i, 5), np.full(2 + i, -0.5, dtype=np.float32), "stop" if i else "length")
-                for i in samples
-            ]
-            for _ in prompts
-        ]
+    def stream(
+        self, requests: Sequence[Request], decoding: Decoding, *, seed: int, round_name: str
+    ) -> Iterator[tuple[int, Completion]]:
+        self.calls.append((list(dict.fromkeys(prompt.problem.id for prompt, _ in requests)), seed, round_name))
+        for index, (_, i) in enumerate(requests):
+            tokens, logprobs = np.full(2 + i, 5), np.full(2 + i, -0.5, dtype=np.float32)
+            yield index, Completion(str(i), tokens, logprobs, "stop" if i else "length")
 
 
 class Words:

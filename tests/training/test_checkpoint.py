@@ -10,7 +10,8 @@ import torch
 from ngrpo.config import ModelSettings
 from ngrpo.errors import CheckpointError, ConfigError
 from ngrpo.training.batch import TrainingRow
-from ngrpo.training.checkpoint import TrainerState, load_optimizer, load_policy, load_state, save_policy, save_state
+from ngrpo.training.checkpoint import load_optimizer, load_policy, load_state, save_policy, save_state
+from ngrpo.training.metrics import TrainerState
 
 STATE = TrainerState(step=3, cursor=41, rollouts_sampled=120, rollouts_trained=96, updates=12, empty_steps=1)
 

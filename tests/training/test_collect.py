@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from ngrpo.config import SamplingSettings
-from ngrpo.errors import DataError
+from ngrpo.errors import DataError, GradingError
 from ngrpo.methods import load_method
 from ngrpo.training.collect import (
     Collected,
@@ -165,3 +166,57 @@ def test_rewards_of_groups(collect: Any) -> None:
     rewards, valid = rewards_of(by_id)
     assert rewards.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
     assert valid.tolist() == [[True] * 3, [True] * 3, [False, True, True]]
+
+
+class WaitingSampler:
+    """Gives the second completion when the first has been graded, the last of them first."""
+
+    def __init__(self, sampler: Any) -> None:
+        self._sampler = sampler
+        self.graded = threading.Event()
+
+    def stream(self, requests: Any, decoding: Any, **names: Any) -> Iterator[tuple[int, Any]]:
+        sampled = list(self._sampler.stream(requests, decoding, **names))
+        yield sampled.pop()
+        assert self.graded.wait(30), "nothing is graded before everything is sampled"
+        yield from reversed(sampled)
+
+
+def test_completions_are_graded_while_others_are_sampled(
+    collect: Any, scripted: Any, words: Any, sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = collect({"name": "ngrpo"})
+    waiting = WaitingSampler(sampler)
+    made = scripted()
+    grade_many = type(made).grade_many
+
+    def graded(task: Any, answers: Any) -> Any:
+        grades = grade_many(task, answers)
+        waiting.graded.set()
+        return grades
+
+    monkeypatch.setattr(type(made), "grade_many", graded)
+    settings = SamplingSettings(problems_per_step=4, group_size=3, max_prompt_tokens=10)
+    source = PromptSource(made, words, seed=0, max_prompt_tokens=10)
+    found = collect_groups(waiting, source, made, load_method({"name": "ngrpo"}), settings, seed=7, step=5)  # type: ignore[arg-type]
+    assert [group.problem.id for group in found.sampled.groups] == [
+        group.problem.id for group in expected.sampled.groups
+    ]
+    assert found.sampled.rewards.tolist() == expected.sampled.rewards.tolist()
+    texts = [[[r.completion.text for r in group.rollouts] for group in c.sampled.groups] for c in (found, expected)]
+    assert texts[0] == texts[1]
+
+
+def test_an_error_of_the_grader_ends_the_step(
+    scripted: Any, words: Any, sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = scripted()
+
+    def broken(*_: Any) -> Any:
+        raise GradingError("no process can be started")
+
+    monkeypatch.setattr(type(made), "grade_many", broken)
+    settings = SamplingSettings(problems_per_step=4, group_size=3, max_prompt_tokens=10)
+    source = PromptSource(made, words, seed=0, max_prompt_tokens=10)
+    with pytest.raises(GradingError, match=r"^no process can be started$"):
+        collect_groups(sampler, source, made, load_method({"name": "ngrpo"}), settings, seed=7, step=5)

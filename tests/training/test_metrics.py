@@ -7,9 +7,8 @@ import torch
 
 from ngrpo.config import SamplingSettings
 from ngrpo.methods import load_method
-from ngrpo.training.checkpoint import TrainerState
 from ngrpo.training.collect import Collected, PromptSource, collect_groups
-from ngrpo.training.metrics import step_metrics
+from ngrpo.training.metrics import TrainerState, step_metrics
 from ngrpo.training.optimizer import UpdateSums, UpdateTotals
 from ngrpo.training.update import update_metrics
 

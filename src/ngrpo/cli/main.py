@@ -14,12 +14,15 @@ import typer
 from ngrpo.cli.advantages import advantages
 from ngrpo.cli.compare import compare
 from ngrpo.cli.demo import demo
+from ngrpo.cli.diagnose import diagnose
 from ngrpo.cli.eval import eval_
 from ngrpo.cli.grade import grade
+from ngrpo.cli.lint import lint
 from ngrpo.cli.passk import passk
 from ngrpo.cli.regrade import regrade
+from ngrpo.cli.study import study
 from ngrpo.cli.train import train, with_resume_value
-from ngrpo.errors import NgrpoError
+from ngrpo.errors import NgrpoError, printable
 
 # The parser's usage errors; typer exports this one subclass of them and not their parent.
 UsageError: Any = typer.BadParameter.__base__
@@ -48,6 +51,9 @@ app.command()(compare)
 app.command()(advantages)
 app.command()(grade)
 app.command()(regrade)
+app.command()(study)
+app.command()(lint)
+app.command()(diagnose)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,7 +84,7 @@ def _usage(error: Any) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    line = " ".join(message.split())
+    line = printable(message)
     if len(line) > LONGEST_MESSAGE:  # the cause comes first, the remedy last
         line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"
     sys.stderr.write(f"ngrpo: {line}\n")

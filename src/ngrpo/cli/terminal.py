@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun.
+
+    >>> counted(1, "step"), counted(2000, "group")
+    ('1 step', '2,000 groups')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def shown(text: str | None, most: int) -> str:
     r"""Returns a text fit for a line of a terminal; what cannot be printed is escaped, what is missing a dash.
 

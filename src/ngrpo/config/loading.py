@@ -150,7 +150,7 @@ def _read_tables(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # TOML's, JSON's and UTF-8's decoding errors alike
+    except (ValueError, RecursionError) as error:  # TOML's, JSON's and UTF-8's decoding errors alike; deep nesting
         raise ConfigError(f"{path}: not valid {path.suffix[1:].upper()}: {error}") from None
     if isinstance(tables, dict) and path.suffix == ".json" and isinstance(tables.get("config"), dict):
         tables = tables["config"]
@@ -172,7 +172,7 @@ def apply_overrides(tables: dict[str, Any], overrides: Sequence[str]) -> None:
             raise ConfigError(f"--set takes TABLE.KEY=VALUE, got '{override}'")
         try:
             parsed = tomllib.loads(f"value = {text}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML, or an integer of thousands of digits
             parsed = {}
         # A bare word such as `grpo` needs no quotes on a command line; a text of several lines is no TOML value.
         value: Any = parsed["value"] if parsed.keys() == {"value"} else text.strip()

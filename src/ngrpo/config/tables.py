@@ -35,6 +35,9 @@ class ModelSettings(Settings):
 
     path: str = Field(min_length=1)
     """'builtin:countdown-base', a folder in Hugging Face format, or a hub id."""
+    revision: str = ""
+    """Branch, tag or commit of a hub model; empty for its newest. The commit that a run has loaded is written into its
+    config.json, so that a resumed or repeated run has the same weights. Local engine only."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the computation; auto is bfloat16 on a GPU and float32 on a CPU. Trained weights are kept in
     float32 either way."""
@@ -112,8 +115,8 @@ class OptimizerSettings(Settings):
     """Optimiser updates per step; the groups of a step are divided evenly among them."""
     passes_per_step: int = Field(1, ge=1)
     """How often each group is trained on in a step; divides updates_per_step."""
-    tokens_per_micro_batch: int = Field(16384, ge=1)
-    """Tokens, padding included, in one forward pass; changes memory, not the result."""
+    tokens_per_micro_batch: int = Field(8192, ge=1)
+    """Tokens, padding included, in one forward pass; changes memory, not the result beyond rounding."""
 
     def scheduled(self, lr: float, step: int) -> float:
         """Returns what the schedule makes of a learning rate in a step, counted from 1.

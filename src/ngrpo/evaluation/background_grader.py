@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
-from ngrpo.evaluation.journal import Journal, Key
 from ngrpo.tasks import Task
-from ngrpo.types import Problem
+from ngrpo.types import Grade, Problem
+
+Key = TypeVar("Key", bound=Hashable)
 
 AT_ONCE = 256
 """Completions that are graded together."""
 _STOP_SECONDS = 10.0
 
 
-class BackgroundGrader:
-    """Grades what is in a journal, in the order of `submit`; a context manager.
+class BackgroundGrader(Generic[Key]):
+    """Grades completions in the order of `submit`; a context manager.
 
-    A block that ends without an error waits for all grades, one that ends with an error for the current batch only: the
-    completions are in the journal, and a resumed evaluation grades them.
+    A block that ends without an error waits for all grades, one that ends with an error for the current batch only.
 
     Args:
         task: grades.
-        journal: has the completions, and takes the grades.
-        problems: by id.
+        answer_of: gives the problem and the completion's text of a key; called in the thread.
+        on_graded: takes the grades of a batch; called in the thread.
     """
 
-    def __init__(self, task: Task, journal: Journal, problems: Mapping[str, Problem]) -> None:
-        self._task, self._journal, self._problems = task, journal, problems
+    def __init__(
+        self,
+        task: Task,
+        answer_of: Callable[[Key], tuple[Problem, str]],
+        on_graded: Callable[[Iterable[tuple[Key, Grade]]], None],
+    ) -> None:
+        self._task, self._answer_of, self._on_graded = task, answer_of, on_graded
         self._waiting: SimpleQueue[Key | None] = SimpleQueue()
         self._stopped = threading.Event()
         self._error: BaseException | None = None
@@ -68,8 +73,8 @@ class BackgroundGrader:
     def _run(self) -> None:
         try:
             while batch := self._batch():
-                texts = [(self._problems[key[0]], self._journal.text(key)) for key in batch]
-                self._journal.graded(zip(batch, self._task.grade_many(texts), strict=True))
+                answers = [self._answer_of(key) for key in batch]
+                self._on_graded(zip(batch, self._task.grade_many(answers), strict=True))
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that samples
             if not self._stopped.is_set():
                 self._error = error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ngrpo.choices import Split
 from ngrpo.errors import DataError
 from ngrpo.evaluation.background_grader import BackgroundGrader
-from ngrpo.evaluation.journal import Journal
+from ngrpo.evaluation.journal import Journal, Key
 from ngrpo.evaluation.refusals import RefusalWatch, Refused, refused_in
 from ngrpo.evaluation.samples.counts import Counts, read_counts
 from ngrpo.evaluation.samples.sample import sample_of
@@ -128,7 +128,8 @@ def evaluate(
         blocks = [block for block in sampler.blocks(requests) if not all(keys[i] in journal.done for i in block)]
         missing = [requests[i] for block in blocks for i in block]
         progress = _Progress(on_progress, len(requests) - len(missing), len(requests))
-        with BackgroundGrader(task, journal, {prompt.problem.id: prompt.problem for prompt in prompts}) as grader:
+        problems = {prompt.problem.id: prompt.problem for prompt in prompts}
+        with BackgroundGrader[Key](task, lambda key: (problems[key[0]], journal.text(key)), journal.graded) as grader:
             resampled = {(request.prompt.problem.id, request.sample) for request in missing}
             for key in journal.ungraded():
                 if key not in resampled:
@@ -142,7 +143,7 @@ def _sample(
     sampler: Sampler,
     missing: Sequence[Request],
     plan: EvaluationPlan,
-    into: tuple[Journal, BackgroundGrader],
+    into: tuple[Journal, BackgroundGrader[Key]],
     progress: _Progress,
 ) -> None:
     """Writes the missing completions to the journal as they arrive, and has them graded."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from ngrpo.choices import Aggregate
-from ngrpo.losses.aggregate import aggregate_tokens
-from ngrpo.losses.clipped import PolicyLoss, clip_facts
-from ngrpo.losses.token_tensors import checked_tokens
+from ngrpo.losses.clipped import PolicyLoss, TokenLosses
+from ngrpo.losses.masked_tokens import checked_tokens
 
 
 def cispo_policy_loss(
@@ -61,7 +60,23 @@ def cispo_policy_loss(
     References:
         MiniMax-M1: https://arxiv.org/abs/2506.13585
     """
-    mask, weights, log_ratio = checked_tokens(
+    losses = cispo_token_losses(
+        logprobs, old_logprobs, advantages, completion_mask, clip_low=clip_low, clip_high=clip_high
+    )
+    return losses.aggregated(completion_mask, aggregate, denominator)
+
+
+def cispo_token_losses(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    completion_mask: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> TokenLosses:
+    """Returns what `cispo_policy_loss` aggregates; arguments and errors as there."""
+    _, weights, log_ratio = checked_tokens(
         logprobs, old_logprobs, advantages, completion_mask, clip_low=clip_low, clip_high=clip_high
     )
     ratio = log_ratio.detach().exp()
@@ -69,6 +84,4 @@ def cispo_policy_loss(
     token_losses = -weights * clamped * log_ratio
     low = (weights != 0) & (ratio < 1 - clip_low)
     high = (weights != 0) & (ratio > 1 + clip_high)
-    return PolicyLoss(
-        aggregate_tokens(token_losses, mask, aggregate, denominator), *clip_facts(low, high, log_ratio, mask)
-    )
+    return TokenLosses(token_losses, low, high, log_ratio.detach())

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ngrpo.choices import Aggregate
-from ngrpo.losses.aggregate import aggregate_tokens, loss_denominator
-from ngrpo.losses.token_tensors import checked_tokens
+from ngrpo.losses.masked_tokens import aggregate_tokens, checked_tokens, loss_denominator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +24,26 @@ class PolicyLoss:
     clip_low_fraction: Tensor
     clip_high_fraction: Tensor
     approx_kl: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenLosses:
+    """The loss of each token [B, T] before aggregation; where a bound binds, and log ratios, without gradient."""
+
+    values: Tensor
+    clip_low: Tensor
+    clip_high: Tensor
+    log_ratios: Tensor
+
+    def aggregated(self, mask: Tensor, aggregate: Aggregate, denominator: float | None) -> PolicyLoss:
+        """Returns the policy loss that these are of; arguments as in `aggregate_tokens`."""
+        mask = mask != 0
+        tokens = max(loss_denominator(mask, "token_mean"), 1)
+        facts = self.clip_low, self.clip_high, -self.log_ratios
+        return PolicyLoss(
+            aggregate_tokens(self.values, mask, aggregate, denominator),
+            *(aggregate_tokens(fact, mask, "token_mean", tokens) for fact in facts),
+        )
 
 
 def clipped_policy_loss(
@@ -76,21 +95,31 @@ def clipped_policy_loss(
         PPO: https://arxiv.org/abs/1707.06347; bounds of their own: DAPO, https://arxiv.org/abs/2503.14476;
         NGRPO: https://arxiv.org/abs/2509.18851
     """
-    mask, weights, log_ratio = checked_tokens(
+    losses = clipped_token_losses(
         logprobs, old_logprobs, advantages, completion_mask, clip_low=clip_low, clip_high=clip_high
     )
-    ratio = log_ratio.exp()
+    return losses.aggregated(completion_mask, aggregate, denominator)
+
+
+def clipped_token_losses(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    completion_mask: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> TokenLosses:
+    """Returns what `clipped_policy_loss` aggregates; arguments and errors as there."""
+    _, weights, log_ratio = checked_tokens(
+        logprobs, old_logprobs, advantages, completion_mask, clip_low=clip_low, clip_high=clip_high
+    )
+    return surrogate(log_ratio.exp(), weights, log_ratio.detach(), clip_low=clip_low, clip_high=clip_high)
+
+
+def surrogate(ratio: Tensor, weights: Tensor, log_ratio: Tensor, *, clip_low: float, clip_high: float) -> TokenLosses:
+    """Returns PPO's pessimistic loss of ratios with weights, all [B, T]."""
     clamped = ratio.clamp(1 - clip_low, 1 + clip_high)
-    token_losses = torch.maximum(-weights * ratio, -weights * clamped)
     low = (weights < 0) & (ratio < 1 - clip_low)
     high = (weights > 0) & (ratio > 1 + clip_high)
-    return PolicyLoss(
-        aggregate_tokens(token_losses, mask, aggregate, denominator), *clip_facts(low, high, log_ratio, mask)
-    )
-
-
-@torch.no_grad()
-def clip_facts(low: Tensor, high: Tensor, log_ratio: Tensor, mask: Tensor) -> list[Tensor]:
-    """Returns the clip fractions and the approximate KL of `PolicyLoss`."""
-    tokens = max(loss_denominator(mask, "token_mean"), 1)
-    return [aggregate_tokens(fact, mask, "token_mean", tokens) for fact in (low, high, -log_ratio)]
+    return TokenLosses(torch.maximum(-weights * ratio, -weights * clamped), low, high, log_ratio)

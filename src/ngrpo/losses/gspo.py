@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ngrpo.choices import Aggregate
-from ngrpo.losses.aggregate import aggregate_tokens
-from ngrpo.losses.clipped import PolicyLoss, clip_facts
-from ngrpo.losses.token_tensors import checked_tokens
+from ngrpo.losses.clipped import PolicyLoss, TokenLosses, surrogate
+from ngrpo.losses.masked_tokens import checked_tokens
 
 
 def gspo_policy_loss(
@@ -59,6 +57,22 @@ def gspo_policy_loss(
     References:
         GSPO: https://arxiv.org/abs/2507.18071
     """
+    losses = gspo_token_losses(
+        logprobs, old_logprobs, advantages, completion_mask, clip_low=clip_low, clip_high=clip_high
+    )
+    return losses.aggregated(completion_mask, aggregate, denominator)
+
+
+def gspo_token_losses(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    completion_mask: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> TokenLosses:
+    """Returns what `gspo_policy_loss` aggregates; arguments and errors as there."""
     mask, weights, log_ratio = checked_tokens(
         logprobs, old_logprobs, advantages, completion_mask, clip_low=clip_low, clip_high=clip_high
     )
@@ -66,10 +80,4 @@ def gspo_policy_loss(
     of_sequence = log_ratio.detach().sum(dim=1, keepdim=True) / lengths
     # Adding zero with the gradient of the token gives each token the gradient s * grad logprob.
     ratio = (of_sequence + (log_ratio - log_ratio.detach())).exp()
-    clamped = ratio.clamp(1 - clip_low, 1 + clip_high)
-    token_losses = torch.maximum(-weights * ratio, -weights * clamped)
-    low = (weights < 0) & (ratio < 1 - clip_low)
-    high = (weights > 0) & (ratio > 1 + clip_high)
-    return PolicyLoss(
-        aggregate_tokens(token_losses, mask, aggregate, denominator), *clip_facts(low, high, log_ratio, mask)
-    )
+    return surrogate(ratio, weights, log_ratio.detach(), clip_low=clip_low, clip_high=clip_high)

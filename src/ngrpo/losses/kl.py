@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ngrpo.choices import KLEstimator
 from ngrpo.errors import ConfigError
-from ngrpo.losses.token_tensors import MAX_LOG_RATIO, check_shapes, masked_difference
+from ngrpo.losses.masked_tokens import MAX_LOG_RATIO, check_shapes, masked_difference
 
 
 def kl_divergence(

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ngrpo.argument_checks import check_not_negative
-from ngrpo.losses.aggregate import aggregate_tokens
-from ngrpo.losses.token_tensors import check_shapes, masked_difference
+from ngrpo.losses.masked_tokens import aggregate_tokens, check_shapes, masked_difference
 
 
 def value_loss(

@@ -13,7 +13,7 @@ from ngrpo.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ngrpo.losses import PolicyLoss
+    from ngrpo.losses import TokenLosses
 
 
 class Method(Settings):
@@ -48,29 +48,21 @@ class Method(Settings):
     max_reward: float = 1.0
     """Reward of a correct completion; a group is all-wrong when no reward reaches it."""
 
-    def policy_loss(
-        self,
-        logprobs: Tensor,
-        old_logprobs: Tensor,
-        advantages: Tensor,
-        completion_mask: Tensor,
-        *,
-        denominator: float | None = None,
-    ) -> PolicyLoss:
-        """Returns the policy loss under this method's `loss`, clip and `aggregate`; tensors as in `ngrpo.losses`."""
-        from ngrpo.losses import cispo_policy_loss, clipped_policy_loss, gspo_policy_loss
+    def token_losses(
+        self, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, completion_mask: Tensor
+    ) -> TokenLosses:
+        """Returns the loss of each token under this method's `loss` and clip; tensors [B, T] as in `ngrpo.losses`."""
+        from ngrpo.losses import cispo_token_losses, clipped_token_losses, gspo_token_losses
 
-        function = {"clipped": clipped_policy_loss, "gspo": gspo_policy_loss, "cispo": cispo_policy_loss}[self.loss]
+        function = {"clipped": clipped_token_losses, "gspo": gspo_token_losses, "cispo": cispo_token_losses}[self.loss]
         return function(
-            logprobs,
-            old_logprobs,
-            advantages,
-            completion_mask,
-            clip_low=self.clip_low,
-            clip_high=self.clip_high,
-            aggregate=self.aggregate,
-            denominator=denominator,
+            logprobs, old_logprobs, advantages, completion_mask, clip_low=self.clip_low, clip_high=self.clip_high
         )
+
+    @property
+    def loss_is_per_token(self) -> bool:
+        """True when a token's loss depends on no other token of its completion."""
+        return self.loss != "gspo"
 
     def least_group_size(self) -> int:
         """Returns the smallest group in which a completion can get a gradient."""

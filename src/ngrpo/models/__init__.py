@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from ngrpo.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel, stop_tokens_of
+    from ngrpo.models.language_model import LanguageModel, stop_tokens_of
     from ngrpo.models.load_model import load_language_model, load_tokenizer
     from ngrpo.models.lora import base_of_adapters
+    from ngrpo.models.packed_attention import STRUCTURE_ERRORS
 
 __all__ = [
     "STRUCTURE_ERRORS",
@@ -21,7 +22,8 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        **dict.fromkeys(("STRUCTURE_ERRORS", "LanguageModel", "stop_tokens_of"), "ngrpo.models.language_model"),
+        **dict.fromkeys(("LanguageModel", "stop_tokens_of"), "ngrpo.models.language_model"),
+        "STRUCTURE_ERRORS": "ngrpo.models.packed_attention",
         **dict.fromkeys(("load_language_model", "load_tokenizer"), "ngrpo.models.load_model"),
         "base_of_adapters": "ngrpo.models.lora",
     },

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ngrpo.errors import ConfigError, error_line
+from ngrpo.fused_loss import LinearHead
 from ngrpo.models.merging import merged_weights, under_checkpoint_names
+from ngrpo.models.packed_attention import STRUCTURE_ERRORS, packed_attention_of, reads_packs
+from ngrpo.models.packing import Packing
 from ngrpo.models.quiet_config import QuietConfig
-
-STRUCTURE_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a model of an unexpected structure raises where ours expects another one."""
 
 
 @dataclass(eq=False)
@@ -81,9 +81,15 @@ class LanguageModel:
     @property
     def facts(self) -> list[str]:
         """What a run should say about the model before its first step."""
-        if not hasattr(self._text_config, "output_router_logits"):
-            return []
-        return ["mixture of experts: the router's auxiliary loss (load balancing) is not trained"]
+        facts = []
+        if hasattr(self._text_config, "output_router_logits"):
+            facts.append("mixture of experts: the router's auxiliary loss (load balancing) is not trained")
+        if not self.packs:
+            facts.append(
+                f"attention of '{self.model_type}' is more than causal: updates read prompts once per completion, with "
+                "padding, not once per group"
+            )
+        return facts
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns the context that forward passes run in."""
@@ -101,6 +107,11 @@ class LanguageModel:
     def checkpoint_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yields names and tensors as a checkpoint of the whole model has them, with adapters added to their layers."""
         yield from under_checkpoint_names(self.plain, merged_weights(self.plain))
+
+    @property
+    def hub_commit(self) -> str:
+        """The commit of the hub model that was loaded, "" for a local folder."""
+        return str(getattr(self.plain.config, "_commit_hash", None) or "")
 
     @property
     def is_tied(self) -> bool:
@@ -158,14 +169,27 @@ class LanguageModel:
         with self.model.disable_adapter():
             yield
 
-    def hidden_states(self, input_ids: Tensor) -> Tensor:
+    def hidden_states(self, input_ids: Tensor, packing: Packing | None = None) -> Tensor:
         """Returns the decoder's last hidden states [B, L, D] of right-padded tokens [B, L].
 
         No attention mask is given: padding stands to the right, where causal attention never looks.
+
+        Args:
+            input_ids: [B, L], or packed [1, M].
+            packing: how they are packed; only inside `packed_attention`, and where the model `packs`.
         """
-        decoder = self.plain.get_decoder()
-        hidden: Tensor = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+        how = {} if packing is None else {"position_ids": packing.position_ids, "packing": packing}
+        hidden: Tensor = self.plain.get_decoder()(input_ids=input_ids, use_cache=False, **how).last_hidden_state
         return hidden
+
+    def packed_attention(self, packed: bool) -> AbstractContextManager[None]:
+        """Returns the context for reading packed tokens, and for their gradient; of no effect where not `packed`."""
+        return packed_attention_of(self.plain.get_decoder().config) if packed else nullcontext()
+
+    @cached_property
+    def packs(self) -> bool:
+        """True where prompts and completions can be read as a pack: an exact test on a few tokens."""
+        return reads_packs(self)
 
     @cached_property
     def head(self) -> Callable[[Tensor], Tensor]:
@@ -173,7 +197,9 @@ class LanguageModel:
         config, project = self._text_config, self.plain.get_output_embeddings()
         scale = getattr(config, "logit_scale", None) or 1.0  # Cohere
         scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
-        cap = getattr(config, "final_logit_softcapping", None)  # Gemma
+        cap = getattr(config, "final_logit_softcapping", None) or None  # Gemma
+        if type(project) is nn.Linear:  # not one with an adapter
+            return LinearHead(project.weight, project.bias, scale, cap)
 
         def logits(hidden: Tensor) -> Tensor:
             out: Tensor = project(hidden) * scale if scale != 1.0 else project(hidden)

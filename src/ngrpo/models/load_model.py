@@ -11,8 +11,9 @@ from safetensors import SafetensorError
 
 from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError, error_line
-from ngrpo.models.language_model import STRUCTURE_ERRORS, LanguageModel
+from ngrpo.models.language_model import LanguageModel
 from ngrpo.models.lora import check_peft, is_adapter, merged_adapter, with_adapters
+from ngrpo.models.packed_attention import STRUCTURE_ERRORS
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.models.quiet_config import QuietConfig
 
@@ -20,12 +21,13 @@ _LOAD_ERRORS = (OSError, SafetensorError, StrictDataclassError, *STRUCTURE_ERROR
 """What Hugging Face raises for files that are missing, torn, or say something impossible."""
 
 
-def load_tokenizer(path: str, shown: str) -> Any:
+def load_tokenizer(path: str, shown: str, revision: str = "") -> Any:
     """Returns the tokenizer of a model folder or hub id.
 
     Args:
         path: where it is.
         shown: what a message calls the model.
+        revision: of a hub id.
 
     Raises:
         ConfigError: when there is none that works.
@@ -33,7 +35,7 @@ def load_tokenizer(path: str, shown: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main", trust_remote_code=False)
     except _LOAD_ERRORS as error:
         raise ConfigError(f"model '{shown}' has no tokenizer that can be loaded: {error_line(error)}") from error
     # Where there are no files, Hugging Face makes a tokenizer of a few special tokens for some families.
@@ -61,8 +63,8 @@ def load_language_model(settings: ModelSettings, *, for_training: bool) -> Langu
     if lora:
         check_peft("[model.lora]")
     stored = torch.float32 if for_training and lora is None else dtype
-    model, quiet = _load(path, settings.path, stored)
-    tokenizer = load_tokenizer(path, settings.path)
+    model, quiet = _load(path, settings, stored)
+    tokenizer = load_tokenizer(path, settings.path, settings.revision)
     if lora:
         model = with_adapters(model, lora)
     model.to(device)
@@ -74,13 +76,14 @@ def load_language_model(settings: ModelSettings, *, for_training: bool) -> Langu
     return loaded
 
 
-def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
+def _load(path: str, settings: ModelSettings, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
     """Returns the model of a folder or hub id, and what was changed in its config."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    shown = settings.path
     try:
-        return _model_at(path, dtype)
+        return _model_at(path, dtype, settings.revision)
     except torch.OutOfMemoryError:
         raise
     except _LOAD_ERRORS as error:
@@ -93,20 +96,21 @@ def _load(path: str, shown: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
         ) from error
 
 
-def _model_at(path: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
+def _model_at(path: str, dtype: torch.dtype, revision: str = "") -> tuple[Any, QuietConfig]:
     if is_adapter(path):
         return merged_adapter(path, dtype, _model_at)
-    return _from_pretrained(path, dtype)
+    return _from_pretrained(path, dtype, revision or "main")
 
 
-def _from_pretrained(path: str, dtype: torch.dtype) -> tuple[Any, QuietConfig]:
+def _from_pretrained(path: str, dtype: torch.dtype, revision: str) -> tuple[Any, QuietConfig]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     quiet = QuietConfig.of(config)
     model, report = AutoModelForCausalLM.from_pretrained(
         path,
         config=config,
+        revision=revision,
         dtype=dtype,
         trust_remote_code=False,
         output_loading_info=True,

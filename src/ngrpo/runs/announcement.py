@@ -17,6 +17,11 @@ def run_facts(config: Config) -> list[str]:
         facts += group_facts(method, config.sampling.group_size)
     elif isinstance(method, PPO):
         facts += critic_facts(method, config.run.steps)
+    if method.entropy_bonus and not method.needs_reference and isinstance(method, GroupMethod):
+        facts.append(
+            f"entropy bonus {method.entropy_bonus:g}: completions without advantage are computed too; "
+            "[method] entropy_bonus = 0 skips them, which is faster by their share"
+        )
     best, virtual = config.task.highest_reward, method.max_reward
     if virtual > best:
         facts.append(

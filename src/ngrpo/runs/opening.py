@@ -35,9 +35,10 @@ _HASHED_ON_DEMAND = 256
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """A run folder; `finished` when all is there, `continued` when steps of it are there."""
+    """A run folder and its config; `finished` when all is there, `continued` when steps of it are there."""
 
     run: RunDir
+    config: Config
     finished: bool = False
     continued: bool = False
 
@@ -65,7 +66,8 @@ def open_run(
     if resume and not (resume == "auto" and not (folder / "config.json").is_file()):
         return _resumed(folder, config, print_of, say, auto=resume == "auto")
     extra = {"fingerprint": print_of}
-    return OpenedRun(RunDir.create(folder, config.to_json(), seed=config.run.seed, extra=extra, overwrite=overwrite))
+    run = RunDir.create(folder, config.to_json(), seed=config.run.seed, extra=extra, overwrite=overwrite)
+    return OpenedRun(run, config)
 
 
 def fingerprint(config: Config) -> dict[str, str]:
@@ -142,9 +144,11 @@ def _resumed(
     run = RunDir.open(folder)
     if run.verl_path.is_dir():
         raise CheckpointError(f"{folder} is a run of verl, whose checkpoints only verl can resume: add --engine verl")
-    record, current = run.read_config(), config.to_json()
+    record = run.read_config()
     if not isinstance(record.get("config"), dict):
         raise CheckpointError(f"{run.config_path} is not the record of a run: the key 'config' is missing")
+    config = _with_pinned_revision(config, record["config"])
+    current = config.to_json()
     changes = check_same_run(record["config"], current)
     _check_fingerprint(record.get("fingerprint"), print_of, config)
     checkpoint = sound_checkpoint(run, say)
@@ -155,13 +159,30 @@ def _resumed(
         say(f"{folder} is finished: {step} of {config.run.steps} steps are taken")
         run.journal_path.unlink(missing_ok=True)  # killed after the last checkpoint
         remove_partial(run.checkpoints_path)
-        return OpenedRun(run, finished=True)
+        return OpenedRun(run, config, finished=True)
     if checkpoint is None and has_results(folder):
         say(f"{folder} has no checkpoint yet: starting from step 1")
     if changes:
         say("changed settings: " + "; ".join(f"[{table}] {key} {old!r} -> {new!r}" for table, key, old, new in changes))
         write_json(run.config_path, {**record, "config": current})
-    return OpenedRun(run)
+    return OpenedRun(run, config)
+
+
+def pin_revision(run: RunDir, commit: str) -> None:
+    """Writes the commit of a hub model into the run's config, so that it is loaded again."""
+    record = run.read_config()
+    if commit and record["config"]["model"].get("revision") != commit:
+        record["config"]["model"]["revision"] = commit
+        write_json(run.config_path, record)
+
+
+def _with_pinned_revision(config: Config, saved: Mapping[str, Any]) -> Config:
+    """Returns the config with the revision that the run was started with, unless it names one."""
+    model = saved.get("model")
+    pinned = model.get("revision", "") if isinstance(model, dict) else ""
+    if config.model.revision or not isinstance(pinned, str):
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"revision": pinned})})
 
 
 def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from ngrpo.errors import printable
 from ngrpo.runs.observer import Observer
 
 _ROWS = 12
@@ -111,7 +112,7 @@ class Progress(Observer):
             self._live = None
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
         self._spoke = self._clock()
 
     def _count(self, text: str) -> None:
@@ -161,7 +162,7 @@ class EvaluationProgress:
 
     def message(self, text: str) -> None:
         """Prints a message above the bar."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
 
 
 _COLUMNS = ("step", "reward", "all-wrong", "mixed", "all-correct", "ungraded", "entropy", "tokens/s", "left")

@@ -28,12 +28,11 @@ from typing import Any, Self
 from ngrpo.errors import CheckpointError, ConfigError, DataError
 from ngrpo.runs.folder_state import CONFIG, JOURNAL, has_results, make_free_folder, remove_run
 from ngrpo.runs.manifest import changed_log, damage, is_kept, write_manifest
+from ngrpo.runs.truncation import keep_until
 from ngrpo.storage import (
     append_json_lines,
-    atomic_file,
     atomic_folder,
     is_file_name,
-    json_line,
     partial_path,
     read_json_lines,
     read_json_object,
@@ -149,15 +148,15 @@ class RunDir:
     def truncate_after(self, step: int) -> None:
         """Prepares a resume: drops lines of later steps, a torn last line, and what is unfinished.
 
-        metrics.jsonl and rollouts.jsonl are each replaced in one move. Checkpoints and evaluations of later
-        steps stay until they are written again.
+        metrics.jsonl and rollouts.jsonl are each cut at one place, which is looked for from their ends: a long run
+        resumes as fast as a short one. Checkpoints and evaluations of later steps stay until they are written again.
 
         Raises:
-            DataError: for a malformed line that is not the last, or one without a step.
+            DataError: for a malformed line among those that are dropped, or one without a step.
         """
         for path in (self.metrics_path, self.rollouts_path):
             if path.is_file():
-                _keep_until(path, step)
+                keep_until(path, step)
         remove_partial(self.path)
         remove_partial(self.checkpoints_path)
 
@@ -289,12 +288,3 @@ def installed_versions() -> dict[str, str]:
 
 def _lines_if_any(path: Path) -> Iterator[dict[str, Any]]:
     return read_json_lines(path) if path.is_file() else iter(())
-
-
-def _keep_until(path: Path, step: int) -> None:
-    with atomic_file(path) as kept:
-        for number, record in enumerate(read_json_lines(path), start=1):
-            if not isinstance(record.get("step"), int):
-                raise DataError(f"{path}, line {number}: the key 'step' is missing")
-            if record["step"] <= step:
-                kept.write(json_line(record))

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from ngrpo.errors import ConfigError, error_line
 from ngrpo.models import STRUCTURE_ERRORS, LanguageModel
-
-FIRST_WIDTH = 256
-"""Columns of a buffer at first, in tokens; it is doubled when they are full, so a high limit alone costs nothing."""
+from ngrpo.sampling.growing_layer import BLOCK_TOKENS, RowMoves, keep_rows, make_growing
 
 
 class CachedReader:
@@ -27,59 +25,56 @@ class CachedReader:
         self._lm = language_model
         self._cache: Any = None
         self._length = 0
+        self._mask: Tensor | None = None
 
     def read_prompts(self, prompts: Sequence[NDArray[np.int64]], copies: Sequence[int], max_new_tokens: int) -> Tensor:
         """Returns the logits [B, V] after the prompts, each so many times; it is read once, padded on the left."""
-        lengths = [len(prompt) for prompt in prompts]
-        self._length = max(lengths)
-        ids = np.zeros((len(prompts), self._length), dtype=np.int64)
-        self._longest = self._length + max_new_tokens
-        mask = np.ones((len(prompts), self._length + min(max_new_tokens, FIRST_WIDTH)), dtype=np.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, self._length - len(prompt) :] = prompt
-            mask[row, : self._length - len(prompt)] = 0
+        lengths = np.array([len(prompt) for prompt in prompts])
+        self._length = longest = int(lengths.max())
+        ids = np.zeros((len(prompts), longest), dtype=np.int64)
+        for row, prompt in zip(ids, prompts, strict=True):
+            row[longest - len(prompt) :] = prompt
         device = self._lm.device
-        # Longer than what is read: a longer view of it costs nothing, a longer copy at every token would.
-        self._mask = torch.from_numpy(mask).to(device)
-        positions = (self._mask[:, : self._length].cumsum(dim=1) - 1).clamp(min=0)
-        logits = self._forward(torch.from_numpy(ids).to(device), positions)
-        self._next_positions = torch.tensor(lengths, device=device)[:, None]
-        rows = torch.arange(len(prompts), device=device).repeat_interleave(torch.tensor(copies, device=device))
+        columns = np.arange(longest) - (longest - lengths)[:, None]
+        # Without padding there is nothing to mask, and transformers need not look at a mask at each token.
+        self._mask = torch.from_numpy((columns >= 0).astype(np.int64)).to(device) if columns.min() < 0 else None
+        logits = self._forward(torch.from_numpy(ids).to(device), torch.from_numpy(columns.clip(min=0)).to(device))
+        make_growing(self._cache, longest + max_new_tokens)
+        self._next_positions = torch.from_numpy(lengths).to(device)[:, None]
+        rows = np.arange(len(prompts)).repeat(copies)
         self.keep(rows)
-        return logits[rows]
+        return logits[torch.from_numpy(rows).to(device)]
 
     def read(self, tokens: Tensor) -> Tensor:
         """Returns the logits [B, V] after one more token [B] of each row."""
         self._length += 1
-        if self._length > self._mask.shape[1]:
-            self._mask = widened(self._mask, self._longest, fill=1)
+        if self._mask is not None and self._length > self._mask.shape[1]:
+            # Longer than what is read: a longer view of it costs nothing, a longer copy at every token would.
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), BLOCK_TOKENS)], dim=1)
         logits = self._forward(tokens[:, None], self._next_positions)
         self._next_positions = self._next_positions + 1
         return logits
 
-    def keep(self, rows: Tensor) -> None:
-        """Makes these rows [B'] the batch."""
-        self._cache.reorder_cache(rows)  # unlike batch_select_indices, every kind of cache layer has it
-        self._mask, self._next_positions = self._mask[rows], self._next_positions[rows]
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Makes these rows [B'] the batch; the fewer of them stand elsewhere than before, the less is copied."""
+        places = RowMoves.of(rows, len(self._next_positions), self._lm.device)
+        keep_rows(self._cache, places)
+        self._next_positions = self._next_positions[places.rows]
+        if self._mask is not None:
+            self._mask = self._mask[places.rows]
 
     def _forward(self, input_ids: Tensor, positions: Tensor) -> Tensor:
         optional = {"position_ids": positions, "logits_to_keep": 1}
         known = {name: value for name, value in optional.items() if name in self._lm.forward_arguments}
         out = self._lm.model(
             input_ids=input_ids,
-            attention_mask=self._mask[:, : self._length],
+            attention_mask=None if self._mask is None else self._mask[:, : self._length],
             past_key_values=self._cache,  # None at first: the model then makes the kind of cache that it needs
             use_cache=True,
             **known,
         )
         self._cache = out.past_key_values
         return out.logits[:, -1]  # type: ignore[no-any-return]
-
-
-def widened(columns: Tensor, limit: int, fill: int = 0) -> Tensor:
-    """Returns a copy of a buffer [B, T] with twice the columns, at most `limit`; the new ones hold `fill`."""
-    rows, width = columns.shape
-    return torch.cat([columns, columns.new_full((rows, min(width, limit - width)), fill)], dim=1)
 
 
 def check_cache(lm: LanguageModel) -> None:
@@ -94,7 +89,7 @@ def check_cache(lm: LanguageModel) -> None:
         with lm.inference():
             reader = CachedReader(lm)
             reader.read_prompts(prompts, copies=[2, 2], max_new_tokens=2)
-            reader.keep(torch.tensor([1, 2], device=lm.device))  # one row of each prompt
+            reader.keep(np.array([1, 2]))  # one row of each prompt
             for token in tokens:
                 ours = reader.read(torch.full((2,), int(token), device=lm.device))
             full = [torch.from_numpy(np.concatenate([prompt, tokens]))[None].to(lm.device) for prompt in prompts]

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel
 from ngrpo.models.out_of_memory import is_out_of_memory, release_memory
-from ngrpo.sampling.cached_forward import FIRST_WIDTH, CachedReader, check_cache, widened
+from ngrpo.sampling.cached_forward import CachedReader, check_cache
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.detokenizer import Detokenizer
 from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.types import Completion
 
-_COMPACT_AT = 1 / 8
-"""The batch is compacted when this share of its rows has finished: copying the cache for each one would cost more."""
+FIRST_WIDTH = 256
+"""Columns of a buffer at first, in tokens: a high limit alone costs nothing."""
 
 
 class TransformersSampler(Sampler):
@@ -122,35 +122,29 @@ class TransformersSampler(Sampler):
             [stream_key(seed, round_name, prompt.problem.id, sample) for prompt, sample in requests],
             dtype=np.uint64,
         )
-        # Written as they are sampled, on the device, so that a token costs no transfer.
-        all_tokens = torch.zeros(len(keys), min(limit, FIRST_WIDTH), dtype=torch.int64, device=device)
-        all_logprobs = torch.zeros_like(all_tokens, dtype=torch.float32)
-        stops = torch.tensor(sorted(self._lm.stop_tokens), dtype=torch.int64, device=device)
-        rows = torch.arange(len(keys), device=device)
-        running = torch.ones_like(rows, dtype=torch.bool)
+        stops = np.array(sorted(self._lm.stop_tokens), dtype=np.int64)
+        sampled, rows = _Sampled(len(keys)), np.arange(len(keys))
         reader = CachedReader(self._lm)
         # Neighbours that share a prompt read it once.
         runs = [(prompt, len(list(run))) for prompt, run in itertools.groupby(requests, key=lambda r: r.prompt)]
         logits = reader.read_prompts([prompt.tokens for prompt, _ in runs], [copies for _, copies in runs], limit)
         for position in range(limit):
-            if position == all_tokens.shape[1]:
-                all_tokens, all_logprobs = widened(all_tokens, limit), widened(all_logprobs, limit)
-            numbers = torch.from_numpy(uniforms(keys, position)).to(device)
+            numbers = torch.from_numpy(uniforms(keys[rows], position)).to(device)
             tokens, logprobs = sample_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
-            all_tokens[rows, position], all_logprobs[rows, position] = tokens, logprobs
-            running &= ~torch.isin(tokens, stops)
-            num_running, num_broken = torch.stack([running.sum(), logprobs.isnan().sum()]).tolist()
-            if num_broken:
+            # The one transfer of a token; float64 holds both to the bit.
+            new_tokens, new_logprobs = torch.stack([tokens.double(), logprobs.double()]).cpu().numpy()
+            if np.isnan(new_logprobs).any():
                 raise TrainingError("the model's logits are no longer finite: training has diverged")
-            if num_running == 0 or position + 1 == limit:
+            sampled.append(position, rows, new_tokens, new_logprobs)
+            running = ~np.isin(new_tokens, stops)
+            if position + 1 == limit or not running.any():
                 break
-            if num_running <= (1 - _COMPACT_AT) * len(rows):  # until then, a finished row samples on unheard
-                kept = running.nonzero()[:, 0]
-                rows, running, tokens, keys = rows[kept], running[kept], tokens[kept], keys[kept.cpu().numpy()]
+            if not running.all():
+                kept = closed_up(running)
+                rows, tokens = rows[kept], tokens[torch.from_numpy(kept).to(device)]
                 reader.keep(kept)
             logits = reader.read(tokens)
-        width = position + 1
-        return self._completions(all_tokens[:, :width].cpu().numpy(), all_logprobs[:, :width].cpu().numpy())
+        return self._completions(sampled.tokens[:, : position + 1], sampled.logprobs[:, : position + 1])
 
     def _completions(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32]) -> list[Completion]:
         """Returns the completions of rows [B, T], each up to its first stop token."""
@@ -164,3 +158,34 @@ class TransformersSampler(Sampler):
             Completion(text, row[:n].copy(), values[:n].copy(), "stop" if stop else "length")
             for text, row, values, n, stop in zip(texts, tokens, logprobs, lengths, stopped, strict=True)
         ]
+
+
+class _Sampled:
+    """The tokens [B, T] and logprobs [B, T] of a block as they come; the buffers are doubled when they are full."""
+
+    def __init__(self, rows: int) -> None:
+        self.tokens = np.zeros((rows, FIRST_WIDTH), dtype=np.int64)
+        self.logprobs = np.zeros((rows, FIRST_WIDTH), dtype=np.float32)
+
+    def append(
+        self, position: int, rows: NDArray[np.int64], tokens: NDArray[np.float64], logprobs: NDArray[np.float64]
+    ) -> None:
+        """Writes the column `position` of the rows [B']."""
+        if position == self.tokens.shape[1]:
+            self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)], axis=1)
+            self.logprobs = np.concatenate([self.logprobs, np.zeros_like(self.logprobs)], axis=1)
+        self.tokens[rows, position] = tokens
+        self.logprobs[rows, position] = logprobs
+
+
+def closed_up(running: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Returns the places of the rows that go on, where the last of them fill the gaps: most stay where they are.
+
+    >>> closed_up(np.array([True, False, True, False, True])).tolist()
+    [0, 4, 2]
+    """
+    places = np.flatnonzero(running)
+    count = len(places)
+    kept = np.arange(count)
+    kept[~running[:count]] = places[places >= count]
+    return kept

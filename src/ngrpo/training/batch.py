@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngrpo.models.packing import Packing, arrange, similar
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenRow:
@@ -44,30 +46,35 @@ Row = TypeVar("Row", bound=TokenRow)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch(Generic[Row]):
-    """`rows` as tensors: `input_ids` [B, L] right-padded; the others [B, T] over completion tokens.
+    """`rows` as tensors; N is the number of their completion tokens, row after row.
 
-    `positions` are where in `input_ids` the hidden state stands that predicts each completion token.
+    `input_ids` are [B, L] right-padded, or [1, M] packed as `packing` says, each prompt once. `tokens` [N] are the
+    completions', `places` [N] where in the flattened `input_ids` the token before each stands. `completion_mask` is
+    [B, T] bool.
     """
 
     rows: Sequence[Row]
     input_ids: Tensor
+    packing: Packing | None
     tokens: Tensor
-    positions: Tensor
+    places: Tensor
     completion_mask: Tensor
 
+    def flat(self, values: Iterable[NDArray[np.float32]]) -> Tensor:
+        """Returns values [T] of each row's tokens as [N] on the batch's device."""
+        return torch.from_numpy(np.concatenate(list(values))).to(self.tokens.device)
+
     def per_token(self, values: Iterable[NDArray[np.float32]]) -> Tensor:
-        """Returns values of each row's tokens as [B, T] on the batch's device, 0 in the padding."""
-        return padded(values, self.tokens.shape[1]).to(self.tokens.device)
+        """Returns values [T] of each row's tokens as [B, T] on the batch's device, 0 in the padding."""
+        return padded(values, self.completion_mask.shape[1]).to(self.tokens.device)
 
     def predicting(self, hidden: Tensor) -> Tensor:
-        """Returns of hidden states [B, L, D] those [N, D] that stand before the N completion tokens."""
-        mask = self.completion_mask
-        rows = torch.arange(len(mask), device=mask.device)[:, None].expand_as(mask)
-        return hidden[rows[mask], self.positions[mask]]
+        """Returns of the hidden states of `input_ids` those [N, D] that stand before the completion tokens."""
+        return hidden.flatten(0, 1).index_select(0, self.places)
 
     def spread(self, values: Tensor) -> Tensor:
-        """Returns values [N] of the completion tokens as [B, T], 0 in the padding; the way back from `predicting`."""
-        return torch.zeros(self.tokens.shape, device=values.device).masked_scatter(self.completion_mask, values)
+        """Returns values [N] of the completion tokens as [B, T], 0 in the padding."""
+        return values.new_zeros(self.completion_mask.shape).masked_scatter(self.completion_mask, values)
 
 
 def split_into_updates(
@@ -92,48 +99,107 @@ def split_into_updates(
     return parts
 
 
-def micro_batches(rows: Sequence[Row], *, token_budget: int, device: torch.device) -> Iterator[MicroBatch[Row]]:
-    """Yields the rows in micro-batches of at most `token_budget` tokens, padding included, long rows first.
+def micro_batches(
+    rows: Sequence[Row], *, token_budget: int, device: torch.device, packed: bool = False
+) -> Iterator[MicroBatch[Row]]:
+    """Yields the rows in micro-batches of at most `token_budget` tokens; a longer row gets one of its own.
 
-    A row longer than the budget gets a micro-batch of its own.
+    Args:
+        rows: in any order.
+        token_budget: padding included.
+        device: where the tensors are put.
+        packed: without padding, and each prompt once for the rows that have it; else long rows first, and each
+            micro-batch ends where its rows would get too much padding.
     """
+    for part in _packed_parts(rows, token_budget) if packed else _padded_parts(rows, token_budget):
+        yield pack(part, device) if packed else pad(part, device)
+
+
+def _padded_parts(rows: Sequence[Row], token_budget: int) -> Iterator[list[Row]]:
     ordered = sorted(rows, key=len, reverse=True)
     while ordered:
         fitting = max(1, token_budget // len(ordered[0]))
-        yield pack(ordered[:fitting], device)
-        ordered = ordered[fitting:]
+        count = similar([len(row) for row in ordered[:fitting]], least=0)
+        yield ordered[:count]
+        ordered = ordered[count:]
+
+
+def _packed_parts(rows: Sequence[Row], token_budget: int) -> Iterator[list[Row]]:
+    by_prompt: dict[bytes, list[Row]] = {}
+    for row in rows:
+        by_prompt.setdefault(row.prompt.tobytes(), []).append(row)
+    part: list[Row] = []
+    used = 0
+    for group in by_prompt.values():
+        new_prompt = True
+        for row in group:
+            if part and used + len(row.completion) + (len(row.prompt) if new_prompt else 0) > token_budget:
+                yield part
+                part, used, new_prompt = [], 0, True
+            part.append(row)
+            used += len(row.completion) + (len(row.prompt) if new_prompt else 0)
+            new_prompt = False
+    if part:
+        yield part
 
 
 def values_of(
-    rows: Sequence[Row], function: Callable[[MicroBatch[Row]], Tensor], *, token_budget: int, device: torch.device
+    rows: Sequence[Row],
+    function: Callable[[MicroBatch[Row]], Tensor],
+    *,
+    token_budget: int,
+    device: torch.device,
+    packed: bool = False,
 ) -> list[NDArray[np.float32]]:
-    """Returns for each row, in order, its tokens' part [T] of what a function makes of micro-batches, as [B, T]."""
+    """Returns for each row, in order, its tokens' part [T] of what a function makes of micro-batches, as [N]."""
     found: dict[int, NDArray[np.float32]] = {}
-    for batch in micro_batches(rows, token_budget=token_budget, device=device):
-        values = function(batch).float().cpu().numpy()
-        for row, one in zip(batch.rows, values, strict=True):
-            found[id(row)] = one[: len(row.completion)].copy()  # of its own: a view would keep the padding alive
+    for batch in micro_batches(rows, token_budget=token_budget, device=device, packed=packed):
+        ends = np.cumsum([len(row.completion) for row in batch.rows])
+        for row, values in zip(batch.rows, np.split(function(batch).float().cpu().numpy(), ends[:-1]), strict=True):
+            found[id(row)] = values
     return [found[id(row)] for row in rows]
 
 
-def pack(rows: Sequence[Row], device: torch.device) -> MicroBatch[Row]:
-    """Returns rows as one micro-batch on a device."""
-    longest = max(len(row) for row in rows)
-    width = max(len(row.completion) for row in rows)
-    input_ids = np.zeros((len(rows), longest), dtype=np.int64)
-    tokens = np.zeros((len(rows), width), dtype=np.int64)
-    positions, mask = np.zeros_like(tokens), np.zeros(tokens.shape, dtype=np.bool_)
+def pad(rows: Sequence[Row], device: torch.device) -> MicroBatch[Row]:
+    """Returns rows as one micro-batch on a device, padded on the right."""
+    input_ids = np.zeros((len(rows), max(map(len, rows)) - 1), dtype=np.int64)  # the last token predicts nothing
+    places = []
     for i, row in enumerate(rows):
-        start, length = len(row.prompt), len(row.completion)
-        input_ids[i, : len(row)] = np.concatenate([row.prompt, row.completion])
-        tokens[i, :length] = row.completion
-        positions[i, :length] = np.arange(start - 1, start - 1 + length)
-        mask[i, :length] = True
+        input_ids[i, : len(row) - 1] = np.concatenate([row.prompt, row.completion[:-1]])
+        places.append(i * input_ids.shape[1] + len(row.prompt) - 1 + np.arange(len(row.completion)))
+    return _micro_batch(rows, input_ids, places, None, device)
+
+
+def pack(rows: Sequence[Row], device: torch.device) -> MicroBatch[Row]:
+    """Returns rows as one micro-batch on a device, without padding and with each prompt once; it reorders them."""
+    prompts = {row.prompt.tobytes(): row.prompt for row in rows}
+    number = {key: i for i, key in enumerate(prompts)}
+    of_number = list(prompts.values())
+    arranged = arrange(
+        [len(prompt) for prompt in of_number],
+        [number[row.prompt.tobytes()] for row in rows],
+        [len(row.completion) for row in rows],
+    )
+    parts = [of_number[i] if is_prompt else rows[i].completion[:-1] for is_prompt, i in arranged.order]
+    ordered = [rows[i] for is_prompt, i in arranged.order if not is_prompt]
+    return _micro_batch(ordered, np.concatenate(parts)[None], arranged.places, arranged.packing(device), device)
+
+
+def _micro_batch(
+    rows: Sequence[Row],
+    input_ids: NDArray[np.int64],
+    places: Sequence[NDArray[np.int64]],
+    packing: Packing | None,
+    device: torch.device,
+) -> MicroBatch[Row]:
+    lengths = np.array([len(row.completion) for row in rows])
+    mask = np.arange(lengths.max()) < lengths[:, None]
     return MicroBatch(
         rows=rows,
-        input_ids=torch.from_numpy(input_ids[:, :-1]).to(device),  # the last token predicts nothing
-        tokens=torch.from_numpy(tokens).to(device),
-        positions=torch.from_numpy(positions).to(device),
+        input_ids=torch.from_numpy(input_ids).to(device),
+        packing=packing,
+        tokens=torch.from_numpy(np.concatenate([row.completion for row in rows])).to(device),
+        places=torch.from_numpy(np.concatenate(places)).to(device),
         completion_mask=torch.from_numpy(mask).to(device),
     )
 

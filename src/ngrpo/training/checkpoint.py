@@ -14,7 +14,7 @@ Safetensors and JSON only: reading a checkpoint cannot run code. No random state
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,42 +27,13 @@ from ngrpo.errors import CheckpointError, ConfigError, error_line, short_line
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.storage import write_json
 from ngrpo.training.critic import CriticUpdater
+from ngrpo.training.metrics import TrainerState
 from ngrpo.training.optimizer import Updater
 from ngrpo.training.update import PolicyUpdater
 
 _STATE, _OPTIMIZER = "trainer_state.json", "optimizer.safetensors"
 _WEIGHTS, _ADAPTER = "model.safetensors", "adapter_model.safetensors"
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
-
-
-@dataclass(slots=True)
-class TrainerState:
-    """Where a run stands after a step.
-
-    `cursor` counts the problems taken from the seeded order; the totals count since the start of the run.
-    """
-
-    step: int = 0
-    cursor: int = 0
-    rollouts_sampled: int = 0
-    rollouts_trained: int = 0
-    updates: int = 0
-    empty_steps: int = 0
-
-    def advance(self, step: int, *, sampled: int, trained: int, updates: int) -> None:
-        """Counts a step that is over: the rollouts sampled, those that entered the batch, and the updates."""
-        self.step = step
-        self.rollouts_sampled += sampled
-        self.rollouts_trained += trained
-        self.updates += updates
-
-    def totals(self) -> dict[str, int]:
-        """Returns the totals as metrics."""
-        return {
-            "total/rollouts_sampled": self.rollouts_sampled,
-            "total/rollouts_trained": self.rollouts_trained,
-            "total/updates": self.updates,
-        }
 
 
 def save_policy(folder: Path, updater: PolicyUpdater) -> None:
@@ -118,7 +89,7 @@ def load_policy(settings: ModelSettings, folder: Path | None) -> LanguageModel:
         _load_adapter(folder / _ADAPTER, policy)
         return policy
     try:
-        return load_language_model(settings.model_copy(update={"path": str(folder)}), for_training=True)
+        return load_language_model(settings.model_copy(update={"path": str(folder), "revision": ""}), for_training=True)
     except (ConfigError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be loaded: {error_line(error)}") from None
 
@@ -150,8 +121,9 @@ def load_optimizer(folder: Path, updater: Updater) -> None:
         parameter = updater.parameters.get(parameter_name)
         if parameter is None or (key != "step" and tensor.shape != parameter.shape):
             raise CheckpointError(f"{folder}: the optimiser's '{name}' does not fit the model of this run")
-        # AdamW keeps its step counters on the CPU.
-        state.setdefault(parameter, {})[key] = tensor if key == "step" else tensor.to(parameter.device)
+        # A fused AdamW has its step counters where the parameters are, any other on the CPU.
+        stays = key == "step" and not updater.optimizer.defaults["fused"]
+        state.setdefault(parameter, {})[key] = tensor if stays else tensor.to(parameter.device)
     for name, parameter in updater.parameters.items():
         if state and state.get(parameter, {}).keys() != _MOMENTS:
             raise CheckpointError(f"{folder}: {_OPTIMIZER} lacks the moments of '{name}'")

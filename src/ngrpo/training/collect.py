@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ngrpo.config import SamplingSettings
 from ngrpo.errors import DataError
+from ngrpo.evaluation.background_grader import BackgroundGrader
 from ngrpo.filters import kept_groups
 from ngrpo.methods import Method
-from ngrpo.sampling import Decoding, Prompt, Sampler
+from ngrpo.sampling import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import Task
-from ngrpo.types import Completion, Group, Problem, Rollout
+from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
 MAX_EMPTY_STEPS = 10
 """After so many steps in a row without a group to train on, going on would only cost."""
@@ -185,9 +186,11 @@ def collect_groups(
         if not prompts:
             break
         started = time.perf_counter()
-        found = sampler.sample(prompts, range(settings.group_size), decoding, seed=seed, round_name=f"step {step}")
-        grading = time.perf_counter()
-        rounds.append(new := GradedGroups.of(grade_groups(task, prompts, found)))
+        with _Rollouts(task, prompts, settings.group_size) as rollouts:
+            for index, completion in sampler.stream(rollouts.requests, decoding, seed=seed, round_name=f"step {step}"):
+                rollouts.add(index, completion)
+            grading = time.perf_counter()
+        rounds.append(new := GradedGroups.of(rollouts.groups()))
         kept.append(kept_groups(new.rewards, filter=method.filter, max_reward=method.max_reward, valid=new.valid))
         sample_seconds += grading - started
         grade_seconds += time.perf_counter() - grading
@@ -201,6 +204,44 @@ def collect_groups(
     sampled = GradedGroups.join(rounds)
     overlong = len(used) - len(sampled)
     return Collected(sampled, torch.cat(kept), len(rounds), overlong, no_problem_left, sample_seconds, grade_seconds)
+
+
+class _Rollouts:
+    """The rollouts of a round, graded in a thread while further ones are sampled; a context manager."""
+
+    def __init__(self, task: Task, prompts: Sequence[Prompt], group_size: int) -> None:
+        self._prompts = prompts
+        self.requests = [Request(prompt, sample) for prompt in prompts for sample in range(group_size)]
+        self._completions: dict[int, Completion] = {}
+        self._grades: dict[int, Grade] = {}
+        self._grader = BackgroundGrader[int](task, self._answer, self._grades.update)
+
+    def add(self, index: int, completion: Completion) -> None:
+        """Takes the completion of a request, and has it graded."""
+        self._completions[index] = completion
+        self._grader.submit(index)
+
+    def groups(self) -> list[Group]:
+        """Returns the group of each prompt; to be called after the context, when every grade has come."""
+        rollouts = [
+            Rollout(request.prompt.problem, request.sample, self._completions[index], self._grades[index])
+            for index, request in enumerate(self.requests)
+        ]
+        size = len(rollouts) // len(self._prompts)
+        return [
+            Group(prompt.problem, prompt.tokens, tuple(rollouts[place * size : (place + 1) * size]), prompt.text)
+            for place, prompt in enumerate(self._prompts)
+        ]
+
+    def __enter__(self) -> Self:
+        self._grader.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._grader.__exit__(*error)
+
+    def _answer(self, index: int) -> tuple[Problem, str]:
+        return self.requests[index].prompt.problem, self._completions[index].text
 
 
 def grade_groups(task: Task, prompts: Sequence[Prompt], sampled: Sequence[Sequence[Completion]]) -> list[Group]:

@@ -52,15 +52,15 @@ class Critic:
         return cls(trunk, shared=False)
 
     def values(self, batch: MicroBatch[Any], *, through_trunk: bool = True) -> Tensor:
-        """Returns the values [B, T] of the states before each completion token, 0 in the padding.
+        """Returns the values [N] of the states before each completion token.
 
         Args:
             batch: the rows.
             through_trunk: whether a gradient flows into the trunk.
         """
         with torch.set_grad_enabled(through_trunk and torch.is_grad_enabled()), self.trunk.autocast():
-            hidden = batch.predicting(self.trunk.hidden_states(batch.input_ids)).float()
-        return batch.spread(self.head(hidden).squeeze(-1))
+            hidden = batch.predicting(self.trunk.hidden_states(batch.input_ids, batch.packing)).float()
+        return self.head(hidden).squeeze(-1)  # type: ignore[no-any-return]
 
     def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yields name and tensor of the critic's own parameters."""
@@ -98,24 +98,31 @@ class CriticUpdater(Updater):
         shared = self.critic.shared
         tokens = sum(len(row.completion) for row in rows)
         sums = UpdateSums(rows=len(rows), rows_computed=len(rows), tokens=tokens)
-        for batch in micro_batches(rows, token_budget=self.budget.tokens, device=self.critic.trunk.device):
-            loss = value_loss(
-                self.critic.values(batch, through_trunk=through_trunk or not shared),
-                batch.per_token(row.old_values for row in batch.rows),
-                batch.per_token(row.returns for row in batch.rows),
-                batch.completion_mask,
-                clip=self.method.value_clip,
-                denominator=tokens,
-            )
-            sums.loss = sums.loss + loss.detach()
-            weighted = loss * self.method.value_coefficient if shared else loss
-            weighted.backward()  # type: ignore[no-untyped-call]
+        budget, trunk = self.budget.tokens, self.critic.trunk
+        with trunk.packed_attention(trunk.packs):
+            for batch in micro_batches(rows, token_budget=budget, device=trunk.device, packed=trunk.packs):
+                values = self.critic.values(batch, through_trunk=through_trunk or not shared)[None]
+                loss = value_loss(
+                    values,
+                    batch.flat(row.old_values for row in batch.rows)[None],
+                    batch.flat(row.returns for row in batch.rows)[None],
+                    torch.ones_like(values),
+                    clip=self.method.value_clip,
+                    denominator=tokens,
+                )
+                sums.loss = sums.loss + loss.detach()
+                weighted = loss * self.method.value_coefficient if shared else loss
+                weighted.backward()  # type: ignore[no-untyped-call]
         return sums
 
     @torch.no_grad()
     def values(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the values [T] of each row under the critic as it is."""
-        device = self.critic.trunk.device
-        return self.fitted(
-            rows, lambda: values_of(rows, self.critic.values, token_budget=self.budget.tokens, device=device)
-        )
+        trunk = self.critic.trunk
+        with trunk.packed_attention(trunk.packs):
+            return self.fitted(rows, lambda: self._values(rows))
+
+    def _values(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
+        trunk = self.critic.trunk
+        budget = self.budget.tokens
+        return values_of(rows, self.critic.values, token_budget=budget, device=trunk.device, packed=trunk.packs)

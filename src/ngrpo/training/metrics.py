@@ -1,7 +1,8 @@
-"""The metrics of a step and the lines of its rollouts, under the names that docs/metrics.md explains."""
+"""The state of a run, the metrics of a step and the lines of its rollouts, under the names in docs/metrics.md."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,36 @@ from torch import Tensor
 from ngrpo.diagnostics import group_metrics
 from ngrpo.methods import Method
 from ngrpo.training.collect import Collected
+
+
+@dataclass(slots=True)
+class TrainerState:
+    """Where a run stands after a step.
+
+    `cursor` counts the problems taken from the seeded order; the totals count since the start of the run.
+    """
+
+    step: int = 0
+    cursor: int = 0
+    rollouts_sampled: int = 0
+    rollouts_trained: int = 0
+    updates: int = 0
+    empty_steps: int = 0
+
+    def advance(self, step: int, *, sampled: int, trained: int, updates: int) -> None:
+        """Counts a step that is over: the rollouts sampled, those that entered the batch, and the updates."""
+        self.step = step
+        self.rollouts_sampled += sampled
+        self.rollouts_trained += trained
+        self.updates += updates
+
+    def totals(self) -> dict[str, int]:
+        """Returns the totals as metrics."""
+        return {
+            "total/rollouts_sampled": self.rollouts_sampled,
+            "total/rollouts_trained": self.rollouts_trained,
+            "total/updates": self.updates,
+        }
 
 
 def step_metrics(collected: Collected, advantages: Tensor, method: Method) -> dict[str, Any]:

@@ -19,6 +19,9 @@ Result = TypeVar("Result")
 MAX_SKIPPED_UPDATES = 10
 """After so many updates in a row without a finite gradient the run has diverged."""
 
+_FUSED_DEVICES = ("cpu", "cuda")
+"""Where torch has an AdamW of one kernel."""
+
 
 @dataclass(slots=True, eq=False)
 class UpdateSums:
@@ -87,8 +90,9 @@ class Updater:
         self, parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings, *, lr: float, lr_key: str
     ) -> None:
         self.parameters, self.settings, self.lr, self.lr_key = dict(parameters), settings, lr, lr_key
+        fused = all(parameter.device.type in _FUSED_DEVICES for parameter in self.parameters.values())
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay
+            self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused
         )
         self.budget = MicroBatchBudget(settings.tokens_per_micro_batch)
         self.stops_when_not_finite = True
@@ -105,7 +109,7 @@ class Updater:
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 1."""
-        return self.settings.scheduled(self.lr, step)
+        return scheduled_lr(self.settings, self.lr, step)
 
     def begin_step(self, step: int) -> None:
         """Sets the learning rate of a step, counted from 1."""
@@ -133,3 +137,10 @@ class Updater:
                 "tripwires"
             )
         return norm
+
+
+def scheduled_lr(settings: OptimizerSettings, lr: float, step: int) -> float:
+    """Returns what the schedule makes of a learning rate in a step, counted from 1."""
+    if settings.schedule == "warmup" and step <= settings.warmup_steps:
+        return lr * step / settings.warmup_steps
+    return lr

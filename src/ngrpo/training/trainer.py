@@ -20,17 +20,18 @@ from ngrpo.models import load_language_model
 from ngrpo.runs.announcement import run_facts
 from ngrpo.runs.evaluation_results import record_evaluation
 from ngrpo.runs.observer import Observer
-from ngrpo.runs.opening import missing_evaluations, resume_command, set_aside_after, sound_checkpoint
+from ngrpo.runs.opening import missing_evaluations, pin_revision, resume_command, set_aside_after, sound_checkpoint
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.runs.termination import StopRequested, StopSignals
 from ngrpo.sampling.samplers import training_sampler
 from ngrpo.training.all_wrong_warning import all_wrong_warning
+from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
-from ngrpo.training.checkpoint import TrainerState, load_policy, load_state, save_state
+from ngrpo.training.checkpoint import load_policy, load_state, save_state
 from ngrpo.training.collect import Collected, PromptSource, collect_groups
 from ngrpo.training.critic import Critic, CriticUpdater
 from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
-from ngrpo.training.metrics import rollout_lines, step_metrics
+from ngrpo.training.metrics import TrainerState, rollout_lines, step_metrics
 from ngrpo.training.ppo_learner import PPOLearner
 from ngrpo.training.rollout_journal import JournaledSampler
 from ngrpo.training.tripwires import Tripwires
@@ -53,6 +54,7 @@ class Trainer:
     def __init__(self, config: Config, run: RunDir, observer: Observer, stop: StopSignals | None = None) -> None:
         self.config, self.run_dir, self.observer, self.stop = config, run, observer, stop or StopSignals()
         self._said: set[str] = set()
+        keep_freed_memory()
         checkpoint = sound_checkpoint(run, observer.on_message)
         folder = checkpoint[1] if checkpoint else None
         self._saved_step, self._saved_at = checkpoint[0] if checkpoint else 0, time.monotonic()
@@ -60,6 +62,8 @@ class Trainer:
         # Problems before the model: a missing file or too few of them is then reported in a moment.
         config.check_trainable()
         self.policy = load_policy(config.model, folder)
+        if folder is None:
+            pin_revision(run, self.policy.hub_commit)
         self.source = PromptSource(
             config.task,
             self.policy.tokenizer,

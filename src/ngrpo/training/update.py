@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngrpo.config import OptimizerSettings
+from ngrpo.fused_loss import LinearHead, fused_token_loss
 from ngrpo.logprobs import TokenLogprobs, chunked_logprobs
-from ngrpo.losses import aggregate_tokens, kl_divergence
+from ngrpo.losses import TokenLosses, kl_divergence, token_weights
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.training.batch import MicroBatch, TokenRow, TrainingRow, micro_batches, values_of
@@ -22,6 +24,76 @@ from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
 
 _MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
 """Means over the computed tokens that every step reports, 0 where it computed none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchLoss:
+    """What a method's loss needs of each token of a micro-batch, [N]; `weights` are those in the update's loss."""
+
+    method: Method
+    batch: MicroBatch[TrainingRow]
+    old_logprobs: Tensor
+    advantages: Tensor
+    weights: Tensor
+    ref_logprobs: Tensor | None
+
+    @classmethod
+    def of(
+        cls, method: Method, batch: MicroBatch[TrainingRow], denominator: float, ref_logprobs: Tensor | None
+    ) -> BatchLoss:
+        """Returns the loss of a micro-batch.
+
+        Args:
+            method: clip, KL, entropy bonus and aggregation.
+            batch: its rows.
+            denominator: what the summed loss of the whole update is divided by.
+            ref_logprobs: [N] of the reference model; None without KL.
+        """
+        return cls(
+            method,
+            batch,
+            batch.flat(row.old_logprobs for row in batch.rows),
+            batch.flat(row.advantages for row in batch.rows),
+            token_weights(batch.completion_mask.sum(dim=1), method.aggregate, denominator),
+            ref_logprobs,
+        )
+
+    def __call__(self, logprobs: Tensor, entropies: Tensor | None, part: slice) -> Tensor:
+        """Returns the part [] in the update's loss of the tokens in `part`, given their logprobs and entropies [n]."""
+        method = self.method
+        values = self._token_losses(logprobs, part).values
+        if entropies is not None:
+            values = values - method.entropy_bonus * entropies
+        if self.ref_logprobs is not None:
+            kl = self._kl(logprobs, self.ref_logprobs[part])
+            values = values + method.kl_coefficient * kl
+        return (values * self.weights[part]).sum()
+
+    @torch.no_grad()
+    def add_facts(self, sums: UpdateSums, logprobs: Tensor, entropies: Tensor | None) -> None:
+        """Adds what an update's metrics are made of, given logprobs and entropies [N] of all tokens."""
+        losses = self._token_losses(logprobs, slice(None))
+        sums.tokens += len(logprobs)
+        sums.add("clip/low_fraction", losses.clip_low.sum())
+        sums.add("clip/high_fraction", losses.clip_high.sum())
+        sums.add("policy/approx_kl", -losses.log_ratios.sum())
+        if entropies is not None:
+            sums.add("update/entropy", entropies.sum())
+        if self.ref_logprobs is not None:
+            sums.add("policy/ref_kl", self._kl(logprobs, self.ref_logprobs).sum())
+
+    def _token_losses(self, logprobs: Tensor, part: slice) -> TokenLosses:
+        """Returns the losses [n] of tokens; where they depend on each other, of all tokens, which must be given."""
+        old, advantages = self.old_logprobs[part], self.advantages[part]
+        if self.method.loss_is_per_token:
+            of = self.method.token_losses(logprobs[None], old[None], advantages[None], torch.ones_like(old)[None])
+            return TokenLosses(of.values[0], of.clip_low[0], of.clip_high[0], of.log_ratios[0])
+        spread, mask = self.batch.spread, self.batch.completion_mask
+        of = self.method.token_losses(spread(logprobs), spread(old), spread(advantages), mask)
+        return TokenLosses(of.values[mask], of.clip_low[mask], of.clip_high[mask], of.log_ratios[mask])
+
+    def _kl(self, logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+        return kl_divergence(logprobs[None], ref_logprobs[None], estimator=self.method.kl_estimator)[0]
 
 
 class PolicyUpdater(Updater):
@@ -83,10 +155,11 @@ class PolicyUpdater(Updater):
         """Adds the gradient of the rows' part in an update's loss to the parameters."""
         computed = [row for row in rows if self.carries_gradient(row.advantages)]  # the others need not be computed
         sums = UpdateSums(rows=len(rows), rows_computed=len(computed))
-        for batch in micro_batches(computed, token_budget=self.budget.tokens, device=self.policy.device):
-            loss = self._loss(batch, denominator, sums)
-            sums.loss = sums.loss + loss.detach()
-            loss.backward()  # type: ignore[no-untyped-call]
+        with self.policy.packed_attention(self.policy.packs):  # the backward pass may compute activations again
+            for batch in self._micro_batches(computed):
+                loss = self._loss(batch, denominator, sums)
+                sums.loss = sums.loss + loss.detach()
+                loss.backward()  # type: ignore[no-untyped-call]
         return sums
 
     def logprobs(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
@@ -104,49 +177,60 @@ class PolicyUpdater(Updater):
         with self._reference() as reference:
             return self._values_of(rows, lambda batch: self._score(reference, batch, entropy=False).logprobs)
 
+    def _micro_batches(self, rows: Sequence[TrainingRow]) -> Iterator[MicroBatch[TrainingRow]]:
+        budget, lm = self.budget.tokens, self.policy
+        return micro_batches(rows, token_budget=budget, device=lm.device, packed=lm.packs)
+
     @torch.no_grad()
     def _values_of(
         self, rows: Sequence[TokenRow], function: Callable[[MicroBatch[TokenRow]], Tensor]
     ) -> list[NDArray[np.float32]]:
-        device = self.policy.device
-        return self.fitted(rows, lambda: values_of(rows, function, token_budget=self.budget.tokens, device=device))
+        lm = self.policy
+        return self.fitted(
+            rows,
+            lambda: values_of(rows, function, token_budget=self.budget.tokens, device=lm.device, packed=lm.packs),
+        )
 
     def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums) -> Tensor:
-        method, mask = self.method, batch.completion_mask
-        scored = self._score(self.policy, batch, entropy=method.entropy_bonus != 0.0)
-        old_logprobs = batch.per_token(row.old_logprobs for row in batch.rows)
-        advantages = batch.per_token(row.advantages for row in batch.rows)
-        policy_loss = method.policy_loss(scored.logprobs, old_logprobs, advantages, mask, denominator=denominator)
-        loss = policy_loss.loss
-        tokens = mask.sum()
-        sums.tokens += int(tokens)
-        sums.add("clip/low_fraction", policy_loss.clip_low_fraction * tokens)
-        sums.add("clip/high_fraction", policy_loss.clip_high_fraction * tokens)
-        sums.add("policy/approx_kl", policy_loss.approx_kl * tokens)
-        if scored.entropies is not None:
-            sums.add("update/entropy", scored.entropies.detach().sum())
-            loss = loss - method.entropy_bonus * aggregate_tokens(scored.entropies, mask, method.aggregate, denominator)
-        if method.kl_coefficient > 0.0:
-            with torch.no_grad(), self._reference() as reference:
-                ref_logprobs = self._score(reference, batch, entropy=False).logprobs
-            kl = kl_divergence(scored.logprobs, ref_logprobs, estimator=method.kl_estimator, completion_mask=mask)
-            sums.add("policy/ref_kl", kl.detach().sum())
-            loss = loss + method.kl_coefficient * aggregate_tokens(kl, mask, method.aggregate, denominator)
-        return loss
-
-    def _score(self, model: LanguageModel, batch: MicroBatch[Any], *, entropy: bool) -> TokenLogprobs:
-        """Returns logprobs and, if wanted, entropies [B, T] of the batch's tokens under a model; 0 in the padding."""
-        with model.autocast():
-            flat = chunked_logprobs(
-                batch.predicting(model.hidden_states(batch.input_ids)),
-                batch.tokens[batch.completion_mask],
-                model.head,
+        lm, method = self.policy, self.method
+        loss_of = self._batch_loss(batch, denominator)
+        entropy = method.entropy_bonus != 0.0
+        with lm.autocast():
+            hidden = batch.predicting(lm.hidden_states(batch.input_ids, batch.packing))
+            if method.loss_is_per_token and isinstance(lm.head, LinearHead):
+                fused = fused_token_loss(
+                    hidden, batch.tokens, lm.head, loss_of, temperature=self.temperature, entropy=entropy
+                )
+                loss_of.add_facts(sums, fused.logprobs, fused.entropies)
+                return fused.loss
+            scored = chunked_logprobs(
+                hidden,
+                batch.tokens,
+                lm.head,
                 temperature=self.temperature,
                 entropy=entropy,
                 entropy_gradient=entropy,
             )
-        entropies = None if flat.entropies is None else batch.spread(flat.entropies)
-        return TokenLogprobs(batch.spread(flat.logprobs), entropies)
+        loss_of.add_facts(sums, scored.logprobs, scored.entropies)
+        return loss_of(scored.logprobs, scored.entropies, slice(None))
+
+    def _batch_loss(self, batch: MicroBatch[TrainingRow], denominator: float) -> BatchLoss:
+        ref_logprobs = None
+        if self.method.kl_coefficient > 0.0:
+            with torch.no_grad(), self._reference() as reference:
+                ref_logprobs = self._score(reference, batch, entropy=False).logprobs
+        return BatchLoss.of(self.method, batch, denominator, ref_logprobs)
+
+    def _score(self, model: LanguageModel, batch: MicroBatch[Any], *, entropy: bool) -> TokenLogprobs:
+        """Returns logprobs and, if wanted, entropies [N] of the batch's tokens under a model, without gradient."""
+        with model.packed_attention(batch.packing is not None), model.autocast():
+            return chunked_logprobs(
+                batch.predicting(model.hidden_states(batch.input_ids, batch.packing)),
+                batch.tokens,
+                model.head,
+                temperature=self.temperature,
+                entropy=entropy,
+            )
 
     @contextmanager
     def _reference(self) -> Iterator[LanguageModel]:

@@ -29,7 +29,7 @@ def both(path: Path) -> tuple[object, object, int]:
     said = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(
-            counts, "arrow_verdicts", lambda *a: said.append(fast_reader.arrow_verdicts(*a)) or said[-1]
+            counts, "arrow_verdicts", lambda *a, **k: said.append(fast_reader.arrow_verdicts(*a, **k)) or said[-1]
         )
         monkeypatch.setattr(fast_reader, "CHUNK", 200)
         fast = outcome(path, 0, monkeypatch)

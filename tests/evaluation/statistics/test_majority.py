@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngrpo.errors import ConfigError, DataError
+from ngrpo.evaluation.samples.counts import read_answers
 from ngrpo.evaluation.statistics.intervals import mean_intervals
 from ngrpo.evaluation.statistics.majority import (
     Split,
@@ -220,3 +222,50 @@ def test_counts_have_no_answers(tmp_path: Path) -> None:
     path.write_text("problem_id,n,c\np,4,1\n")
     with pytest.raises(DataError, match="has no answers: it holds counts"):
         read_votes(path)
+
+
+@pytest.mark.parametrize("most_k", [1, 2, 3, 5, 9, 13])
+@pytest.mark.parametrize(
+    ("correct", "wrong", "silent"), [(3, [3, 2, 2], 3), (1, [1] * 9, 3), (9, [1, 2], 1), (5, [8], 0)]
+)
+def test_shares_up_to_a_k_are_those_of_all(correct: int, wrong: list[int], silent: int, most_k: int) -> None:
+    whole = exact_shares(correct, wrong, silent)
+    assert exact_shares(correct, wrong, silent, most_k) == pytest.approx(whole[: most_k + 1], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("votes", "expected"),
+    [
+        (Votes(3, Counter({"7": 3, "8": 3, "9": 1})), 1 / 3),
+        (Votes(2, Counter({"7": 3})), 0.0),
+        (Votes(4, Counter({"7": 3}), silent=9), 1.0),
+    ],
+)
+def test_the_vote_of_all_completions(votes: Votes, expected: float) -> None:
+    assert majority_shares(votes, [votes.completions])[0] == pytest.approx(expected)
+    wrong = list(votes.wrong.values())
+    assert exact_shares(votes.correct, wrong, votes.silent)[-1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["ours", "reference"])
+def test_both_readers_see_the_same_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    draw = random.Random(1)
+    rows: list[dict[str, Any]] = []
+    for number in range(900):
+        answer = draw.choice(["5", " 5 ", "x", "", "[invalid]", None])
+        problem, sample = number % 30, number // 30
+        if kind == "ours":
+            status = draw.choice(["correct", "wrong", "no_answer", "ungraded"])
+            rows.append({"problem_id": f"p{problem}", "sample": sample, "status": status, "answer": answer})
+        else:
+            label = draw.random() < 0.5
+            rows.append({"question_id": problem, "generation_id": sample, "label": label, "pred_answer": answer})
+    path = written(tmp_path, *rows)
+    slow = read_votes(path)
+    monkeypatch.setattr("ngrpo.evaluation.samples.counts.FAST_FROM", 0)
+    assert read_answers(path) is not None
+    fast = read_votes(path)
+    assert list(fast) == list(slow)
+    assert fast == slow
+    assert [list(own.wrong) for own in fast.values()] == [list(own.wrong) for own in slow.values()]
+    assert [own.right for own in fast.values()] == [own.right for own in slow.values()]

@@ -22,7 +22,7 @@ from ngrpo.evaluation.evaluate import EvaluationPlan, evaluation_of, problems_of
 from ngrpo.evaluation.samples.sample import sample_of
 from ngrpo.runs.evaluation_results import record_evaluation
 from ngrpo.storage import atomic_file, json_line
-from ngrpo.training.checkpoint import TrainerState
+from ngrpo.training.metrics import TrainerState
 
 if TYPE_CHECKING:
     from ngrpo.config import Config

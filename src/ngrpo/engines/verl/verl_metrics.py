@@ -60,6 +60,8 @@ def learned_metrics(
         rows: completions in the batch.
         tokens: sampled in the step.
     """
+    from ngrpo.training.optimizer import scheduled_lr  # brings torch
+
     values = {ours: told[theirs] for theirs, ours in OURS.items() if theirs in told}
     metrics = {name: math.nan if value is None else float(value) for name, value in values.items()}
     only_critic = bool(told) and "actor/loss" not in told  # PPO's warm-up
@@ -68,7 +70,9 @@ def learned_metrics(
         "update/count": 0 if only_critic else updates_of(config, groups),
         "update/rows": rows * passes,
     }
-    counts["update/lr"] = config.optimizer.scheduled(config.optimizer.lr, step)  # verl's own is that of the next step
+    counts["update/lr"] = scheduled_lr(
+        config.optimizer, config.optimizer.lr, step
+    )  # verl's own is that of the next step
     if seconds := metrics.get("time/step_seconds"):
         metrics["time/tokens_per_second"] = tokens / seconds
     return {**counts, **metrics}

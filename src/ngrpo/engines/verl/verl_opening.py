@@ -39,12 +39,13 @@ def open_verl_run(
         last = VerlFiles(folder).newest_step
         if last >= config.run.steps and resume == "auto":
             say(f"{folder} is finished: {last} of {config.run.steps} steps are taken")
-            return OpenedRun(run, finished=True)
+            return OpenedRun(run, config, finished=True)
         if last > 0:
-            return OpenedRun(run, continued=True)
+            return OpenedRun(run, config, continued=True)
         say(f"{folder} has no checkpoint yet: starting from step 1")
     elif resume is True:
         run = RunDir.open(folder)  # an error: there is no run
     unused = found and run.verl_path.is_dir() and not run.metrics_path.exists() and not run.checkpoints()
     replaced = overwrite or (found and bool(resume)) or unused
-    return OpenedRun(RunDir.create(folder, config.to_json(), seed=config.run.seed, overwrite=replaced))
+    run = RunDir.create(folder, config.to_json(), seed=config.run.seed, overwrite=replaced)
+    return OpenedRun(run, config)

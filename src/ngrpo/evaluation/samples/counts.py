@@ -138,6 +138,12 @@ def read_entries(path: str | Path, take: Callable[[Entry], None], choices: Choic
         raise DataError(f"{path} has no answers{where}")
 
 
+def read_answers(path: str | Path, choices: Choices = NO_CHOICES) -> Verdicts | None:
+    """Returns verdicts and answers of a large file in which nothing is unusual; None for others: see `read_entries`."""
+    with opened(Path(path)) as file:
+        return _fast_verdicts(file, choices, with_answers=True) if size_of(file) >= FAST_FROM else None
+
+
 def read_rows_and_entries(
     path: Path,
     take: Callable[[Entry], None],
@@ -186,7 +192,7 @@ def _checked(file: IO[bytes], take: Callable[[Entry], None], choices: Choices) -
     return found, verdicts
 
 
-def _fast_verdicts(file: IO[bytes], choices: Choices) -> Verdicts | None:
+def _fast_verdicts(file: IO[bytes], choices: Choices, *, with_answers: bool = False) -> Verdicts | None:
     """Returns the verdicts of a file in which nothing at all is wrong, None for any other."""
     try:
         line = next((line for line in file if line.strip()), b"")
@@ -197,7 +203,7 @@ def _fast_verdicts(file: IO[bytes], choices: Choices) -> Verdicts | None:
         if not isinstance(found, OwnFormat | ReferenceFormat):
             return None
         file.seek(0)
-        verdicts = arrow_verdicts(file, first)
+        verdicts = arrow_verdicts(file, first, with_answers=with_answers)
         if verdicts is not None:
             verdicts.check(numbered=found.numbered)
         return verdicts

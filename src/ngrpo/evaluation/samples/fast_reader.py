@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ngrpo.evaluation.samples.entry import REFUSED, UNGRADED, VERDICTS, Identity, answer_of
 from ngrpo.evaluation.samples.facts import ANSWER, CUT, LENGTH, NO_TEXT, SILENT, TEXT, text_digests
-from ngrpo.evaluation.samples.grade_columns import Verdicts
+from ngrpo.evaluation.samples.grade_columns import Answers, Verdicts
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,17 +30,21 @@ _WHITE = b" \t\r\n"
 _NEWLINE, _OPENING, _CLOSING = b"\n{}"
 
 
-def arrow_verdicts(file: IO[bytes], first: Mapping[str, Any]) -> Verdicts | None:
+def arrow_verdicts(file: IO[bytes], first: Mapping[str, Any], *, with_answers: bool = False) -> Verdicts | None:
     """Returns the verdicts of ngrpo's or the reference implementation's lines, None where anything is unusual.
 
     Args:
         file: at its beginning.
         first: its first line, which decides on the format and on the type of the ids.
+        with_answers: reads the answers too; None where the first line has none.
     """
     import pyarrow
 
     ours = "problem_id" in first
     id_key, sample_key = ("problem_id", "sample") if ours else ("question_id", "generation_id")
+    answer_key = "answer" if ours else "pred_answer"
+    if with_answers and answer_key not in first:
+        return None
     id_type = pyarrow.string() if isinstance(first.get(id_key), str) else pyarrow.int64()
     types = {id_key: id_type, sample_key: pyarrow.int64()}
     if ours:
@@ -52,6 +56,8 @@ def arrow_verdicts(file: IO[bytes], first: Mapping[str, Any]) -> Verdicts | None
         }
     else:
         types |= {"label": pyarrow.bool_(), "pred_answer": pyarrow.string()}
+    if with_answers:
+        types[answer_key] = pyarrow.string()
     text_key, reference_key = _text_and_reference(first)
     types |= dict.fromkeys((text_key, reference_key, "finish_reason"), pyarrow.string())
     try:
@@ -59,6 +65,8 @@ def arrow_verdicts(file: IO[bytes], first: Mapping[str, Any]) -> Verdicts | None
         if table is None or any(table[key].null_count for key in (id_key, sample_key, "status" if ours else "label")):
             return None
         verdicts = _verdicts(table, id_key, sample_key)
+        if verdicts is not None and with_answers:
+            verdicts = replace(verdicts, answers=_answers(table, answer_key))
         return None if verdicts is None else _with_facts(verdicts, table, first)
     except pyarrow.ArrowException:
         return None
@@ -151,6 +159,17 @@ def _verdicts(table: pyarrow.Table, id_key: str, sample_key: str) -> Verdicts | 
         line=np.arange(1, len(sample) + 1, dtype=np.int64),
         reasons=reasons,
     )
+
+
+def _answers(table: pyarrow.Table, key: str) -> Answers:
+    encoded = table[key].combine_chunks().dictionary_encode()
+    texts = [answer_of(text) for text in encoded.dictionary.to_pylist()]
+    silent = len(texts)
+    codes = _numbers(encoded.indices.fill_null(silent))
+    codes = np.array([silent if text is None else at for at, text in enumerate(texts)] + [silent])[codes]
+    if "status" in table.column_names:
+        codes[_equals(table["status"].combine_chunks(), "no_answer")] = silent
+    return Answers(tuple(text or "" for text in texts), codes)
 
 
 def _numbers(column: Any) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -18,6 +18,14 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """The answer of each completion: an index into `texts`, or their number where it has none."""
+
+    texts: tuple[str, ...]
+    codes: Integers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Verdicts:
     """A row per completion: the index of its problem in `problem_ids`, and what its line said.
 
@@ -35,6 +43,7 @@ class Verdicts:
     text: Integers | None = None
     flags: NDArray[np.int8] | None = None
     identities: tuple[Identity, ...] = ()
+    answers: Answers | None = None
 
     def check(self, *, numbered: bool, place: str = "line") -> None:
         """Refuses a sample that is there twice and, where samples are `numbered` 0, 1, 2, ..., one that lacks.

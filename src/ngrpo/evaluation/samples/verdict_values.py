@@ -67,7 +67,7 @@ def whole_number(value: object) -> int | None:
 def _of_number(value: object) -> int | None:
     if not isinstance(value, int | float):
         return None
-    if math.isnan(value):
+    if isinstance(value, float) and math.isnan(value):  # an integer may be too large for a float
         return UNGRADED
     return CORRECT if value == 1 else WRONG if value in (0, -1) else None
 

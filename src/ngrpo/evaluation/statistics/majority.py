@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ngrpo.errors import ConfigError, DataError
-from ngrpo.evaluation.samples.counts import read_entries
+from ngrpo.evaluation.samples.counts import read_answers, read_entries
 from ngrpo.evaluation.samples.entry import CORRECT, NO_CHOICES, UNGRADED, Choices, Entry
+from ngrpo.evaluation.samples.grade_columns import Answers, Verdicts
 from ngrpo.evaluation.statistics.intervals import Clusters, Interval, mean_intervals
 from ngrpo.evaluation.statistics.pass_at_k import pass_at_k, powers_of_two
 from ngrpo.evaluation.statistics.units import Floats
@@ -77,6 +78,9 @@ def read_votes(path: str | Path, choices: Choices = NO_CHOICES) -> dict[str, Vot
         DataError: as `read_counts`; for a file without answers.
         ConfigError: as `read_counts`.
     """
+    fast = read_answers(path, choices)
+    if fast is not None and fast.answers is not None:
+        return _votes_of(fast, fast.answers)
     votes: dict[str, Votes] = {}
 
     def take(entry: Entry) -> None:
@@ -91,6 +95,30 @@ def read_votes(path: str | Path, choices: Choices = NO_CHOICES) -> dict[str, Vot
             own.silent += 1
 
     read_entries(path, take, choices)
+    return votes
+
+
+def _votes_of(verdicts: Verdicts, answers: Answers) -> dict[str, Votes]:
+    votes = {problem_id: Votes() for problem_id in verdicts.problem_ids}
+    silent = len(answers.texts)
+    graded = verdicts.verdict != UNGRADED
+    judged = verdicts.problem[graded] * 2 + (verdicts.verdict[graded] == CORRECT)
+    keys, first, counts = np.unique(
+        judged * (silent + 1) + answers.codes[graded], return_index=True, return_counts=True
+    )
+    order = np.argsort(first)  # as a reader meets them
+    for key, count in zip(keys[order].tolist(), counts[order].tolist(), strict=True):
+        judgement, code = divmod(key, silent + 1)
+        problem, correct = divmod(judgement, 2)
+        own = votes[verdicts.problem_ids[problem]]
+        if correct:
+            own.correct += count
+            if code != silent:
+                own.right[answers.texts[code]] += count
+        elif code == silent:
+            own.silent += count
+        else:
+            own.wrong[answers.texts[code]] += count
     return votes
 
 
@@ -184,11 +212,20 @@ def majority_shares(votes: Votes, ks: Sequence[int], *, draws: int = DRAWS, seed
         # Of correct and silent completions alone, one correct vote decides: that is Pass@k.
         return np.array([pass_at_k(n, votes.correct, k) for k in ks])
     if exact_work(votes.correct, wrong, votes.silent) <= MOST_WORK:
-        return exact_shares(votes.correct, wrong, votes.silent)[list(ks)]
+        return _exact_values(votes.correct, wrong, votes.silent, ks)
     colors = [votes.correct, *wrong, votes.silent]
     return np.array(
         [votes.correct / n if k == 1 else drawn_shares(colors, k, draws, np.random.default_rng([seed, k])) for k in ks]
     )
+
+
+def _exact_values(correct: int, wrong: Sequence[int], silent: int, ks: Sequence[int]) -> Floats:
+    """Returns the exact value for each k; the vote of all completions needs no count of the ways to draw them."""
+    n, most = correct + sum(wrong) + silent, max(wrong)
+    of_all = 0.0 if correct < most else 1.0 / (1 + wrong.count(correct))
+    fewer = [k for k in ks if k < n]
+    shares = exact_shares(correct, wrong, silent, max(fewer)) if fewer else np.zeros(1)
+    return np.array([of_all if k == n else shares[k] for k in ks])
 
 
 def _is_exact(votes: Votes, k: int) -> bool:

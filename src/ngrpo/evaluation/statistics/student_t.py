@@ -47,20 +47,20 @@ def student_quantile(probability: float, df: float) -> float:
         return NormalDist().inv_cdf(probability)
     tail = 1.0 - probability
     low, high = 0.0, 1.0
-    while _upper_tail(high, df) > tail:
+    while student_tail(high, df) > tail:
         low, high = high, 2.0 * high
     while high - low > 4 * _PRECISION * high:
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        if _upper_tail(middle, df) > tail:
+        if student_tail(middle, df) > tail:
             low = middle
         else:
             high = middle
     return (low + high) / 2
 
 
-def _upper_tail(t: float, df: float) -> float:
+def student_tail(t: float, df: float) -> float:
     """Returns the chance of a value above t, for t >= 0."""
     return 0.5 * incomplete_beta(df / (df + t * t), t * t / (df + t * t), df / 2, 0.5)
 

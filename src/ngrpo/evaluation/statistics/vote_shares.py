@@ -28,41 +28,45 @@ def exact_work(correct: int, wrong: Sequence[int], silent: int) -> float:
     return work
 
 
-def exact_shares(correct: int, wrong: Sequence[int], silent: int) -> Floats:
-    r"""Returns the expected share of the victory of the correct answer for k = 0, 1, ..., n [n + 1].
+def exact_shares(correct: int, wrong: Sequence[int], silent: int, most_k: int | None = None) -> Floats:
+    r"""Returns the expected share of the victory of the correct answer for k = 0, 1, ..., most_k [most_k + 1].
 
     For j correct votes, each wrong answer with w completions has the polynomial \sum_{i<j} C(w, i) x^i + y C(w, j) x^j,
     and answers with fewer than j are as silent as those without an answer. The coefficient of x^{k-j} y^m of the
-    product counts the draws in which m wrong answers tie with it, and each of them counts 1 / (m + 1).
+    product counts the draws in which m wrong answers tie with it, and each of them counts 1 / (m + 1), which is the
+    integral of y^m from 0 to 1: a Gauss-Legendre sum over half as many values of y as there can be ties, exactly.
 
     Args:
         correct: completions with the correct answer.
         wrong: completions with each of the wrong answers.
         silent: completions without an answer.
+        most_k: the largest k that is wanted, by default n, all of them; a smaller one takes less time.
 
     Example:
         >>> exact_shares(2, [1], 0).round(3).tolist()
         [0.0, 0.667, 0.667, 1.0]
     """
     n = correct + sum(wrong) + silent
-    total = np.zeros(n + 1)
+    top = n if most_k is None else most_k
+    total = np.zeros(top + 1)
     of_correct = _weights(correct)
     most = min(correct, max(wrong, default=0))
-    for votes in range(1, most + 1):
+    for votes in range(1, min(most, top) + 1):
         rivals = [count for count in wrong if count >= votes]
         spectators = silent + sum(count for count in wrong if count < votes)
-        # Ties by degree: the first axis is how many wrong answers have as many votes.
-        ways = np.zeros((min(len(rivals), n // votes) + 1, n + 1))
-        ways[0, : spectators + 1] = _weights(spectators)
+        room = top - votes  # beside the votes of the correct answer
+        values, shares = _unit_quadrature(min(len(rivals), room // votes))
+        ways = np.zeros((len(values), room + 1))
+        weights = _weights(spectators)[: room + 1]
+        ways[:, : len(weights)] = weights
         for count in rivals:
-            ways = _with_rival(ways, _weights(count), votes)
-        shares = (ways / np.arange(1, len(ways) + 1)[:, None]).sum(axis=0)
-        total[votes:] += of_correct[votes] * shares[: n + 1 - votes]
+            ways = _with_rival(ways, _weights(count), votes, values)
+        total[votes:] += of_correct[votes] * (shares @ ways)
     # With more votes than any wrong answer has completions, the correct answer wins.
-    beyond = of_correct.copy()
+    beyond = of_correct[: top + 1].copy()
     beyond[: most + 1] = 0.0
-    total += np.convolve(beyond, _weights(n - correct))
-    result: Floats = np.clip(total / _weights(n), 0.0, 1.0)
+    total += np.convolve(beyond, _weights(n - correct))[: top + 1]
+    result: Floats = np.clip(total / _weights(n)[: top + 1], 0.0, 1.0)
     return result
 
 
@@ -81,19 +85,28 @@ def drawn_shares(colors: Sequence[int], k: int, draws: int, generator: np.random
     return float(np.mean(np.where((drawn[:, 0] == most) & (most > 0), 1.0 / winners, 0.0)))
 
 
-def _with_rival(ways: Floats, weights: Floats, votes: int) -> Floats:
-    """Returns the product with the polynomial of one more wrong answer."""
-    new = np.zeros_like(ways)
+def _with_rival(ways: Floats, weights: Floats, votes: int, values: Floats) -> Floats:
+    """Returns the product with the polynomial of one more wrong answer, a row for each value of y."""
     width = ways.shape[1]
     if len(ways) <= votes:  # fewer rows than terms
-        for row, old in enumerate(ways):
-            new[row] += np.convolve(old, weights[:votes])[:width]
-        new[1:, votes:] += weights[votes] * ways[:-1, : width - votes]
+        terms = weights[: votes + 1].copy()
+        new = np.empty_like(ways)
+        for row, value in enumerate(values):
+            terms[votes] = weights[votes] * value
+            new[row] = np.convolve(ways[row], terms)[:width]
         return new
-    for i in range(votes):
-        new[:, i:] += weights[i] * ways[:, : width - i]
-    new[1:, votes:] += weights[votes] * ways[:-1, : width - votes]
-    return new
+    product: Floats = weights[0] * ways
+    for i in range(1, votes):
+        product[:, i:] += weights[i] * ways[:, : width - i]
+    product[:, votes:] += (weights[votes] * values)[:, None] * ways[:, : width - votes]
+    return product
+
+
+@functools.lru_cache(maxsize=512)
+def _unit_quadrature(degree: int) -> tuple[Floats, Floats]:
+    """Returns points in (0, 1) and weights that integrate polynomials of a degree exactly."""
+    points, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
+    return (points + 1) / 2, weights / 2
 
 
 @functools.lru_cache(maxsize=2048)

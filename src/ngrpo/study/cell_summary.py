@@ -1,0 +1,139 @@
+"""What a study keeps of a finished run: correct completions per problem at each evaluation, and means of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ngrpo.errors import DataError
+from ngrpo.evaluation.samples.counts import read_counts
+from ngrpo.evaluation.statistics.pass_at_k import pass_at_k, powers_of_two
+from ngrpo.evaluation.statistics.units import Floats
+from ngrpo.runs.run_dir import RunDir
+from ngrpo.storage import read_json_object, write_json
+
+_TIMES = ("time/", "update/lr")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationCounts:
+    """Of one evaluation: its step, and by problem the graded completions and how many of them are correct."""
+
+    step: int
+    task: str
+    problem_ids: tuple[str, ...]
+    n: tuple[int, ...]
+    c: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CellSummary:
+    """One run: who it was, how much it used, its evaluations and the means of its metrics over thirds of its steps.
+
+    `stopped` is the last line of a run that ended early, empty otherwise.
+    """
+
+    variant: str
+    seed: int
+    steps: int
+    rollouts: int
+    updates: int
+    stopped: str
+    seconds: float
+    evaluations: tuple[EvaluationCounts, ...]
+    metrics: Mapping[str, tuple[float, ...]]
+
+    def write(self, path: Path) -> None:
+        """Writes the summary as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(self))
+
+
+def read_summary(path: Path) -> CellSummary:
+    """Returns the summary of a cell.
+
+    Raises:
+        DataError: when it cannot be read.
+    """
+    table = read_json_object(path)
+    try:
+        evaluations = tuple(
+            EvaluationCounts(e["step"], e["task"], tuple(e["problem_ids"]), tuple(e["n"]), tuple(e["c"]))
+            for e in table.pop("evaluations")
+        )
+        metrics = {name: tuple(values) for name, values in table.pop("metrics").items()}
+        return CellSummary(evaluations=evaluations, metrics=metrics, **table)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not the summary of a study's run ({type(error).__name__}: {error})") from None
+
+
+def summary_of(run: RunDir, variant: str, seed: int, *, stopped: str, seconds: float) -> CellSummary:
+    """Returns the summary of a run that has ended.
+
+    Args:
+        run: its folder.
+        variant: its variant.
+        seed: its seed.
+        stopped: why it ended early, empty where it did not.
+        seconds: how long it took.
+    """
+    lines = run.read_metrics()
+    last = lines[-1] if lines else {}
+    return CellSummary(
+        variant=variant,
+        seed=seed,
+        steps=len(lines),
+        rollouts=int(last.get("total/rollouts_sampled", 0)),
+        updates=int(last.get("total/updates", 0)),
+        stopped=stopped,
+        seconds=round(seconds, 1),
+        evaluations=tuple(_evaluations(run)),
+        metrics=_thirds(lines),
+    )
+
+
+def values_of(evaluations: Sequence[EvaluationCounts]) -> tuple[list[int], Floats]:
+    """Returns the ks, and [problems, ks] Pass@k of each problem, the mean over evaluations of the same problems.
+
+    Raises:
+        DataError: when the evaluations differ in problems.
+    """
+    ks = powers_of_two(min(min(evaluation.n) for evaluation in evaluations))
+    tables = []
+    for evaluation in evaluations:
+        if evaluation.problem_ids != evaluations[0].problem_ids:
+            raise DataError(f"evaluations of steps {evaluations[0].step} and {evaluation.step} differ in problems")
+        tables.append(np.stack([pass_at_k(evaluation.n, evaluation.c, k) for k in ks], axis=1))
+    return ks, np.mean(tables, axis=0)
+
+
+def _evaluations(run: RunDir) -> list[EvaluationCounts]:
+    found = []
+    for summary in run.read_summaries():
+        counts = read_counts(run.evaluation_dir(summary.step, summary.task) / "samples.jsonl")
+        found.append(
+            EvaluationCounts(
+                summary.step,
+                summary.task,
+                tuple(counts.problem_ids),
+                tuple(counts.n.tolist()),
+                tuple(counts.c.tolist()),
+            )
+        )
+    return found
+
+
+def _thirds(lines: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
+    if not lines:
+        return {}
+    names = [name for name, value in lines[0].items() if isinstance(value, int | float) and name != "step"]
+    parts = [part for part in np.array_split(np.arange(len(lines)), 3) if len(part)]
+    return {
+        name: tuple(round(float(np.mean([lines[i].get(name, np.nan) for i in part])), 6) for part in parts)
+        for name in names
+        if not name.startswith(_TIMES)
+    }

@@ -1,0 +1,148 @@
+"""The config of a study: an ordinary config with a `[study]` table, and the cells of the grid that it spans."""
+
+from __future__ import annotations
+
+import copy
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from ngrpo.config.loading import apply_overrides, config_of
+from ngrpo.config.tables import Config
+from ngrpo.errors import ConfigError
+from ngrpo.settings import Settings
+
+
+class StudySettings(Settings):
+    """The `[study]` table."""
+
+    name: str = "study"
+    """Name of the study's folder, below studies/."""
+    seeds: int = Field(5, ge=1)
+    """Training seeds of each variant, 0 to seeds - 1; a variant may have its own number."""
+    compare_to: str
+    """The variant that all others are compared with."""
+    primary: str = "auc"
+    """The statistic that decides, fixed beforehand: auc, or pass@K such as pass@64."""
+    last_evaluations: int = Field(1, ge=1)
+    """Each seed's value is the mean over so many of its last evaluations."""
+    keep_runs: bool = False
+    """Keep the run folders of finished cells; otherwise only their summaries."""
+    vary: dict[str, dict[str, Any]]
+    """Variants: name -> settings, as `"method.name" = "grpo"` or as tables; `seeds` is the variant's own number."""
+
+    @field_validator("primary")
+    @classmethod
+    def _is_a_statistic(cls, primary: str) -> str:
+        if primary != "auc" and not re.fullmatch(r"pass@[1-9][0-9]*", primary):
+            raise ValueError("must be auc or pass@K")
+        return primary
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of the grid."""
+
+    variant: str
+    seed: int
+    config: Config
+
+    @property
+    def slug(self) -> str:
+        """The cell's name in files, such as `ngrpo/3`."""
+        return f"{file_name(self.variant)}/{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study: its settings and the cells of its grid, seed by seed, so that a part of it is a smaller study."""
+
+    settings: StudySettings
+    cells: tuple[Cell, ...]
+
+    def seeds_of(self, variant: str) -> list[int]:
+        """Returns the seeds of a variant."""
+        return [cell.seed for cell in self.cells if cell.variant == variant]
+
+
+def load_study(path: str | Path, overrides: list[str] | None = None) -> Study:
+    """Returns the study of a TOML file; every cell's config is checked.
+
+    Args:
+        path: the file.
+        overrides: settings of all cells, such as `"run.steps=100"`.
+
+    Raises:
+        ConfigError: when the file or a variant's settings are wrong.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            tables = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    if not isinstance(tables.get("study"), dict):
+        raise ConfigError(f"{path}: the table [study] is missing")
+    settings = StudySettings.parse(tables.pop("study"), where=f"{path}: [study] ")
+    _check_variants(settings, str(path))
+    cells = sorted(_cells(settings, tables, str(path), overrides or []), key=lambda cell: cell.seed)
+    return Study(settings, tuple(cells))
+
+
+def file_name(variant: str) -> str:
+    """Returns a variant's name as a file name.
+
+    >>> file_name("NGRPO, G = 32")
+    'NGRPO_G_32'
+    """
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", variant).strip("._")
+
+
+def _check_variants(settings: StudySettings, path: str) -> None:
+    where, names = f"{path}: [study] ", list(settings.vary)
+    if not names:
+        raise ConfigError(f"{where}vary names no variant; write [study.vary.NAME] tables")
+    if settings.compare_to not in names:
+        raise ConfigError(f"{where}compare_to is '{settings.compare_to}'; allowed: {', '.join(names)}")
+    files = [file_name(name) for name in names]
+    for name, file in zip(names, files, strict=True):
+        if not file or files.count(file) > 1:
+            raise ConfigError(f"{where}vary: '{name}' needs a name that differs from the others in letters or digits")
+
+
+def _cells(settings: StudySettings, tables: Mapping[str, Any], path: str, overrides: list[str]) -> Iterator[Cell]:
+    for variant, given in settings.vary.items():
+        where = f"{path}: [study.vary.{variant}] "
+        changes = dict(given)
+        seeds = changes.pop("seeds", settings.seeds)
+        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+            raise ConfigError(f"{where}seeds must be a whole number of at least 1, got {seeds!r}")
+        merged = _merged(tables, changes, where)
+        apply_overrides(merged, overrides)
+        for seed in range(seeds):
+            table = copy.deepcopy(merged)
+            table.setdefault("run", {})["seed"] = seed
+            table["run"]["name"] = f"{file_name(variant)}-{seed}"
+            yield Cell(variant, seed, config_of(table, where=where))
+
+
+def _merged(tables: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    merged: dict[str, Any] = copy.deepcopy(dict(tables))
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        table = merged
+        for part in parents:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{where}'{key}': '{part}' is not a table")
+        if isinstance(value, dict) and isinstance(table.get(last), dict):
+            table[last] = {**table[last], **value}
+        else:
+            table[last] = value
+    return merged

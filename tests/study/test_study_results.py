@@ -1,0 +1,79 @@
+"""Results from summaries alone: means, paired differences, Holm, and files that read back the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ngrpo.errors import DataError
+from ngrpo.evaluation.statistics.pass_at_k import auc, pass_at_k_curve
+from ngrpo.study.cell_summary import CellSummary, EvaluationCounts, read_summary
+from ngrpo.study.study_config import StudySettings
+from ngrpo.study.study_results import results_of
+
+
+def cell(variant: str, seed: int, rate: float, evaluations: int = 2, n: int = 16) -> CellSummary:
+    """A run on 40 problems, the same for all; `rate` multiplies their solve rates."""
+    problems = np.random.default_rng(0).beta(1, 3, 40)
+    rng = np.random.default_rng([seed, len(variant)])
+    ids, total = tuple(f"p{i}" for i in range(40)), (n,) * 40
+    found = tuple(
+        EvaluationCounts(step, "t", ids, total, tuple(rng.binomial(n, np.clip(problems * rate, 0, 1)).tolist()))
+        for step in range(evaluations)
+    )
+    return CellSummary(variant, seed, 3, 96, 6, "", 1.5, found, {"group/all_wrong": (0.5, 0.25, 0.0)})
+
+
+VARIANTS = {"base": 1.0, "better": 2.5, "same": 1.0}
+SETTINGS = StudySettings.parse(
+    {"compare_to": "base", "last_evaluations": 1, "primary": "pass@1", "vary": {name: {} for name in VARIANTS}}
+)
+CELLS = [cell(variant, seed, rate) for variant, rate in VARIANTS.items() for seed in range(4)]
+
+
+def test_means_are_those_of_the_last_evaluations() -> None:
+    results = results_of(SETTINGS, CELLS)
+    assert [result.variant for result in results.variants] == list(VARIANTS)
+    curves = [pass_at_k_curve(16, summary.evaluations[-1].c) for summary in CELLS[:4]]
+    first = results.variants[0]
+    for i, k in enumerate(first.ks):
+        assert first.means[i] == pytest.approx(np.mean([curve[k] for curve in curves]))
+    assert first.means[-1] == pytest.approx(np.mean([auc(curve) or 0.0 for curve in curves]))
+    assert first.metrics == {"group/all_wrong": 0.25}
+
+
+def test_a_better_method_is_found_and_an_equal_one_is_not() -> None:
+    better, same = results_of(SETTINGS, CELLS).differences
+    assert (better.variant, same.variant) == ("better", "same")
+    assert better.holm_p < 0.01 < same.holm_p
+    assert better.holm_p >= better.p_value
+    assert better.band.above[0]
+    assert not same.band.above.any()
+
+
+def test_only_common_seeds_are_compared_and_unfinished_variants_left_out() -> None:
+    kept = [c for c in CELLS if c.variant != "same" and (c.variant, c.seed) != ("better", 2)]
+    results = results_of(SETTINGS, kept)
+    (only,) = results.differences
+    assert (only.variant, only.seeds) == ("better", 3)
+    assert results.to_json()["methods"][1]["seeds"] == [0, 1, 3]
+
+
+def test_a_summary_reads_back_as_it_was(tmp_path: Path) -> None:
+    CELLS[0].write(tmp_path / "a" / "0.json")
+    assert read_summary(tmp_path / "a" / "0.json") == CELLS[0]
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(DataError, match="not the summary of a study's run"):
+        read_summary(tmp_path / "bad.json")
+
+
+def test_what_cannot_be_compared_is_one_line() -> None:
+    with pytest.raises(DataError, match="differ in problems or in completions"):
+        results_of(SETTINGS, [*CELLS[:4], *(cell("better", seed, 1.0, n=8) for seed in range(4))])
+    with pytest.raises(DataError, match="base, seed 0: the run has no evaluation"):
+        results_of(SETTINGS, [cell("base", 0, 1.0, evaluations=0)])
+    far = SETTINGS.model_copy(update={"primary": "pass@64"})
+    with pytest.raises(DataError, match="primary is pass@64; the evaluations have k = 1, 2, 4, 8, 16"):
+        results_of(far, CELLS)
