@@ -19,6 +19,7 @@ from ngrpo.cli.eval import eval_
 from ngrpo.cli.grade import grade
 from ngrpo.cli.lint import lint
 from ngrpo.cli.passk import passk
+from ngrpo.cli.power import power
 from ngrpo.cli.regrade import regrade
 from ngrpo.cli.study import study
 from ngrpo.cli.train import train, with_resume_value
@@ -52,6 +53,7 @@ app.command()(advantages)
 app.command()(grade)
 app.command()(regrade)
 app.command()(study)
+app.command()(power)
 app.command()(lint)
 app.command()(diagnose)
 
