@@ -63,8 +63,8 @@ class Completion:
 class Grade:
     """The verdict on one completion.
 
-    `reward` lies in [0, max_reward] of the task; for `ungraded` it is 0 and means nothing. `reason` says which rule
-    decided or, for `ungraded`, what went wrong (timeout, limit, crash).
+    `reward` lies in [0, max_reward] of the task, or anywhere with several weighted graders; for `ungraded` it is 0 and
+    means nothing. `reason` says which rule decided or, for `ungraded`, what went wrong (timeout, limit, crash).
     """
 
     status: Status

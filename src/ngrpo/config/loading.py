@@ -114,6 +114,11 @@ def _check_together(config: Config, where: str) -> None:
             f"{where}[method] max_reward is {method.max_reward:g}, below the reward of a correct completion of task "
             f"'{config.task.name}', {config.task.max_reward:g}: a virtual completion must not be worse than a real one"
         )
+    if getattr(method, "bounded_by_max_reward", False) and method.max_reward < config.task.highest_reward:
+        raise ConfigError(
+            f"{where}[task] graders add up to {config.task.highest_reward:g}, above [method] max_reward, "
+            f"{method.max_reward:g}, which {method.name} needs as an upper bound: change one of them"
+        )
     if optimizer.updates_per_step % optimizer.passes_per_step:
         raise ConfigError(
             f"{where}[optimizer] passes_per_step is {optimizer.passes_per_step}, which does not divide "

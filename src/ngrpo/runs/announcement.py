@@ -22,7 +22,7 @@ def run_facts(config: Config) -> list[str]:
             f"entropy bonus {method.entropy_bonus:g}: completions without advantage are computed too; "
             "[method] entropy_bonus = 0 skips them, which is faster by their share"
         )
-    best, virtual = config.task.max_reward, method.max_reward
+    best, virtual = config.task.highest_reward, method.max_reward
     if virtual > best:
         facts.append(
             f"max_reward {virtual:g} is above the task's best reward, {best:g}: every group counts as all-wrong"

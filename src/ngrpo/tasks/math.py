@@ -12,6 +12,7 @@ from ngrpo.errors import DataError
 from ngrpo.grading import GRADERS, GraderPool, fault_of, shared_pool
 from ngrpo.grading.graders import MATHEMATICAL, REASONING_GYM, is_custom
 from ngrpo.grading.pool import MEMORY_GIB
+from ngrpo.grading.weighted import weighted_grade
 from ngrpo.tasks.cells import cell
 from ngrpo.tasks.conversations import Conversations
 from ngrpo.tasks.difficulty import of_difficulty
@@ -41,6 +42,9 @@ class MathTask(Task):
     grader: str = "strict"
     """`strict`, `math-verify` (that library), `reference` (the NGRPO grader), `exact` (text), `choice` (a letter),
     `reasoning-gym` (its scorers), or MODULE:FUNCTION, a custom grader."""
+    graders: dict[str, float] = Field(default_factory=dict)
+    """Several graders in place of `grader`, each with its weight: the reward is the weighted sum, which may be negative
+    or above max_reward; the first one decides what is correct in evaluations (docs/data.md)."""
     markers: tuple[str, ...] = ()
     """Texts such as "My answer:" that announce an answer where there is no box, beside the built-in ones."""
     unreadable_references: Literal["error", "leave_out"] = "error"
@@ -53,33 +57,63 @@ class MathTask(Task):
             return grader
         raise ValueError(f"must be {', '.join(GRADERS)}, {REASONING_GYM} or MODULE:FUNCTION")
 
+    @field_validator("graders")
+    @classmethod
+    def _known_graders(cls, graders: dict[str, float]) -> dict[str, float]:
+        for place, (grader, weight) in enumerate(graders.items()):
+            cls._known_grader(grader)
+            if weight == 0.0 or (place == 0 and weight < 0.0):
+                raise ValueError("weights must not be 0, and that of the first grader must be positive")
+        return graders
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Every grader with its weight."""
+        return self.graders or {self.grader: 1.0}
+
+    @property
+    def first_grader(self) -> str:
+        """The grader that decides what is correct in evaluations, and how references are read."""
+        return next(iter(self.weights))
+
+    @property
+    def highest_reward(self) -> float:
+        """The weighted sum when every grader with a positive weight gives its best and the others give 0."""
+        return round(sum(weight for weight in self.weights.values() if weight > 0.0) * self.max_reward, 12)
+
     def check_grader(self) -> None:
-        """Loads a custom grader once, in the process that will run it.
+        """Loads custom graders once, in the processes that will run them.
 
         Raises:
             GradingError: when that fails.
         """
-        if is_custom(self.grader):
-            self._pool().start()
+        for grader in filter(is_custom, self.weights):
+            self._pool(grader).start()
 
     @property
     def grades_by_reference(self) -> bool:
         """True unless a custom grader, which may ask for the problem's metadata, does the grading."""
-        return not is_custom(self.grader)
+        return not any(map(is_custom, self.weights))
 
     def grade_many(self, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Returns the grade of each (problem, completion text) pair, in the order given."""
-        pairs = [(completion, problem.reference) for problem, completion in answers]
-        if not is_custom(self.grader):
-            return self._pool().grade_many(pairs)
-        told = [{**p.metadata, "question": p.question, "problem_id": p.id} for p, _ in answers]
-        return self._pool().grade_many(pairs, told)
+        if not self.graders:
+            return self._grades_of(self.grader, answers)
+        of_each = [self._grades_of(grader, answers) for grader in self.graders]
+        return [weighted_grade(grades, self.graders) for grades in zip(*of_each, strict=True)]
 
-    def _pool(self) -> GraderPool:
+    def _grades_of(self, grader: str, answers: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        pairs = [(completion, problem.reference) for problem, completion in answers]
+        if not is_custom(grader):
+            return self._pool(grader).grade_many(pairs)
+        told = [{**p.metadata, "question": p.question, "problem_id": p.id} for p, _ in answers]
+        return self._pool(grader).grade_many(pairs, told)
+
+    def _pool(self, grader: str) -> GraderPool:
         return shared_pool(
             self.grader_workers,
             self.timeout_seconds,
-            self.grader,
+            grader,
             max_reward=self.max_reward,
             memory_gib=self.grader_memory_gib,
             markers=self.markers,
@@ -90,7 +124,7 @@ class MathTask(Task):
         return problems_of(rows, where, columns, self._references(), conversations)
 
     def _references(self) -> References:
-        grader = self.grader
+        grader = self.first_grader
         return References(
             answer_of=GRADERS[grader].answer_of if grader in GRADERS else str.strip,
             fault_of=lambda reference: fault_of(reference, grader),

@@ -101,6 +101,11 @@ class Task(Settings):
         """Reads or makes the problems that `problems` returns; see there."""
 
     @property
+    def highest_reward(self) -> float:
+        """The highest reward that a completion can get."""
+        return self.max_reward
+
+    @property
     def grades_by_reference(self) -> bool:
         """True when a grade needs nothing of the problem but its reference."""
         return False

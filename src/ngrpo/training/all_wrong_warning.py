@@ -44,5 +44,5 @@ def all_wrong_warning(method: Method, group_size: int, step: int, metrics: Mappi
     return (
         f"step {step}: {share:.0%} of the groups are all-wrong and {method.name} pushes all of them down "
         f"({metrics['advantage/from_all_wrong']:.0%} of all advantage): {SEEN}; easier problems ([task] levels, "
-        "solve_rate), a lower [optimizer] lr or a larger group help"
+        "solve_rate), a lower [optimizer] lr or larger groups may help"
     )
