@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngrpo.evaluation.statistics.power import plan_of
+from ngrpo.evaluation.statistics.design_power import plan_of
 from tests.cli.conftest import Outcome
 
 

@@ -13,7 +13,8 @@ from ngrpo.errors import ConfigError
 from ngrpo.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted([*ROOT.glob("configs/**/*.toml"), *ROOT.glob("src/ngrpo/models/assets/*.toml")])
+STUDIES = set(ROOT.glob("configs/study/*.toml"))  # tests/study loads these
+SHIPPED = sorted([*(set(ROOT.glob("configs/**/*.toml")) - STUDIES), *ROOT.glob("src/ngrpo/models/assets/*.toml")])
 
 BASE = '[model]\npath = "builtin:countdown-base"\n[task]\nname = "countdown"\n'
 

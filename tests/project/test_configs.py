@@ -12,7 +12,7 @@ from ngrpo.config import load_config
 from ngrpo.methods import load_method
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FILES = sorted(CONFIGS.glob("*/*.toml"))
+FILES = sorted(path for path in CONFIGS.glob("*/*.toml") if path.parent.name != "study")
 
 # What an ablation changes in configs/paper/ngrpo.toml, besides the name of the run.
 ABLATIONS: dict[str, dict[str, Any]] = {

@@ -35,7 +35,7 @@ def power(
     """Show which differences of A and B could be seen with how many seeds and problems."""
     from rich.console import Console
 
-    from ngrpo.evaluation.statistics.power import plan_of
+    from ngrpo.evaluation.statistics.design_power import plan_of
 
     differences = _differences(files, against, statistic)
     designs = itertools.product(

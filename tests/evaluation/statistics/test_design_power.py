@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ngrpo.errors import ConfigError
+from ngrpo.evaluation.statistics.design_power import plan_of
 from ngrpo.evaluation.statistics.paired_seeds import paired_differences
-from ngrpo.evaluation.statistics.power import plan_of
 
 
 def differences(rng: np.random.Generator, seeds: int, problems: int, effect: float = 0.0) -> np.ndarray:
