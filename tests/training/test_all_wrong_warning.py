@@ -17,7 +17,7 @@ PUSHING = {"ngrpo", "constant", "psr_nsr", "nsr"}
 METRICS = {"group/all_wrong": 0.9, "advantage/from_all_wrong": 0.75}
 
 
-@pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "rloo", "psr", "ppo", *PUSHING])
+@pytest.mark.parametrize("name", ["grpo", "dapo", "dr_grpo", "rloo", "psr", "ppo", *sorted(PUSHING)])
 def test_which_methods_push_all_wrong_groups(name: str) -> None:
     assert pushes_all_wrong_groups(load_method({"name": name}), 8) == (name in PUSHING)
 
