@@ -6,7 +6,7 @@ import json
 
 
 def test_the_demo_shows_all_three_methods(run, tmp_path):
-    outcome = run("demo", "--steps", 1, "--out", tmp_path / "d", "--json")
+    outcome = run("demo", "--steps", 1, "--problems", 16, "--out", tmp_path / "d", "--json")
     assert outcome.status == 0, outcome.err
     result = json.loads(outcome.out)
     assert list(result["methods"]) == ["grpo", "psr_nsr", "ngrpo"]

@@ -35,6 +35,7 @@ CAVEAT = (
 def demo(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of each method.")] = 60,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the problem order and the sampling.")] = 0,
+    problems: Annotated[int, typer.Option("--problems", min=1, help="Held-out problems of an evaluation.")] = 256,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Runs side by side, one core each.")] = 2,
     out: Annotated[
         Path | None, typer.Option("--out", help="Keep the run folders here.", show_default="a temporary folder")
@@ -47,6 +48,7 @@ def demo(
     from ngrpo.config import load_config
 
     settings = [f"run.steps={steps}", f"run.seed={seed}", f"evaluation.every={steps}"]
+    settings.append(f"evaluation.problems={problems}")
     group_size = load_config(CONFIG, settings).sampling.group_size
     # With --json the story goes to standard error, so that standard output holds the object and nothing else.
     console = Console(stderr=json_output, highlight=False)
