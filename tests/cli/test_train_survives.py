@@ -301,7 +301,7 @@ def test_settings_that_alter_no_result_may_change_and_are_named(copied: Commands
         (
             "ngrpo.training.update:PolicyUpdater",
             "_loss",
-            "in an update: micro-batches of 8192 tokens in place of 16384",
+            "in an update: micro-batches of 4096 tokens in place of 8192",
         ),
         ("ngrpo.sampling.transformers_sampler:TransformersSampler", "_sample", "2 completions at a time in place of 4"),
     ],
@@ -312,7 +312,7 @@ def test_out_of_memory_halves_and_continues(commands: Commands, owner: str, name
     assert done.status == 0, done.err
     assert done.err.count("out of memory") == 1
     assert said in done.err
-    setting = "optimizer.tokens_per_micro_batch=8192" if name == "_loss" else "sampling.max_sequences=2"
+    setting = "optimizer.tokens_per_micro_batch=4096" if name == "_loss" else "sampling.max_sequences=2"
     assert commands.train(*small, "--set", setting, name="smaller").status == 0
     assert same(commands.folder / "r", commands.folder / "smaller")
 

@@ -75,17 +75,9 @@ def test_the_policy_loss_is_the_pure_function_under_the_methods_settings(name: s
     generator = torch.Generator().manual_seed(0)
     new, old = (-torch.rand(4, 3, generator=generator) for _ in range(2))
     advantages, mask = torch.tensor([1.0, -1.0, 0.5, 0.0]), torch.tensor([[1, 1, 0]] * 4)
-    expected = LOSSES[method.loss](
-        new,
-        old,
-        advantages,
-        mask,
-        clip_low=method.clip_low,
-        clip_high=method.clip_high,
-        aggregate=method.aggregate,
-        denominator=5.0,
-    )
-    actual = method.policy_loss(new, old, advantages, mask, denominator=5.0)
+    bounds = {"clip_low": method.clip_low, "clip_high": method.clip_high}
+    expected = LOSSES[method.loss](new, old, advantages, mask, **bounds, aggregate=method.aggregate, denominator=5.0)
+    actual = method.token_losses(new, old, advantages, mask).aggregated(mask, method.aggregate, 5.0)
     assert torch.equal(torch.stack(numbers(actual)), torch.stack(numbers(expected)))
     assert (method.loss == "clipped") == (name not in {"gspo", "cispo"} if loss is None else loss == "clipped")
 

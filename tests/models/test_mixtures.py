@@ -32,7 +32,7 @@ def test_router_logits_are_off_in_training_and_as_before_in_the_saved_config(
         scored = lm.head(lm.hidden_states(ids))[0, len(TOKENS[0]) - 1 : -1].log_softmax(-1)
     expected = scored.gather(-1, ids[0, len(TOKENS[0]) :, None])[:, 0]
     torch.testing.assert_close(torch.from_numpy(sampled[0].logprobs), expected, atol=1e-4, rtol=1e-4)
-    assert lm.facts == ["mixture of experts: the router's auxiliary loss (load balancing) is not trained"]
+    assert lm.facts[0] == "mixture of experts: the router's auxiliary loss (load balancing) is not trained"
     lm.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["output_router_logits"] is True
     assert lm.plain.config.output_router_logits is False

@@ -29,7 +29,9 @@ class SamplerAndTokenizer(NamedTuple):
     tokenizer: Any
 
 
-def training_sampler(config: Config, policy: LanguageModel, on_message: Callable[[str], None]) -> Sampler:
+def training_sampler(
+    config: Config, policy: LanguageModel, on_message: Callable[[str], None] = lambda _text: None
+) -> Sampler:
     """Returns the sampler that samples from the policy that is trained.
 
     Args:

@@ -137,7 +137,7 @@ def test_every_method_has_an_estimator_or_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("sampling.sampler=endpoint", "only evaluates"),
+        ("sampling.sampler=endpoint", "is for evaluation only"),
         ("sampling.old_logprobs=sampler", "recomputes them"),
         ('sampling.keep_special_tokens=["<answer>"]', "verl decodes completions without special tokens"),
         ("task.continue_final_message=true", "verl starts a new assistant message"),

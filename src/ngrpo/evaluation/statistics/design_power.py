@@ -51,7 +51,7 @@ def plan_of(
         >>> pilot = [[0.1, 0.0, 0.2, 0.1], [0.0, 0.1, 0.3, -0.1], [0.2, 0.1, 0.0, 0.1]]
         >>> found = plan_of(pilot, seeds=10, problems=1024)
         >>> round(found.smallest, 3), round(found.chance, 2)
-        (0.013, 0.99)
+        (0.004, 1.0)
     """
     if seeds < 1 or problems < 2:
         raise ConfigError(f"a design needs at least 1 seed and 2 problems, got {seeds} and {problems}")

@@ -102,7 +102,7 @@ def paired_differences(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Pa
         >>> a, b = [[[0.5], [1.0], [0.0]], [[0.25], [1.0], [0.5]]], [[[0.25], [0.5], [0.0]], [[0.25], [0.75], [0.25]]]
         >>> found = paired_differences(a, b)
         >>> found.difference.round(3), found.interval.round(2)
-        (array([0.208]), array([[-0.24,  0.66]]))
+        (array([0.208]), array([[-0.15,  0.57]]))
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
