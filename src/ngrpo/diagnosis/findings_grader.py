@@ -10,7 +10,7 @@ from ngrpo.diagnosis.finding import Found, share
 from ngrpo.diagnosis.log_rows import Log, LogRow
 
 UNGRADED, TRUNCATED, NEVER_ENDS, SAME_PROMPT, LEAST_ROWS = 0.02, 0.1, 0.95, 0.5, 16
-AGREED, LEAST_SAMPLES = 0.9, 8
+AGREED, LEAST_SAMPLES, LEAST_AGREEMENTS = 0.9, 8, 0.005
 DOUBLED = re.compile(
     r"\s*(<s>|<bos>|<\|begin_of_text\|>|<\|startoftext\|>|<\|endoftext\|>|\[BOS\]|<\|im_start\|>)\s*\1"
 )
@@ -61,7 +61,7 @@ def references_never_reached(log: Log) -> Iterator[Found]:
     for row in log.rows:
         if row.reference and row.reward is not None:
             by_problem.setdefault(row.problem, []).append(row)
-    found = []
+    found, agreements = [], 0
     for rows in by_problem.values():
         if any(map(log.correct, rows)):
             continue
@@ -71,7 +71,9 @@ def references_never_reached(log: Log) -> Iterator[Found]:
         if damaged or agreed:
             why = damaged or f"{times} of {len(rows)} completions answer {str(answer)[:40]!r}"
             found.append(f"row {rows[0].line}: reference {str(rows[0].reference)[:60]!r}: {why}")
-    if found:
+            agreements += not damaged
+    # A few groups of a long run agree on a wrong answer by chance.
+    if len(found) > agreements or agreements >= LEAST_AGREEMENTS * len(by_problem) > 0:
         number = share(len(found), len(by_problem))
         text = f"{len(found):,} of {len(by_problem):,} problems have a reference that no completion reaches"
         yield Found("references-never-reached", "warning", number, text, tuple(found[:3]))
