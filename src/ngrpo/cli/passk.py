@@ -129,10 +129,19 @@ def parsed_ks(text: str) -> list[int]:
     Raises:
         ConfigError: for anything but whole numbers and commas.
     """
+    return whole_numbers("--k", text, such_as="1,8,64")
+
+
+def whole_numbers(option: str, text: str, *, such_as: str) -> list[int]:
+    """Returns the numbers of an option, such as 1,8,64.
+
+    Raises:
+        ConfigError: for anything but whole numbers and commas.
+    """
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"--k takes whole numbers and commas, such as 1,8,64; got {text!r}") from None
+        raise ConfigError(f"{option} takes whole numbers and commas, such as {such_as}; got {text!r}") from None
 
 
 def choices_of(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ngrpo.cli.passk import whole_numbers
 from ngrpo.cli.share_tables import Share, ShareTable, terminal_table
 from ngrpo.errors import ConfigError, DataError
 
@@ -38,9 +39,8 @@ def power(
     from ngrpo.evaluation.statistics.design_power import plan_of
 
     differences = _differences(files, against, statistic)
-    designs = itertools.product(
-        _whole("--seeds", seeds), _whole("--problems", problems) if problems else [differences.shape[1]]
-    )
+    of_problems = whole_numbers("--problems", problems, such_as="128,1024") if problems else [differences.shape[1]]
+    designs = itertools.product(whole_numbers("--seeds", seeds, such_as="3,5,10"), of_problems)
     plans = [plan_of(differences, seeds=s, problems=p, effect=effect, power=chance) for s, p in designs]
     if json_output:
         rows = [
@@ -79,11 +79,3 @@ def _differences(files: list[Path], against: list[Path], statistic: str) -> Floa
     values = np.asarray(aligned.values)[:, :, names.index(statistic)]
     found: Floats = values[: len(files)] - values[len(files) :]
     return found
-
-
-def _whole(option: str, text: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"{option} takes whole numbers and commas, such as 3,5,10; got {text!r}") from None
-    return numbers

@@ -45,7 +45,7 @@ def study(
     folder = StudyFolder(out or Path("studies") / grid.settings.name)
     with locked_folder(folder.path):
         if not recompute:
-            with _follower(grid, processes, quiet=json_output) as follow:
+            with _GridFollower(grid, processes, quiet=json_output) as follow:
                 Runner(grid, folder, processes=processes, on_progress=follow.update).run()
         finished = finished_cells(grid, folder)
         if not finished:
@@ -66,7 +66,7 @@ def _origin(config: Path, overrides: list[str] | None) -> dict[str, Any]:
     return {"command": f"ngrpo study {config}{settings}", "version": __version__}
 
 
-class _follower:  # noqa: N801 - used like a function
+class _GridFollower:
     """A live table of the grid on a terminal; elsewhere a line whenever a run ends."""
 
     def __init__(self, grid: Study, processes: int, *, quiet: bool) -> None:
@@ -78,7 +78,7 @@ class _follower:  # noqa: N801 - used like a function
         live = self._console.is_terminal and not quiet
         self._live = Live(console=self._console, refresh_per_second=2) if live else None
 
-    def __enter__(self) -> _follower:
+    def __enter__(self) -> _GridFollower:
         if self._live is not None:
             self._live.start()
         return self

@@ -47,7 +47,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: for a missing or malformed file, an unknown key, a wrong value or settings that contradict.
     """
     path = Path(path)
-    tables = _read_tables(path)
+    tables = read_tables(path)
     apply_overrides(tables, overrides)
     return config_of(tables, where=f"{path}: ")
 
@@ -140,7 +140,12 @@ def _check_together(config: Config, where: str) -> None:
         raise ConfigError(f"{where}[evaluation] tasks must differ from each other, got {', '.join(slugs)}")
 
 
-def _read_tables(path: Path) -> dict[str, Any]:
+def read_tables(path: Path) -> dict[str, Any]:
+    """Returns the tables of a TOML config, or of the config in a run's config.json, unchecked.
+
+    Raises:
+        ConfigError: when the file cannot be read, or is no table of tables.
+    """
     if path.suffix not in {".toml", ".json"}:
         raise ConfigError(f"{path}: a config is a .toml file or a run's config.json")
     try:

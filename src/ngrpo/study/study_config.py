@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from ngrpo.config.loading import apply_overrides, config_of
+from ngrpo.config.loading import apply_overrides, config_of, read_tables
 from ngrpo.config.tables import Config
 from ngrpo.errors import ConfigError
 from ngrpo.settings import Settings
@@ -65,10 +64,6 @@ class Study:
     settings: StudySettings
     cells: tuple[Cell, ...]
 
-    def seeds_of(self, variant: str) -> list[int]:
-        """Returns the seeds of a variant."""
-        return [cell.seed for cell in self.cells if cell.variant == variant]
-
 
 def load_study(path: str | Path, overrides: list[str] | None = None) -> Study:
     """Returns the study of a TOML file; every cell's config is checked.
@@ -80,13 +75,7 @@ def load_study(path: str | Path, overrides: list[str] | None = None) -> Study:
     Raises:
         ConfigError: when the file or a variant's settings are wrong.
     """
-    try:
-        with Path(path).open("rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    tables = read_tables(Path(path))
     if not isinstance(tables.get("study"), dict):
         raise ConfigError(f"{path}: the table [study] is missing")
     settings = StudySettings.parse(tables.pop("study"), where=f"{path}: [study] ")
