@@ -251,6 +251,18 @@ def test_a_group_with_one_valid_completion_compares_with_nothing() -> None:
     assert torch.equal(rloo_advantages(rewards, valid=valid), torch.zeros(1, 3))
 
 
+@pytest.mark.parametrize("estimator", [ngrpo_advantages, constant_advantages])
+@pytest.mark.parametrize("weight", [0.0, 0.1, 1.0, 3.0])
+def test_all_wrong_weight_scales_all_wrong_groups_alone(estimator: Estimator, weight: float) -> None:
+    rewards = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    plain, weighted = estimator(rewards), estimator(rewards, all_wrong_weight=weight)
+    torch.testing.assert_close(weighted[:2], plain[:2] * weight)
+    assert torch.equal(weighted[2:], plain[2:])
+    for wrong in (-0.1, math.nan, math.inf):
+        with pytest.raises(ConfigError, match=f"all_wrong_weight is {wrong}; allowed are numbers of at least 0"):
+            estimator(rewards, all_wrong_weight=wrong)
+
+
 def test_std_eps_and_num_virtual_each_change_the_result() -> None:
     rewards = torch.tensor([[0.0, 0.0, 1.0]])
     variants = [{}, {"std": "population"}, {"eps": 0.1}, {"num_virtual": 2}, {"max_reward": 2.0}]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from ngrpo.config import SamplingSettings
 from ngrpo.methods import load_method
-from ngrpo.training.collect import Collected, PromptSource, collect_groups
+from ngrpo.training.collect import Collected, GradedGroups, PromptSource, collect_groups
 from ngrpo.training.metrics import TrainerState, step_metrics
 from ngrpo.training.optimizer import UpdateSums, UpdateTotals
 from ngrpo.training.update import update_metrics
@@ -50,6 +51,26 @@ def test_what_happened_in_a_step(metrics_of: Any) -> None:
     assert metrics["total/rollouts_sampled"] == 16
     assert metrics["total/rollouts_trained"] == 8
     assert metrics["total/updates"] == 3
+
+
+@pytest.mark.parametrize(
+    ("answers", "distinct", "same"),
+    [("1234", 0.5, 0.0), ("7777", 0.0, 0.5), ("1123", 0.0, 0.0), (["", "", "", ""], 0.5, 0)],
+)
+def test_all_wrong_groups_by_their_answers(metrics_of: Any, answers: list[str], distinct: float, same: float) -> None:
+    collected, _ = metrics_of("wc", UpdateTotals())
+    wrong, correct = collected.sampled.groups
+    rollouts = tuple(
+        replace(
+            rollout,
+            completion=replace(rollout.completion, text=f"no answer {rollout.sample}"),
+            grade=replace(rollout.grade, answer=answer or None),
+        )
+        for rollout, answer in zip(wrong.rollouts, answers, strict=True)
+    )
+    groups = GradedGroups.of([replace(wrong, rollouts=rollouts), correct])
+    metrics = step_metrics(replace(collected, sampled=groups), torch.zeros(1, 4), load_method({"name": "ngrpo"}))
+    assert (metrics["group/all_wrong_distinct"], metrics["group/all_wrong_same"]) == (distinct, same)
 
 
 def test_a_step_without_a_batch_has_every_key_too(metrics_of: Any) -> None:

@@ -21,6 +21,7 @@ def ngrpo_advantages(
     std: Deviation = "sample",
     eps: float = 1e-6,
     calibrate: Calibration = "all",
+    all_wrong_weight: float = 1.0,
     valid: Tensor | None = None,
 ) -> Tensor:
     """Returns NGRPO's calibrated advantages: z-scores in a group joined by virtual correct completions.
@@ -41,6 +42,7 @@ def ngrpo_advantages(
         eps: added to the deviation, at least 0.
         calibrate: `all` groups get virtual completions, or only the `all_wrong` ones, in which no valid
             reward reaches `max_reward`.
+        all_wrong_weight: factor of the advantages in all-wrong groups, at least 0; the paper has 1.
         valid: [P, G] bool, true for completions that were graded; all when None.
 
     Returns:
@@ -67,10 +69,12 @@ def ngrpo_advantages(
     if num_virtual > 0 and bool((graded & (values > best)).any()):
         worst = values[graded].max().item()
         raise ConfigError(f"max_reward is {max_reward} but a reward is {worst}; allowed are rewards up to max_reward")
+    some_correct = (graded & (values >= best)).any(dim=1, keepdim=True)
     added = torch.full((len(values), 1), num_virtual, dtype=torch.float64)
     if calibrate == "all_wrong":
-        added[(graded & (values >= best)).any(dim=1)] = 0
-    return like_rewards(rewards, z_scores(centred_groups(values, graded, added, best), std, eps))
+        added[some_correct] = 0
+    scores = z_scores(centred_groups(values, graded, added, best), std, eps)
+    return like_rewards(rewards, _weighted(scores, some_correct, all_wrong_weight))
 
 
 def constant_advantages(
@@ -79,6 +83,7 @@ def constant_advantages(
     max_reward: float = 1.0,
     std: Deviation = "sample",
     eps: float = 1e-6,
+    all_wrong_weight: float = 1.0,
     valid: Tensor | None = None,
 ) -> Tensor:
     """Returns GRPO's advantages, but -1 / sqrt(G + 1) in all-wrong groups, where G counts valid completions.
@@ -91,6 +96,7 @@ def constant_advantages(
         max_reward: the reward from which on a completion is correct.
         std: `sample` (n - 1) or `population` (n), for the groups that are not all-wrong.
         eps: added to the deviation, at least 0.
+        all_wrong_weight: factor of the constant, at least 0.
         valid: [P, G] bool, true for completions that were graded; all when None.
 
     Returns:
@@ -112,8 +118,15 @@ def constant_advantages(
     correct = graded & (values >= comparable_reward(max_reward, rewards))
     some_correct = correct.any(dim=1, keepdim=True)
     constant = -(group.count + 1).rsqrt()
-    advantages = torch.where(some_correct, z_scores(group, std, eps), constant)
-    return like_rewards(rewards, advantages.masked_fill(~graded, 0.0))
+    advantages = torch.where(some_correct, z_scores(group, std, eps), constant).masked_fill(~graded, 0.0)
+    return like_rewards(rewards, _weighted(advantages, some_correct, all_wrong_weight))
+
+
+def _weighted(advantages: Tensor, some_correct: Tensor, all_wrong_weight: float) -> Tensor:
+    """Returns the advantages [P, G], times the weight where no completion is correct; `some_correct` [P, 1]."""
+    if not 0.0 <= all_wrong_weight < float("inf"):
+        raise ConfigError(f"all_wrong_weight is {all_wrong_weight}; allowed are numbers of at least 0")
+    return torch.where(some_correct, advantages, advantages * all_wrong_weight)
 
 
 SOVA_LOWER_ANCHOR = 0.75

@@ -264,6 +264,11 @@ class Config(Settings):
                 f"only {available} training problems: a step uses each at most once"
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the resolved config, every default filled in, as plain JSON values that `config_of` reads back."""
-        return {name: getattr(self, name).model_dump(mode="json") for name in type(self).model_fields}
+    def to_json(self, *, given_only: bool = False) -> dict[str, Any]:
+        """Returns the resolved config as plain JSON values that `config_of` reads back.
+
+        Args:
+            given_only: leave out what was not given; otherwise every default is filled in.
+        """
+        tables = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: table.model_dump(mode="json", exclude_unset=given_only) for name, table in tables.items()}

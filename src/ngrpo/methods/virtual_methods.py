@@ -23,12 +23,16 @@ class Constant(GroupMethod):
     clip_low: float = Field(0.16, ge=0.0, le=1.0)
     clip_high: float = Field(0.24, ge=0.0)
     filter: GroupFilter = "all_correct"
+    all_wrong_weight: float = Field(1.0, ge=0.0)
+    """Factor of the advantages in all-wrong groups: the dose of the push; 0 is GRPO's silence."""
 
     def advantages(self, rewards: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns GRPO's advantages, and -1/sqrt(G + 1) in groups without a correct completion."""
         from ngrpo.advantages import constant_advantages
 
-        return constant_advantages(rewards, max_reward=self.max_reward, valid=valid)
+        return constant_advantages(
+            rewards, max_reward=self.max_reward, all_wrong_weight=self.all_wrong_weight, valid=valid
+        )
 
 
 class NGRPO(GroupMethod):
@@ -47,6 +51,8 @@ class NGRPO(GroupMethod):
     """Deviation that divides: sample (n - 1, the reference code) or population (n, the paper's Eq. 6)."""
     calibrate: Literal["all", "all_wrong"] = "all"
     """Virtual completions join every group, or only all-wrong ones."""
+    all_wrong_weight: float = Field(1.0, ge=0.0)
+    """Factor of the advantages in all-wrong groups: the dose of the push; the paper has 1."""
 
     def least_group_size(self) -> int:
         """Returns 1, for one completion is compared with the virtual one; 2 without any."""
@@ -67,6 +73,7 @@ class NGRPO(GroupMethod):
             num_virtual=self.num_virtual,
             std=self.std,
             calibrate=self.calibrate,
+            all_wrong_weight=self.all_wrong_weight,
             valid=valid,
         )
 

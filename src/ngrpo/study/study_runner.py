@@ -194,7 +194,8 @@ class Runner:
 
 
 def _digest(cell: Cell) -> str:
-    tables: dict[str, Any] = cell.config.to_json()
+    # What the study's file sets, without defaults: a setting that a later version adds makes no cell another one.
+    tables: dict[str, Any] = cell.config.to_json(given_only=True)
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ngrpo.diagnostics import group_metrics
+from ngrpo.filters import group_kinds
 from ngrpo.methods import Method
-from ngrpo.training.collect import Collected
+from ngrpo.training.collect import Collected, GradedGroups
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ def step_metrics(collected: Collected, advantages: Tensor, method: Method) -> di
     logprob_sum = sum(float(completion.logprobs.sum(dtype="float64")) for completion in completions)
     return {
         **group_metrics(sampled.rewards, of_all, max_reward=method.max_reward, valid=sampled.valid),
+        **_answers_of_all_wrong(sampled, method.max_reward),
         # Minus the logprob of what was sampled has the entropy as its mean, over every token that was sampled.
         "policy/entropy": -logprob_sum / max(1, int(lengths.sum())),
         "completion/mean_tokens": float(lengths.mean()),
@@ -73,6 +75,22 @@ def step_metrics(collected: Collected, advantages: Tensor, method: Method) -> di
         "batch/rounds": collected.rounds,
         "batch/overlong_problems": collected.overlong,
     }
+
+
+def _answers_of_all_wrong(sampled: GradedGroups, max_reward: float) -> dict[str, float]:
+    """Returns which share of all groups is all-wrong with G different answers, and which with one answer G times.
+
+    Opposite failures: the model searches without finding, or it no longer searches. Without an answer, the completion's
+    text counts.
+    """
+    all_wrong = group_kinds(sampled.rewards, max_reward=max_reward, valid=sampled.valid).all_wrong
+    distinct = same = 0
+    for group in (group for group, wrong in zip(sampled.groups, all_wrong.tolist(), strict=True) if wrong):
+        answers = {rollout.grade.answer or rollout.completion.text for rollout in group.rollouts}
+        distinct += len(answers) == len(group.rollouts)
+        same += len(answers) == 1
+    total = max(1, len(sampled))
+    return {"group/all_wrong_distinct": distinct / total, "group/all_wrong_same": same / total}
 
 
 def rollout_lines(step: int, collected: Collected, advantages: Tensor) -> list[dict[str, Any]]:
