@@ -19,6 +19,8 @@ from ngrpo.errors import ConfigError, LockedError
 
 LOCK = ".lock"
 """Name of the file that is locked; it is removed when its holder ends without being killed."""
+IN_USE = "is in use by"
+"""Words of every `LockedError`, for who reads the messages of another process."""
 
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
@@ -58,7 +60,7 @@ def _acquired(path: Path) -> int:
             holder = _holder(descriptor)
             os.close(descriptor)
             if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-                raise LockedError(f"{path.parent} is in use by {holder}: wait for it, or stop it") from None
+                raise LockedError(f"{path.parent} {IN_USE} {holder}: wait for it, or stop it") from None
             if error.errno not in _UNSUPPORTED:
                 raise
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -44,7 +44,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "psr": {},
     "nsr": {},
     "psr_nsr": {"positive_weight": 0.1},
-    "constant": {"clip_low": 0.16, "clip_high": 0.24, "filter": "all_correct"},
+    "constant": {"clip_low": 0.16, "clip_high": 0.24, "filter": "all_correct", "all_wrong_weight": 1.0},
     "ngrpo": {
         "clip_low": 0.16,
         "clip_high": 0.24,
@@ -52,6 +52,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "num_virtual": 1,
         "std": "sample",
         "calibrate": "all",
+        "all_wrong_weight": 1.0,
     },
     "corpo": {"entropy_bonus": 0.0, "min_correct_reward": 0.5},
     "maxrl": {"entropy_bonus": 0.0},

@@ -157,6 +157,8 @@ class EvaluationSettings(Settings):
     """Only the first so many problems of each task; 0 for all."""
     every: int = Field(0, ge=0)
     """Evaluate every so many steps, before the first and after the last; 0 never."""
+    at_start: bool = True
+    """Evaluate before the first step; false saves it where many runs start from one model."""
     temperature: float = Field(0.6, ge=0.0)
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(0.95, gt=0.0, le=1.0)

@@ -23,7 +23,9 @@ class StudySettings(Settings):
     name: str = "study"
     """Name of the study's folder, below studies/."""
     seeds: int = Field(5, ge=1)
-    """Training seeds of each variant, 0 to seeds - 1; a variant may have its own number."""
+    """Training seeds of each variant; a variant may have its own number."""
+    first_seed: int = Field(0, ge=0)
+    """The first of these seeds; the others follow it."""
     compare_to: str
     """The variant that all others are compared with."""
     primary: str = "auc"
@@ -114,7 +116,7 @@ def _cells(settings: StudySettings, tables: Mapping[str, Any], path: str, overri
             raise ConfigError(f"{where}seeds must be a whole number of at least 1, got {seeds!r}")
         merged = _merged(tables, changes, where)
         apply_overrides(merged, overrides)
-        for seed in range(seeds):
+        for seed in range(settings.first_seed, settings.first_seed + seeds):
             table = copy.deepcopy(merged)
             table.setdefault("run", {})["seed"] = seed
             table["run"]["name"] = f"{file_name(variant)}-{seed}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ngrpo.errors import ConfigError, TrainingError, short_line
+from ngrpo.folder_lock import IN_USE
 from ngrpo.runs.folder_state import remove_run
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.storage import read_json_object, write_json
@@ -26,6 +27,8 @@ from ngrpo.study.study_config import Cell, Study
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _DIVERGED = ("diverged", "tripwires")
 """Words in the last line of a run whose early end is a result of its method, and not a fault of the machine."""
+_IN_USE_SECONDS = 5.0
+"""Pause before a folder that another process holds is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,10 @@ class Runner:
         started = time.monotonic()
         progress.cells[cell.slug] = "running"
         status, last_line = self._train(cell)
+        # The process of a study that was killed may still be in its folder.
+        while IN_USE in last_line and not self._stopped:
+            time.sleep(_IN_USE_SECONDS)
+            status, last_line = self._train(cell)
         if self._stopped:
             return
         ended_by_method = status == 1 and any(word in last_line for word in _DIVERGED)
@@ -191,6 +198,7 @@ class Runner:
                 process.wait(timeout=max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
 def _digest(cell: Cell) -> str:

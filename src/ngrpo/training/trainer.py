@@ -228,8 +228,11 @@ class Trainer:
         return OldLogprobs(recompute, sampling.importance_cap)
 
     def _evaluate_if_due(self) -> None:
-        every, step = self.config.evaluation.every, self.state.step
-        if every > 0 and (step % every == 0 or step == self.config.run.steps):
+        evaluation, step = self.config.evaluation, self.state.step
+        due = (
+            evaluation.at_start if step == 0 else step == self.config.run.steps or step % max(1, evaluation.every) == 0
+        )
+        if evaluation.every > 0 and due:
             with self.stop.interruptible():
                 self.evaluate()
             self._prune()

@@ -189,7 +189,7 @@ def _trainer(config: Config, cluster: ClusterSettings, files: VerlFiles, *, resu
         "trainer.total_training_steps": run.steps,
         "trainer.total_epochs": run.steps + 1,  # never what ends a run
         "trainer.test_freq": every or -1,
-        "trainer.val_before_train": every > 0,
+        "trainer.val_before_train": every > 0 and config.evaluation.at_start,
         "trainer.save_freq": run.save_every or run.steps,  # the last step is saved whenever any is
         "trainer.resume_mode": "auto" if resume else "disable",
         "trainer.default_local_dir": files.checkpoints,

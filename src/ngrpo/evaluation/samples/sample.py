@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,13 @@ class Sample:
 
     def to_line(self) -> dict[str, Any]:
         """Returns the JSON object of the line."""
-        line = asdict(self)
-        if not self.reason:
-            del line["reason"]
-        return line
+        # Not `asdict`: its deep copies were a third of an evaluation's time on a small model.
+        names = _FIELDS if self.reason else _FIELDS[:-1]
+        return {name: getattr(self, name) for name in names}
+
+
+_FIELDS = tuple(field.name for field in fields(Sample))
+"""In the order of the line; `reason` last."""
 
 
 def sample_of(rollout: Rollout, *, seed: int = 0) -> Sample:
