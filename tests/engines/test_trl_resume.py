@@ -137,6 +137,8 @@ run.train(resume_from_checkpoint=resume or None)
 weights = [p.detach().double().abs().sum().item() for p in run.model.parameters()]
 print(run.accelerator.num_processes, json.dumps(weights))
 (folder / f"{run.accelerator.process_index}.json").write_text(json.dumps(weights))
+# Left to the interpreter's end, gloo may abort the process when the other one has closed its connections.
+run.accelerator.end_training()
 """
 
 

@@ -162,7 +162,7 @@ def finished(command: list[str], folder: Path, seconds: float, env: dict[str, st
         for child in _tree(process.pid):
             child.kill()
         process.wait()
-    assert process.returncode == 0, printed.read_text()[-3000:]
+    assert process.returncode == 0, printed.read_text()[-9000:]  # the launcher's own traceback is long
 
 
 def _tree(pid: int) -> list[psutil.Process]:
