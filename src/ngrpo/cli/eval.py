@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ngrpo.choices import SamplerName
+from ngrpo.choices import SamplerName, Split
 from ngrpo.errors import ConfigError
 
 Protocol = Literal["paper"]
@@ -54,6 +54,10 @@ def eval_(
     problems: Annotated[
         int | None, typer.Option("--problems", help="Number of problems, from the first on; 0: all.", show_default="0")
     ] = None,
+    split: Annotated[
+        Split | None,
+        typer.Option("--split", help="The problems: test, or train for [sampling] solve_rates.", show_default="test"),
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="Sampling temperature; 0 is greedy.", show_default="0.6")
     ] = None,
@@ -85,6 +89,7 @@ def eval_(
 
     decoding = {
         "problems": problems,
+        "split": split,
         "samples": samples,
         "temperature": temperature,
         "top_p": top_p,

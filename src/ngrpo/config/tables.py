@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from ngrpo.choices import SAMPLERS, TRIPWIRES, SamplerKind, Tripwire
+from ngrpo.choices import SAMPLERS, TRIPWIRES, SamplerKind, Split, Tripwire
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.config.vllm_settings import VLLMSettings
@@ -64,6 +64,11 @@ class SamplingSettings(Settings):
     """Sample only from the smallest set of tokens with this much probability; 1 samples from all."""
     max_prompt_tokens: int = Field(1024, ge=1)
     """Problems with a longer prompt are left out, and counted."""
+    solve_rates: str = ""
+    """Samples file of the starting model on the training problems (`ngrpo eval --split train`): train on those whose
+    share of correct completions lies within solve_rate; empty: on all."""
+    solve_rate: tuple[float, float] = (0.0, 1.0)
+    """Lowest and highest share of correct completions in solve_rates, both included."""
     max_completion_tokens: int = Field(3072, ge=1)
     """Completions are cut at this many tokens."""
     max_sequences: int = Field(512, ge=1)
@@ -83,6 +88,19 @@ class SamplingSettings(Settings):
         if sampler not in SAMPLERS:
             raise ValueError(f"must be one of {', '.join(map(repr, SAMPLERS))}")
         return sampler
+
+    @field_validator("solve_rate")
+    @classmethod
+    def _is_a_range(cls, solve_rate: tuple[float, float]) -> tuple[float, float]:
+        if not 0.0 <= solve_rate[0] <= solve_rate[1] <= 1.0:
+            raise ValueError("must be [lowest, highest] with 0 <= lowest <= highest <= 1")
+        return solve_rate
+
+    @model_validator(mode="after")
+    def _rates_are_known(self) -> Self:
+        if self.solve_rate != (0.0, 1.0) and not self.solve_rates:
+            raise ValueError("solve_rate is given without solve_rates, the samples file of the starting model")
+        return self
 
     @property
     def kind(self) -> SamplerKind:
@@ -155,6 +173,8 @@ class EvaluationSettings(Settings):
     """Completions per problem, n."""
     problems: int = Field(0, ge=0)
     """Only the first so many problems of each task; 0 for all."""
+    split: Split = "test"
+    """Held-out problems (test), or those that are trained on (train), such as for solve rates."""
     every: int = Field(0, ge=0)
     """Evaluate every so many steps, before the first and after the last; 0 never."""
     at_start: bool = True

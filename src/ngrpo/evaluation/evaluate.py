@@ -54,6 +54,7 @@ class EvaluationPlan:
             decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
             seed=config.run.seed,
             problems=settings.problems,
+            split=settings.split,
             round_name=round_name,
         )
 

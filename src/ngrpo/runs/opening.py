@@ -15,6 +15,7 @@ from ngrpo.evaluation.resume_record import model_digest, problems_digest
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.runs.folder_state import has_results
 from ngrpo.runs.run_dir import RunDir
+from ngrpo.runs.training_problems import training_problems
 from ngrpo.storage import remove_partial, write_json
 from ngrpo.tasks.on_demand import ProblemsOnDemand
 
@@ -72,7 +73,7 @@ def open_run(
 
 def fingerprint(config: Config) -> dict[str, str]:
     """Returns digests of the training problems, in their order, and of the starting model's weights."""
-    problems = config.task.problems("train")
+    problems = training_problems(config)
     if isinstance(problems, ProblemsOnDemand):
         problems = problems[:_HASHED_ON_DEMAND]
     return {"problems": problems_digest(problems), "weights": model_digest(resolve_model_path(config.model.path))}

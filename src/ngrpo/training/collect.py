@@ -34,11 +34,20 @@ class PromptSource:
         tokenizer: encodes them.
         seed: decides the order.
         max_prompt_tokens: longer prompts, and empty ones, are passed over.
+        problems: those to take, the task's training problems when None.
     """
 
-    def __init__(self, task: Task, tokenizer: Any, *, seed: int, max_prompt_tokens: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        tokenizer: Any,
+        *,
+        seed: int,
+        max_prompt_tokens: int,
+        problems: Sequence[Problem] | None = None,
+    ) -> None:
         self._task, self._tokenizer, self._seed = task, tokenizer, seed
-        self._problems: Sequence[Problem] = task.problems("train")
+        self._problems = task.problems("train") if problems is None else problems
         self._max_prompt_tokens = max_prompt_tokens
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
         self.cursor = 0

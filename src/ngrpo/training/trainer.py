@@ -23,6 +23,7 @@ from ngrpo.runs.observer import Observer
 from ngrpo.runs.opening import missing_evaluations, pin_revision, resume_command, set_aside_after, sound_checkpoint
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.runs.termination import StopRequested, StopSignals
+from ngrpo.runs.training_problems import training_problems
 from ngrpo.sampling.samplers import training_sampler
 from ngrpo.training.all_wrong_warning import all_wrong_warning
 from ngrpo.training.allocator import keep_freed_memory
@@ -69,6 +70,7 @@ class Trainer:
             self.policy.tokenizer,
             seed=config.run.seed,
             max_prompt_tokens=config.sampling.max_prompt_tokens,
+            problems=training_problems(config),
         )
         self.source.cursor = self.state.cursor
         self.sampler = training_sampler(config, self.policy, observer.on_message)
