@@ -162,7 +162,7 @@ class Journal:
             status, completes = row["status"], "completion" in row
             if not completes and (status is None or key not in self._completions):
                 raise KeyError("completion")
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise DataError(f"{where}: not a line of an evaluation; remove the file to start over") from None
         place = _Place(self._end, len(line))
         self._end += len(line)

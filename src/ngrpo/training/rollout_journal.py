@@ -103,7 +103,7 @@ def _read(path: Path, round_name: str) -> dict[Key, Completion]:
                 key, completion = _completion(json.loads(line))
                 kept[key] = completion
                 end += len(line)
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             pass
     if end == 0:
         path.unlink()
