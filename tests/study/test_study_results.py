@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,18 @@ def test_only_common_seeds_are_compared_and_unfinished_variants_left_out() -> No
 
 
 def test_a_summary_reads_back_as_it_was(tmp_path: Path) -> None:
-    CELLS[0].write(tmp_path / "a" / "0.json")
-    assert read_summary(tmp_path / "a" / "0.json") == CELLS[0]
+    first = CELLS[0].evaluations[0]
+    others = (
+        replace(first, step=9, problem_ids=("10", "a", *first.problem_ids[2:]), n=(7, *first.n[1:])),
+        replace(first, problem_ids=("10",), n=(4,), c=(4,)),
+        replace(first, problem_ids=(), n=(), c=()),
+    )
+    for at, summary in enumerate(
+        (CELLS[0], replace(CELLS[0], evaluations=(first, *others)), replace(CELLS[0], evaluations=others))
+    ):
+        summary.write(tmp_path / "a" / f"{at}.json")
+        assert read_summary(tmp_path / "a" / f"{at}.json") == summary
+    assert (tmp_path / "a" / "0.json").stat().st_size < 600
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(DataError, match="not the summary of a study's run"):
         read_summary(tmp_path / "bad.json")

@@ -14,7 +14,7 @@ from ngrpo.evaluation.samples.counts import read_counts
 from ngrpo.evaluation.statistics.pass_at_k import pass_at_k, powers_of_two
 from ngrpo.evaluation.statistics.units import Floats
 from ngrpo.runs.run_dir import RunDir
-from ngrpo.storage import read_json_object, write_json
+from ngrpo.storage import atomic_file, json_line, read_json_object
 
 _TIMES = ("time/", "update/lr")
 
@@ -48,9 +48,21 @@ class CellSummary:
     metrics: Mapping[str, tuple[float, ...]]
 
     def write(self, path: Path) -> None:
-        """Writes the summary as JSON."""
+        """Writes the summary as one line of JSON, some kilobytes: equal lists are written once."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(self))
+        first = self.evaluations[0].problem_ids if self.evaluations else ()
+        rows = [
+            {
+                "step": evaluation.step,
+                "task": evaluation.task,
+                "problem_ids": None if at and evaluation.problem_ids == first else _shortened(evaluation.problem_ids),
+                "n": evaluation.n[0] if len(set(evaluation.n)) == 1 else evaluation.n,
+                "c": evaluation.c,
+            }
+            for at, evaluation in enumerate(self.evaluations)
+        ]
+        with atomic_file(path) as file:
+            file.write(json_line({**asdict(self), "evaluations": rows}))
 
 
 def read_summary(path: Path) -> CellSummary:
@@ -61,14 +73,34 @@ def read_summary(path: Path) -> CellSummary:
     """
     table = read_json_object(path)
     try:
-        evaluations = tuple(
-            EvaluationCounts(e["step"], e["task"], tuple(e["problem_ids"]), tuple(e["n"]), tuple(e["c"]))
-            for e in table.pop("evaluations")
-        )
+        rows = table.pop("evaluations")
+        first = _problem_ids(rows[0]["problem_ids"]) if rows else ()
+        evaluations = tuple(_evaluation_of(row, first) for row in rows)
         metrics = {name: tuple(values) for name, values in table.pop("metrics").items()}
         return CellSummary(evaluations=evaluations, metrics=metrics, **table)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not the summary of a study's run ({type(error).__name__}: {error})") from None
+
+
+def _evaluation_of(row: Mapping[str, Any], first: tuple[str, ...]) -> EvaluationCounts:
+    ids = first if row["problem_ids"] is None else _problem_ids(row["problem_ids"])
+    n = (row["n"],) * len(ids) if isinstance(row["n"], int) else tuple(row["n"])
+    if not len(ids) == len(n) == len(row["c"]):
+        raise TypeError(f"{len(ids)} problems, {len(n)} n and {len(row['c'])} c")
+    return EvaluationCounts(row["step"], row["task"], ids, n, tuple(row["c"]))
+
+
+def _shortened(ids: tuple[str, ...]) -> Any:
+    """Returns ids that are a prefix and the numbers from 0 on as that prefix and their count, others as they are."""
+    prefix = ids[0][:-1] if ids and ids[0].endswith("0") else ""
+    numbered = bool(prefix) and ids == tuple(f"{prefix}{i}" for i in range(len(ids)))
+    return {"prefix": prefix, "count": len(ids)} if numbered else ids
+
+
+def _problem_ids(written: Any) -> tuple[str, ...]:
+    if isinstance(written, Mapping):
+        return tuple(f"{written['prefix']}{i}" for i in range(written["count"]))
+    return tuple(written)
 
 
 def summary_of(run: RunDir, variant: str, seed: int, *, stopped: str, seconds: float) -> CellSummary:
