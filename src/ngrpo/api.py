@@ -57,7 +57,7 @@ def train(
     Raises:
         NgrpoError: for whatever is wrong with the config, the data, the model or the folder, in one line.
 
-    Example:
+    Examples:
         >>> run = train("configs/countdown/ngrpo.toml", "runs/first", overrides=["run.steps=20"])  # doctest: +SKIP
         >>> run.read_metrics()[-1]["group/all_wrong"]  # doctest: +SKIP
     """

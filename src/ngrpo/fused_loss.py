@@ -82,7 +82,7 @@ def fused_token_loss(
     Raises:
         ConfigError: for shapes that do not fit, or a temperature or chunk size out of range.
 
-    Example:
+    Examples:
         >>> head = LinearHead(torch.zeros(5, 3, requires_grad=True))
         >>> out = fused_token_loss(torch.ones(2, 3), torch.tensor([0, 4]), head, lambda logprobs, *_: -logprobs.sum())
         >>> out.loss  # 2 log 5

@@ -59,7 +59,7 @@ def chunked_logprobs(
     Raises:
         ConfigError: for shapes that do not fit, or a temperature or chunk size out of range.
 
-    Example:
+    Examples:
         >>> out = chunked_logprobs(torch.zeros(2, 3), torch.tensor([0, 4]), torch.nn.Linear(3, 5, bias=False))
         >>> out.logprobs  # -log 5
         tensor([-1.6094, -1.6094], grad_fn=<CatBackward0>)
@@ -99,7 +99,7 @@ def logprobs_of_logits(logits: Tensor, tokens: Tensor, temperature: float = 1.0)
     Raises:
         ConfigError: for shapes that do not fit or a temperature out of range.
 
-    Example:
+    Examples:
         >>> logprobs_of_logits(torch.zeros(1, 4), torch.tensor([2]))  # -log 4
         tensor([-1.3863])
     """
