@@ -2,6 +2,7 @@
 # make test     the test suite
 # make check    format, lint, types
 # make test-engines   the tests that need a real vLLM, TRL or verl, in environments of their own
+# make docs     the documentation as a site, in build/site
 # make install  the environment in .venv that all of them use
 # Each does its whole set-up on a fresh clone.
 
@@ -10,10 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
+DOCS := .venv-docs
 ENGINES := .venv-engines
 VERL := .venv-verl
 
-.PHONY: demo install test test-engines test-vllm-trl test-verl check format clean
+.PHONY: demo docs install test test-engines test-vllm-trl test-verl check format clean
 
 demo: install
 	$(BIN)/ngrpo demo
@@ -48,6 +50,20 @@ format: install
 
 install: $(STAMP)
 
+# The pages with what they link to, laid out as in the repository, so that links hold on the site too. Python is read, not run.
+docs: $(DOCS)/installed
+	rm -rf build/docs build/site
+	mkdir -p build/docs
+	cp -r README.md CONTRIBUTING.md AGENTS.md CHANGELOG.md LICENSE docs configs examples build/docs/
+	$(DOCS)/bin/zensical build --strict --clean
+	@echo "build/site is ready: $(PYTHON) -m http.server --bind 127.0.0.1 --directory build/site"
+
+$(DOCS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(DOCS)/bin/python -m pip install --quiet --group docs
+	touch $@
+
 # torch by itself and first: whatever is installed after it then keeps this build.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -71,4 +87,4 @@ $(ENGINES)/installed $(VERL)/installed: pyproject.toml constraints.txt tests/eng
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(ENGINES) $(VERL) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DOCS) $(ENGINES) $(VERL) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
