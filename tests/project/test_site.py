@@ -43,9 +43,12 @@ def links(page: Path) -> Iterator[str]:
 
 
 def slugs(page: Path) -> set[str]:
+    """Returns the anchors of a page's headings that are the same on the site and on a code host."""
     tokens = parse(page)
     titles = [after.content for token, after in zip(tokens, tokens[1:], strict=False) if token.type == "heading_open"]
-    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
+    words = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in titles]
+    on_the_site, on_a_code_host = ({re.sub(gap, "-", text) for text in words} for gap in (r"[-\s]+", r"\s"))
+    return on_the_site & on_a_code_host
 
 
 def test_every_page_is_in_the_navigation_once() -> None:
