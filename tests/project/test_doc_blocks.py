@@ -136,7 +136,9 @@ def check_command(words: list[str], where: str, *, whole: bool = True) -> int:
     elif program.startswith("python"):
         assert arguments[0] == "-m" or Path(arguments[0]).is_file(), f"{where}: no file {arguments[0]}"
     elif program == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+            "optional-dependencies"
+        ]
         named = {name for word in arguments for found in re.findall(r"\[(.*)\]", word) for name in found.split(",")}
         assert named <= set(extras), f"{where}: {words}"
     else:
