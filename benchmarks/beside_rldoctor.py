@@ -3,9 +3,9 @@
     python -m venv rld && rld/bin/pip install rldoctor==0.2.0
     python benchmarks/beside_rldoctor.py rld/bin/python
 
-Logs: five healthy runs of the shipped model (12 steps of 8 groups of 8), the pathologies of tests/diagnosis planted in the first
-of them, and rldoctor's own simulated runs. rldoctor reads metrics and not rollouts, so it is given each step's metrics under
-TRL's names, computed from the planted rollouts. Some minutes on one core.
+Logs: five healthy runs of the shipped model (12 steps of 8 groups of 8), the pathologies of tests/diagnosis planted in
+the first of them, and rldoctor's own simulated runs. rldoctor reads metrics and not rollouts, so it is given the metrics
+of each step under TRL's names, computed from the planted rollouts. Some minutes on one core.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.diagnosis.conftest import CONFIG, SETTINGS
-from tests.diagnosis.test_diagnose_log import PLANTED, lines, write
-
 import ngrpo
 from ngrpo.diagnosis import diagnose, read_log
 from ngrpo.errors import NgrpoError
+from tests.diagnosis.conftest import CONFIG, SETTINGS
+from tests.diagnosis.test_diagnose_log import PLANTED, lines, write
 
 STEPS, SEEDS = 12, 5
 SIMULATE = (
@@ -66,8 +65,8 @@ def trl_metrics(metrics: list[dict[str, Any]], rollouts: list[dict[str, Any]]) -
             "reward_std": statistics.pstdev(rewards),
             "frac_reward_zero_std": statistics.fmean(len(set(group)) == 1 for group in groups.values()),
         }
-        if rollouts_have := [row["second_reward"] for row in rows if "second_reward" in row]:
-            logged["eval/accuracy"] = statistics.fmean(rollouts_have)
+        if second := [row["second_reward"] for row in rows if "second_reward" in row]:
+            logged["eval/accuracy"] = statistics.fmean(second)
         out.append(logged)
     return out
 

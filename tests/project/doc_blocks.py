@@ -5,7 +5,8 @@ A block is checked by its language (test_doc_blocks.py). A comment before it say
     <!-- not run: REASON -->        not checked, because ...
     <!-- run by tests/PATH.py -->   checked by that test
 
-A title in the fence's info string (toml title="run.toml") is the file that a reader is to write: it is there for the commands below.
+A title in the fence's info string (toml title="run.toml") names the file that a reader writes: the commands below find
+it.
 """
 
 from __future__ import annotations

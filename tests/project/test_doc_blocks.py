@@ -1,4 +1,4 @@
-"""Code in README and docs: Python runs, commands are those of the parser, configs load. Each other block says why not."""
+"""Code in README and docs: Python runs, commands are those of the parser, configs load; other blocks say why not."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The documentation as a site: every page is in the navigation, every public name in the reference, every link holds."""
+"""The documentation as a site: all pages in the navigation, all public names in the reference, and links that hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def links(page: Path) -> Iterator[str]:
 def slugs(page: Path) -> set[str]:
     """Returns the anchors of a page's headings that are the same on the site and on a code host."""
     tokens = parse(page)
-    titles = [after.content for token, after in zip(tokens, tokens[1:], strict=False) if token.type == "heading_open"]
+    titles = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     words = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in titles]
     on_the_site, on_a_code_host = ({re.sub(gap, "-", text) for text in words} for gap in (r"[-\s]+", r"\s"))
     return on_the_site & on_a_code_host
