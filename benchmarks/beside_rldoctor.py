@@ -4,7 +4,7 @@
     python benchmarks/beside_rldoctor.py rld/bin/python
 
 Logs: five healthy runs of the shipped model (12 steps of 8 groups of 8), the pathologies of tests/diagnosis planted in
-the first of them, and rldoctor's own simulated runs. rldoctor reads metrics and not rollouts, so it is given the metrics
+the first of them, and rldoctor's own simulated runs. rldoctor reads metrics and no rollouts, so it is given the metrics
 of each step under TRL's names, computed from the planted rollouts. Some minutes on one core.
 """
 
