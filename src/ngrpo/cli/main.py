@@ -25,6 +25,7 @@ from ngrpo.cli.regrade import regrade
 from ngrpo.cli.study import study
 from ngrpo.cli.train import train, with_resume_value
 from ngrpo.errors import NgrpoError, printable
+from ngrpo.training.ranks import place_of, refuse_torchrun
 
 # The parser's usage errors; typer exports this one subclass of them and not their parent.
 UsageError: Any = typer.BadParameter.__base__
@@ -65,11 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if given[:1] == ["train"]:
             given = with_resume_value(given)
+        else:
+            refuse_torchrun(f"ngrpo {' '.join(given[:1])}".strip())
         status = app(args=given, standalone_mode=False)
         if status == INTERRUPTED:  # typer takes Ctrl-C for itself and returns its status
             _fail("interrupted", INTERRUPTED)
     except NgrpoError as error:
-        status = _fail(str(error), error.exit_status)
+        status = error.exit_status if error.reported else _fail(str(error), error.exit_status)
     except typer.Exit as error:
         status = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -87,6 +90,8 @@ def _usage(error: Any) -> str:
 
 
 def _fail(message: str, status: int) -> int:
+    if place_of().rank > 0:
+        message = f"rank {place_of().rank}: {message}"
     line = printable(message)
     if len(line) > LONGEST_MESSAGE:  # the cause comes first, the remedy last
         line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"

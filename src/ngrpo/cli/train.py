@@ -11,6 +11,7 @@ import typer
 
 from ngrpo.choices import Engine
 from ngrpo.errors import ConfigError
+from ngrpo.training.ranks import place_of
 
 if TYPE_CHECKING:
     from ngrpo.runs.run_dir import RunDir
@@ -79,7 +80,8 @@ def train(
         engine=engine,
         progress=not json_output,
     )
-    typer.echo(json.dumps(result_of(run)) if json_output else f"run folder: {run.path}")
+    if place_of().rank == 0:
+        typer.echo(json.dumps(result_of(run)) if json_output else f"run folder: {run.path}")
 
 
 def _show_verl_command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +20,8 @@ from ngrpo.methods import Method
 from ngrpo.sampling import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import Task
+from ngrpo.training.divisions import GROUPS
+from ngrpo.training.ranks import ALONE, Ranks
 from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
 MAX_EMPTY_STEPS = 10
@@ -166,6 +168,7 @@ def collect_groups(
     *,
     seed: int,
     step: int,
+    ranks: Ranks = ALONE,
 ) -> Collected:
     """Returns the groups of a step: problems_per_step that pass the method's filter, where they can be had.
 
@@ -176,8 +179,8 @@ def collect_groups(
         DataError: when no problem has a prompt that is short enough.
     """
     rounds, kept, used = list[GradedGroups](), list[Tensor](), set[str]()
-    no_problem_left, sample_seconds, grade_seconds = False, 0.0, 0.0
-    decoding = Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens)
+    no_problem_left, seconds = False, _Seconds()
+    sampled_groups = partial(_sampled, sampler, task, settings, seed=seed, step=step, seconds=seconds)
     limit = int(method.max_refill_factor * settings.problems_per_step)
     wanted = settings.problems_per_step
     while wanted > 0 and not no_problem_left:
@@ -185,15 +188,8 @@ def collect_groups(
         no_problem_left = len(prompts) < wanted
         if not prompts:
             break
-        started = time.perf_counter()
-        with _Rollouts(task, prompts, settings.group_size) as rollouts:
-            for index, completion in sampler.stream(rollouts.requests, decoding, seed=seed, round_name=f"step {step}"):
-                rollouts.add(index, completion)
-            grading = time.perf_counter()
-        rounds.append(new := GradedGroups.of(rollouts.groups()))
+        rounds.append(new := GradedGroups.of(ranks.spread(prompts, sampled_groups, GROUPS)))
         kept.append(kept_groups(new.rewards, filter=method.filter, max_reward=method.max_reward, valid=new.valid))
-        sample_seconds += grading - started
-        grade_seconds += time.perf_counter() - grading
         missing = settings.problems_per_step - sum(int(flags.sum()) for flags in kept) if method.refill else 0
         wanted = min(missing, limit - sum(map(len, rounds)))
     if not rounds:
@@ -203,7 +199,37 @@ def collect_groups(
         )
     sampled = GradedGroups.join(rounds)
     overlong = len(used) - len(sampled)
-    return Collected(sampled, torch.cat(kept), len(rounds), overlong, no_problem_left, sample_seconds, grade_seconds)
+    return Collected(sampled, torch.cat(kept), len(rounds), overlong, no_problem_left, seconds.sample, seconds.grade)
+
+
+@dataclass(slots=True)
+class _Seconds:
+    """Time of this rank's sampling, and of the grading after it."""
+
+    sample: float = 0.0
+    grade: float = 0.0
+
+
+def _sampled(
+    sampler: Sampler,
+    task: Task,
+    settings: SamplingSettings,
+    prompts: Sequence[Prompt],
+    *,
+    seed: int,
+    step: int,
+    seconds: _Seconds,
+) -> list[Group]:
+    """Returns the graded groups of prompts."""
+    decoding = Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens)
+    started = time.perf_counter()
+    with _Rollouts(task, prompts, settings.group_size) as rollouts:
+        for index, completion in sampler.stream(rollouts.requests, decoding, seed=seed, round_name=f"step {step}"):
+            rollouts.add(index, completion)
+        grading = time.perf_counter()
+    seconds.sample += grading - started
+    seconds.grade += time.perf_counter() - grading
+    return rollouts.groups()
 
 
 class _Rollouts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ngrpo.config import OptimizerSettings
 from ngrpo.errors import TrainingError
 from ngrpo.training.memory import MicroBatchBudget
+from ngrpo.training.ranks import ALONE, Ranks
 
 Result = TypeVar("Result")
 
@@ -36,6 +37,21 @@ class UpdateSums:
     def add(self, name: str, total: Tensor) -> None:
         """Adds a sum over tokens to that of its name."""
         self.per_token[name] = self.per_token[name] + total if name in self.per_token else total
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what differs between ranks, as JSON."""
+        per_token = {name: float(total) for name, total in self.per_token.items()}
+        return {"tokens": self.tokens, "loss": float(self.loss), "per_token": per_token}
+
+    @classmethod
+    def joined(cls, parts: Sequence[Mapping[str, Any]], *, rows: int, computed: int) -> Self:
+        """Returns the sums over all ranks, of `to_json` of each; the numbers of rows are those of the whole update."""
+        names = dict.fromkeys(name for part in parts for name in part["per_token"])
+        per_token = {
+            name: torch.tensor(sum(p["per_token"].get(name, 0.0) for p in parts), dtype=torch.float64) for name in names
+        }
+        tokens, loss = sum(part["tokens"] for part in parts), sum(part["loss"] for part in parts)
+        return cls(rows, computed, tokens, loss, per_token)
 
 
 @dataclass(slots=True)
@@ -95,6 +111,7 @@ class Updater:
             self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused
         )
         self.budget = MicroBatchBudget(settings.tokens_per_micro_batch)
+        self.ranks: Ranks = ALONE
         self.stops_when_not_finite = True
         self._skipped_in_a_row = 0
 

@@ -20,6 +20,7 @@ from ngrpo.losses import TokenLosses, kl_divergence, token_weights
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.training.batch import MicroBatch, TokenRow, TrainingRow, micro_batches, values_of
+from ngrpo.training.divisions import ROW_VALUES
 from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
 
 _MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
@@ -131,7 +132,7 @@ class PolicyUpdater(Updater):
         totals = UpdateTotals()
         self.begin_step(step)
         for rows in updates:
-            sums = self.fitted(rows, partial(self.accumulate_gradient, rows, self.denominator(rows)))
+            [sums] = self.ranks.accumulated(partial(self._accumulated, rows), self.parameters.values())
             totals.add(sums, self.take_step())
         return totals
 
@@ -152,11 +153,11 @@ class PolicyUpdater(Updater):
         return self.method.trains_on_zero_advantage or bool(advantages.any())
 
     def accumulate_gradient(self, rows: Sequence[TrainingRow], denominator: float) -> UpdateSums:
-        """Adds the gradient of the rows' part in an update's loss to the parameters."""
+        """Adds the gradient of the rows' part in an update's loss to the parameters; of several ranks, each its own."""
         computed = [row for row in rows if self.carries_gradient(row.advantages)]  # the others need not be computed
         sums = UpdateSums(rows=len(rows), rows_computed=len(computed))
         with self.policy.packed_attention(self.policy.packs):  # the backward pass may compute activations again
-            for batch in self._micro_batches(computed):
+            for batch in self._micro_batches(self.ranks.own(computed)):
                 loss = self._loss(batch, denominator, sums)
                 sums.loss = sums.loss + loss.detach()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -177,6 +178,9 @@ class PolicyUpdater(Updater):
         with self._reference() as reference:
             return self._values_of(rows, lambda batch: self._score(reference, batch, entropy=False).logprobs)
 
+    def _accumulated(self, rows: Sequence[TrainingRow]) -> list[UpdateSums]:
+        return [self.fitted(rows, partial(self.accumulate_gradient, rows, self.denominator(rows)))]
+
     def _micro_batches(self, rows: Sequence[TrainingRow]) -> Iterator[MicroBatch[TrainingRow]]:
         budget, lm = self.budget.tokens, self.policy
         return micro_batches(rows, token_budget=budget, device=lm.device, packed=lm.packs)
@@ -186,10 +190,14 @@ class PolicyUpdater(Updater):
         self, rows: Sequence[TokenRow], function: Callable[[MicroBatch[TokenRow]], Tensor]
     ) -> list[NDArray[np.float32]]:
         lm = self.policy
-        return self.fitted(
-            rows,
-            lambda: values_of(rows, function, token_budget=self.budget.tokens, device=lm.device, packed=lm.packs),
-        )
+
+        def values(own: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
+            return self.fitted(
+                own,
+                lambda: values_of(own, function, token_budget=self.budget.tokens, device=lm.device, packed=lm.packs),
+            )
+
+        return self.ranks.spread(rows, values, ROW_VALUES)
 
     def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums) -> Tensor:
         lm, method = self.policy, self.method
