@@ -47,11 +47,8 @@ def place_of(environment: Mapping[str, str] = os.environ) -> Place:
     """
     if not all(environment.get(name) for name in _TORCHRUN):
         return Place()
-    try:
-        numbers = [int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")]
-    except ValueError:
-        raise ConfigError(f"{', '.join(_TORCHRUN[:4])} must be integers, as torchrun sets them") from None
-    return Place(*numbers)
+    numbers = [environment[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")]
+    return Place(*map(int, numbers)) if all(map(str.isdecimal, numbers)) else Place()
 
 
 class Division(ABC, Generic[T, R]):
