@@ -159,9 +159,14 @@ def ranks_of(stop: StopSignals) -> Iterator[Ranks]:
         )
     from ngrpo.training.process_ranks import ProcessRanks  # imports torch
 
-    ranks = ProcessRanks(place, stop)
-    yield ranks
-    ranks.close()  # not after an error: its peers may be gone
+    with stop.handled():
+        try:
+            ranks = ProcessRanks(place, stop)
+            yield ranks
+            ranks.close()  # not after an error: the others may be gone
+        except BaseException:
+            stop.leave()  # torchrun ends all others when one has ended; these are ending
+            raise
 
 
 def refuse_torchrun(what: str) -> None:

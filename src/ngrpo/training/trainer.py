@@ -9,14 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ngrpo.config import Config
 from ngrpo.errors import StoppedError
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate, requests_of
-from ngrpo.methods import PPO, GroupMethod
-from ngrpo.models import load_language_model
 from ngrpo.runs.announcement import run_facts
 from ngrpo.runs.evaluation_results import best_step, record_evaluation
 from ngrpo.runs.observer import Observer
@@ -30,16 +27,12 @@ from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
 from ngrpo.training.checkpoint import load_policy, load_state, save_state
 from ngrpo.training.collect import Collected, PromptSource, collect_groups
-from ngrpo.training.critic import Critic, CriticUpdater
-from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
-from ngrpo.training.metrics import TrainerState, rollout_lines, step_metrics
-from ngrpo.training.ppo_learner import PPOLearner
+from ngrpo.training.learner_choice import learner_of
+from ngrpo.training.metrics import TrainerState, rollout_lines, shortfalls, step_metrics
 from ngrpo.training.ranks import ALONE, Ranks
 from ngrpo.training.rollout_journal import JournaledSampler
-from ngrpo.training.shortfalls import shortfalls
 from ngrpo.training.spread_sampler import SpreadSampler, sample_for_first_rank
 from ngrpo.training.tripwires import Tripwires
-from ngrpo.training.update import PolicyUpdater
 
 
 class Trainer:
@@ -75,7 +68,7 @@ class Trainer:
         self.source.cursor = self.state.cursor
         say = ranks.say(observer.on_message)
         self.sampler = training_sampler(config, self.policy, say)
-        self.learner = self._learner()
+        self.learner = learner_of(config, self.policy)
         for updater in self.learner.updaters:
             updater.budget.on_message, updater.ranks = say, ranks
             updater.stops_when_not_finite = "not_finite" in config.run.tripwires
@@ -211,34 +204,6 @@ class Trainer:
     def _prune(self) -> None:
         keep = self.config.run.keep_checkpoints
         self.run_dir.prune_checkpoints(keep, best_step(self.run_dir) if keep else None)
-
-    def _learner(self) -> Learner[Any]:
-        config, method = self.config, self.config.method
-        separate = method.needs_reference and config.model.lora is None  # else the adapters are switched off
-        updater = PolicyUpdater(
-            self.policy,
-            load_language_model(config.model, for_training=False) if separate else None,
-            method,
-            config.optimizer,
-            temperature=config.sampling.temperature,
-            max_completion_tokens=config.sampling.max_completion_tokens,
-        )
-        old_logprobs = self._old_logprobs()
-        if isinstance(method, GroupMethod):
-            return GroupLearner(updater, method, old_logprobs)
-        if isinstance(method, PPO):
-            shared = method.critic == "shared"
-            critic = Critic(self.policy, shared=True) if shared else Critic.separate(config.model)
-            critic_updater = CriticUpdater(critic, method, config.optimizer)
-            return PPOLearner(updater, critic_updater, method, old_logprobs)
-        raise TypeError(f"method '{method.name}' has no learner: it must be a GroupMethod or PPO")
-
-    def _old_logprobs(self) -> OldLogprobs:
-        sampling = self.config.sampling
-        # With other kernels, the same tokens have other logprobs.
-        exact = sampling.kind.exact_logprobs and self.policy.dtype == torch.float32 and sampling.top_p == 1.0
-        recompute = sampling.old_logprobs == "recompute" or (sampling.old_logprobs == "auto" and not exact)
-        return OldLogprobs(recompute, sampling.importance_cap)
 
     def _evaluate_if_due(self) -> None:
         every, step = self.config.evaluation.every, self.state.step
