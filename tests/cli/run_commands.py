@@ -114,6 +114,21 @@ def run_out_of_memory(owner: str, name: str, times: int) -> None:
     setattr(target, name, call)
 
 
+def run_out_of_memory_in_adamw(call: int) -> None:
+    """Makes AdamW's own step fail as an allocator does, at its so many-th call."""
+    import torch
+
+    step, calls = torch.optim.AdamW.step, [0]
+
+    def failing(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+        return step(self, *arguments)
+
+    torch.optim.AdamW.step = failing  # type: ignore[method-assign]
+
+
 def interrupt_twice() -> None:
     """Sends Ctrl-C in the first update, and again a while later; the update itself would take minutes."""
     import os

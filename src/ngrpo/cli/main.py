@@ -23,7 +23,7 @@ from ngrpo.cli.passk import passk
 from ngrpo.cli.power import power
 from ngrpo.cli.regrade import regrade
 from ngrpo.cli.study import study
-from ngrpo.cli.train import train, with_resume_value
+from ngrpo.cli.train import train, with_values
 from ngrpo.errors import NgrpoError, printable
 from ngrpo.training.ranks import place_of, refuse_torchrun
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given[:1] == ["train"]:
-            given = with_resume_value(given)
+            given = with_values(given)
         else:
             refuse_torchrun(f"ngrpo {' '.join(given[:1])}".strip())
         status = app(args=given, standalone_mode=False)

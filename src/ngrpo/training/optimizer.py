@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ngrpo.config import OptimizerSettings
 from ngrpo.errors import TrainingError
+from ngrpo.models.out_of_memory import is_out_of_memory
 from ngrpo.training.memory import MicroBatchBudget
 from ngrpo.training.ranks import ALONE, Ranks
 
@@ -134,7 +135,11 @@ class Updater:
             group["lr"] = self.learning_rate(step)
 
     def take_step(self) -> float:
-        """Takes an optimiser step with the gradient that was accumulated, unless it is not finite; returns its norm."""
+        """Takes an optimiser step with the gradient that was accumulated, unless it is not finite; returns its norm.
+
+        Raises:
+            TrainingError: when memory runs out in it, or too many in a row had no finite gradient.
+        """
         if all(parameter.grad is None for parameter in self.parameters.values()):
             # No row was computed. AdamW passes over a missing gradient, but under one of 0 its moments and the weights
             # decay: that is what computing the rows would have given. A parameter that never had any stays as it is.
@@ -142,7 +147,7 @@ class Updater:
                 parameter.grad = torch.zeros_like(parameter)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm))
         if math.isfinite(norm):
-            self.optimizer.step()
+            self._step()
             self._skipped_in_a_row = 0
         else:  # stepping would make every weight NaN
             self._skipped_in_a_row += 1
@@ -154,3 +159,16 @@ class Updater:
                 "tripwires"
             )
         return norm
+
+    def _step(self) -> None:
+        try:
+            self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # Some weights may be updated and others not, so that it cannot be made again.
+            raise TrainingError(
+                "out of memory in the optimiser's step, which needs 8 bytes per trained parameter for AdamW's moments: "
+                "train a [model.lora] or a smaller model, or give more memory; the last checkpoint is whole, --resume "
+                "auto continues from it"
+            ) from None
