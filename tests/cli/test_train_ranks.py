@@ -194,6 +194,15 @@ def test_what_ranks_cannot_do_is_refused_in_one_line(
     assert not (commands.folder / "r").exists()
 
 
+@pytest.mark.parametrize("arguments", [("passk", "samples.jsonl"), ("train", "c.toml", "--dry-run")])
+def test_other_commands_are_refused(run: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0" if "RANK" in name else "2")
+    refused = run(*arguments)
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert "is not divided among processes, and torchrun started 2: start it without" in refused.err
+
+
 def test_a_folder_in_use_is_refused_by_all(commands: RankCommands) -> None:
     holder = commands.start("--set", "run.steps=500")
     wait_for(commands.folder / "r" / "metrics.jsonl", holder)

@@ -22,7 +22,7 @@ ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allo
 class Memory:
     """A device of 1,000 bytes whose peak is 100 and as many bytes as the size."""
 
-    limit = 1000
+    limit = deadly = 1000
     size = 0
 
     def reset_peak(self) -> None:

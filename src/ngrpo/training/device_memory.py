@@ -20,13 +20,21 @@ _KIB = 1024
 class DeviceMemory:
     """Of a GPU, as torch's allocator sees it, or of the machine, as the kernel accounts for it.
 
+    `limit` is the smallest of all limits. Beyond `deadly`, the kernel ends processes where all else is an error of the
+    allocator.
+
     Args:
         device: where the model is.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.limit = self._limit()
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            self.deadly, self.limit = _UNLIMITED, int(free + torch.cuda.memory_reserved(device))
+        else:
+            self.deadly = min(_deadly_limits())
+            self.limit = min([self.deadly, *_own_limits()])
 
     def reset_peak(self) -> None:
         """Gives unused memory back, and counts the peak from here on."""
@@ -44,19 +52,17 @@ class DeviceMemory:
             return int(torch.cuda.max_memory_reserved(self._device))
         return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
 
-    def _limit(self) -> int:
-        if self._device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self._device)
-            return int(free + torch.cuda.memory_reserved(self._device))
-        return min(_machine_limits())
 
-
-def _machine_limits() -> Iterator[int]:
-    """Yields in bytes what bounds this process: its limits, those of its cgroups, and the memory that is free."""
+def _own_limits() -> Iterator[int]:
+    """Yields in bytes what this process may allocate."""
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         soft, _ = resource.getrlimit(kind)
         if soft != resource.RLIM_INFINITY:
             yield soft
+
+
+def _deadly_limits() -> Iterator[int]:
+    """Yields in bytes the limits of this process's control groups, and the memory that is free."""
     yield from cgroup_limits()
     with suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

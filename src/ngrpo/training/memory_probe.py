@@ -29,7 +29,7 @@ from ngrpo.training.learner_choice import learner_of
 from ngrpo.types import Problem
 
 USABLE = 0.95
-"""Share of the memory that may be taken."""
+"""Share of the memory that may be taken where the kernel ends processes that take more."""
 LONGEST_SECONDS = 60.0
 """A size that took longer is the last that is tried."""
 
@@ -110,7 +110,7 @@ def tried(function: Callable[[int], bool], sizes: list[int], memory: DeviceMemor
     for size in sizes:
         if len(seen) > 1:  # beyond a cgroup's limit the kernel ends processes
             (small, least), (large, most) = seen[-2:]
-            if most + (most - least) / (large - small) * (size - large) > USABLE * memory.limit:
+            if most + (most - least) / (large - small) * (size - large) > USABLE * memory.deadly:
                 yield {"size": size, "fits": False}
                 return
         memory.reset_peak()
@@ -122,7 +122,7 @@ def tried(function: Callable[[int], bool], sizes: list[int], memory: DeviceMemor
                 raise
             fits = False
         peak = memory.peak()
-        fits = fits and peak <= USABLE * memory.limit
+        fits = fits and peak <= USABLE * memory.deadly
         seconds = time.monotonic() - started
         yield {"size": size, "fits": fits, "peak": peak, "limit": memory.limit, "seconds": seconds}
         seen.append((size, peak))
