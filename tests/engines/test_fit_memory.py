@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     find_spec("trl") is None, reason="half a minute: in the environment of the engine tests only"
 )
 ROOT = Path(__file__).parents[2]
-LIMIT = 760 << 20
+LIMIT = 700 << 20
 """Bytes; the process takes about 500 MiB before its first update."""
 CONFIG = """
 [model]
@@ -83,7 +83,6 @@ def test_the_chosen_micro_batch_runs_and_the_next_larger_does_not(config: Path) 
     found = run(config, "--fit", "--json", limit=limit)
     assert found.returncode == 0, found.stderr
     tokens = json.loads(found.stdout)["tokens_per_micro_batch"]
-    assert tokens["limit"] == limit
     assert 128 <= tokens["value"] < tokens["too_large"] <= 2 * tokens["value"]
     halved = re.compile(r"out of memory in an update: micro-batches of (\d+) tokens in place of (\d+)")
     for size, fits in ((tokens["value"], True), (tokens["too_large"], False)):

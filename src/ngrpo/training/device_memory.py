@@ -20,8 +20,8 @@ _KIB = 1024
 class DeviceMemory:
     """Of a GPU, as torch's allocator sees it, or of the machine, as the kernel accounts for it.
 
-    `limit` is the smallest of all limits. Beyond `deadly`, the kernel ends processes where all else is an error of the
-    allocator.
+    `limit` is what a GPU has, or what may be resident. Beyond `deadly` the kernel ends processes; everything else, such
+    as a GPU's memory, RLIMIT_AS or RLIMIT_DATA, is an error of the allocator.
 
     Args:
         device: where the model is.
@@ -33,8 +33,7 @@ class DeviceMemory:
             free, _ = torch.cuda.mem_get_info(device)
             self.deadly, self.limit = _UNLIMITED, int(free + torch.cuda.memory_reserved(device))
         else:
-            self.deadly = min(_deadly_limits())
-            self.limit = min([self.deadly, *_own_limits()])
+            self.deadly = self.limit = min(_deadly_limits())
 
     def reset_peak(self) -> None:
         """Gives unused memory back, and counts the peak from here on."""
@@ -51,14 +50,6 @@ class DeviceMemory:
             torch.cuda.synchronize(self._device)
             return int(torch.cuda.max_memory_reserved(self._device))
         return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
-
-
-def _own_limits() -> Iterator[int]:
-    """Yields in bytes what this process may allocate."""
-    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
-        soft, _ = resource.getrlimit(kind)
-        if soft != resource.RLIM_INFINITY:
-            yield soft
 
 
 def _deadly_limits() -> Iterator[int]:

@@ -183,8 +183,8 @@ def _probed(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
         complaint = complaints.read()
     if process.returncode == 0:
         return
-    if process.returncode > 0 and "alloc" not in complaint and "memory" not in complaint:
-        last = (complaint.strip().splitlines() or ["no reason given"])[-1]
+    last = (complaint.strip().splitlines() or [""])[-1]
+    if "Traceback" in complaint and not any(text in last for text in ("alloc", "memory", "MemoryError")):
         raise TrainingError(f"--fit: the probe failed: {short_line(last)}")
     if seen < len(task["sizes"]):  # the kernel, or the allocator, ended it
         yield {"size": task["sizes"][seen], "fits": False}
