@@ -49,7 +49,17 @@ TORCH_FREE = (
     "ngrpo.tasks.file_task",
     "ngrpo.tasks.math",
 )
-MATHEMATICS = ("advantages", "argument_checks", "choices", "diagnostics", "filters", "gae", "logprobs", "losses")
+MATHEMATICS = (
+    "advantages",
+    "argument_checks",
+    "choices",
+    "diagnostics",
+    "filters",
+    "gae",
+    "kept_tokens",
+    "logprobs",
+    "losses",
+)
 MATHEMATICS_FILES = [
     path for name in MATHEMATICS for path in (*SOURCE.glob(f"{name}.py"), *SOURCE.glob(f"{name}/*.py"))
 ]

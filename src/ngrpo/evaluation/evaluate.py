@@ -51,7 +51,15 @@ class EvaluationPlan:
         settings = config.evaluation
         return cls(
             samples=settings.samples,
-            decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
+            decoding=Decoding(
+                settings.temperature,
+                settings.top_p,
+                settings.max_completion_tokens,
+                top_k=settings.top_k,
+                min_p=settings.min_p,
+                stop=config.sampling.stop if settings.stop is None else settings.stop,
+                include_stop=config.sampling.include_stop,
+            ),
             seed=config.run.seed,
             problems=settings.problems,
             round_name=round_name,

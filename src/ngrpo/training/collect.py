@@ -26,6 +26,10 @@ MAX_EMPTY_STEPS = 10
 """After so many steps in a row without a group to train on, going on would only cost."""
 
 
+TRUNCATED = Grade("ungraded", 0.0, None, "truncated ([sampling] truncated)")
+"""The grade of a completion that is left out because it was cut at the limit."""
+
+
 class PromptSource:
     """The training problems in a seeded order, each epoch shuffled anew, and how far they have been used.
 
@@ -108,10 +112,10 @@ class GradedGroups:
         lengths = [[len(rollout.completion.tokens) for rollout in group.rollouts] for group in self.groups]
         return torch.tensor(lengths, dtype=torch.int64).view_as(self.rewards)
 
-    def ungraded_reason(self) -> str:
-        """Returns why the first ungraded completion could not be graded, "" where every one was."""
+    def ungradable(self) -> list[Grade]:
+        """Returns the grades of completions that the grader could not grade; not of those left out as truncated."""
         grades = (rollout.grade for group in self.groups for rollout in group.rollouts)
-        return next((grade.reason for grade in grades if not grade.graded), "")
+        return [grade for grade in grades if not grade.graded and grade != TRUNCATED]
 
     def completions(self) -> Iterator[Completion]:
         """Yields every completion, ungraded ones included."""
@@ -177,7 +181,7 @@ def collect_groups(
     """
     rounds, kept, used = list[GradedGroups](), list[Tensor](), set[str]()
     no_problem_left, sample_seconds, grade_seconds = False, 0.0, 0.0
-    decoding = Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens)
+    decoding = decoding_of(settings)
     limit = int(method.max_refill_factor * settings.problems_per_step)
     wanted = settings.problems_per_step
     while wanted > 0 and not no_problem_left:
@@ -186,7 +190,7 @@ def collect_groups(
         if not prompts:
             break
         started = time.perf_counter()
-        with _Rollouts(task, prompts, settings.group_size) as rollouts:
+        with _Rollouts(task, prompts, settings) as rollouts:
             for index, completion in sampler.stream(rollouts.requests, decoding, seed=seed, round_name=f"step {step}"):
                 rollouts.add(index, completion)
             grading = time.perf_counter()
@@ -206,20 +210,38 @@ def collect_groups(
     return Collected(sampled, torch.cat(kept), len(rounds), overlong, no_problem_left, sample_seconds, grade_seconds)
 
 
+def decoding_of(settings: SamplingSettings) -> Decoding:
+    """Returns the distribution that training samples from."""
+    return Decoding(
+        settings.temperature,
+        settings.top_p,
+        settings.max_completion_tokens,
+        top_k=settings.top_k,
+        min_p=settings.min_p,
+        stop=settings.stop,
+        include_stop=settings.include_stop,
+        record_kept=True,
+    )
+
+
 class _Rollouts:
     """The rollouts of a round, graded in a thread while further ones are sampled; a context manager."""
 
-    def __init__(self, task: Task, prompts: Sequence[Prompt], group_size: int) -> None:
+    def __init__(self, task: Task, prompts: Sequence[Prompt], settings: SamplingSettings) -> None:
         self._prompts = prompts
-        self.requests = [Request(prompt, sample) for prompt in prompts for sample in range(group_size)]
+        self._grades_truncated = settings.truncated != "ungraded"
+        self.requests = [Request(prompt, sample) for prompt in prompts for sample in range(settings.group_size)]
         self._completions: dict[int, Completion] = {}
         self._grades: dict[int, Grade] = {}
         self._grader = BackgroundGrader[int](task, self._answer, self._grades.update)
 
     def add(self, index: int, completion: Completion) -> None:
-        """Takes the completion of a request, and has it graded."""
+        """Takes the completion of a request, and has it graded where it is to be."""
         self._completions[index] = completion
-        self._grader.submit(index)
+        if self._grades_truncated or completion.finish_reason != "length":
+            self._grader.submit(index)
+        else:
+            self._grades[index] = TRUNCATED
 
     def groups(self) -> list[Group]:
         """Returns the group of each prompt; to be called after the context, when every grade has come."""

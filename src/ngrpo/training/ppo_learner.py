@@ -24,7 +24,6 @@ from ngrpo.training.learner import (
     OldLogprobs,
     by_group,
     completion_means,
-    sampled_rows,
 )
 from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
 from ngrpo.training.update import PolicyUpdater, update_metrics
@@ -56,7 +55,7 @@ class PPOLearner(Learner[ValuedRow]):
 
     def make_batch(self, graded: GradedGroups) -> Batch[ValuedRow]:
         """Returns the rows of groups with old values, returns and advantages of their tokens."""
-        rows, sampled = sampled_rows(graded)
+        rows, sampled = self.sampled_rows(graded)
         found = self.take_old_logprobs(rows, sampled)
         values = self.critic.values(rows)
         of_tokens, metrics = self._token_rewards(rows, graded.rewards[graded.valid], found.logprobs)
@@ -68,7 +67,13 @@ class PPOLearner(Learner[ValuedRow]):
         returns = [r[:length] for r, length in zip(gae.returns.numpy(), lengths, strict=True)]
         valued = [
             ValuedRow(
-                row.prompt, row.completion, found.logprobs[i], found.weighted(i, advantages[i]), values[i], future
+                row.prompt,
+                row.completion,
+                found.logprobs[i],
+                found.weighted(i, advantages[i]),
+                values[i],
+                future,
+                kept=row.kept,
             )
             for i, (row, future) in enumerate(zip(rows, returns, strict=True))
         ]

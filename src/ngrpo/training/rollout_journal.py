@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.storage import json_line
-from ngrpo.types import Completion, FinishReason
+from ngrpo.types import Completion, FinishReason, KeptTokens
 
 Key = tuple[str, int]
 """A problem's id and the sample's index."""
@@ -75,6 +76,7 @@ class JournaledSampler(Sampler):
 
 
 def _line(key: Key, completion: Completion) -> Mapping[str, Any]:
+    kept = completion.kept
     return {
         "problem_id": key[0],
         "sample": key[1],
@@ -82,7 +84,28 @@ def _line(key: Key, completion: Completion) -> Mapping[str, Any]:
         "tokens": base64.b64encode(completion.tokens.astype("<i8").tobytes()).decode(),
         "logprobs": base64.b64encode(completion.logprobs.astype("<f4").tobytes()).decode(),
         "finish_reason": completion.finish_reason,
+        **({} if kept is None else {"kept": [_int32_text(kept.counts), _int32_text(kept.tokens)]}),
     }
+
+
+def _int32_text(values: NDArray[np.int32]) -> str:
+    return base64.b64encode(values.astype("<i4").tobytes()).decode()
+
+
+def _kept(row: Any, length: int) -> KeptTokens | None:
+    """Returns the kept tokens of a line, if it has any.
+
+    Raises:
+        ValueError: where they are not those of a completion of this length.
+    """
+    if "kept" not in row:
+        return None
+    counts, tokens = (
+        np.frombuffer(base64.b64decode(text, validate=True), dtype="<i4").astype(np.int32) for text in row["kept"]
+    )
+    if len(counts) != length or counts.sum() != len(tokens):
+        raise ValueError("not the tokens that were kept")
+    return KeptTokens(counts, tokens)
 
 
 def _read(path: Path, round_name: str) -> dict[Key, Completion]:
@@ -120,5 +143,5 @@ def _completion(row: Any) -> tuple[Key, Completion]:
     if reason not in get_args(FinishReason) or len(tokens) != len(logprobs) or not isinstance(row["text"], str):
         raise ValueError("not a completion")
     return (str(row["problem_id"]), int(row["sample"])), Completion(
-        row["text"], tokens, logprobs, cast("FinishReason", reason)
+        row["text"], tokens, logprobs, cast("FinishReason", reason), kept=_kept(row, len(tokens))
     )

@@ -28,9 +28,9 @@ from ngrpo.training.all_wrong_warning import all_wrong_warning
 from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
 from ngrpo.training.checkpoint import load_policy, load_state, save_state
-from ngrpo.training.collect import Collected, PromptSource, collect_groups
+from ngrpo.training.collect import Collected, PromptSource, collect_groups, decoding_of
 from ngrpo.training.critic import Critic, CriticUpdater
-from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs
+from ngrpo.training.learner import GroupLearner, Learner, OldLogprobs, without_truncated
 from ngrpo.training.metrics import TrainerState, rollout_lines, step_metrics
 from ngrpo.training.ppo_learner import PPOLearner
 from ngrpo.training.rollout_journal import JournaledSampler
@@ -129,7 +129,10 @@ class Trainer:
             empty_steps = self._checked_empty_steps(collected, step)
             updating = time.perf_counter()
             batch = self.learner.make_batch(collected.batch)
-        learned = batch.metrics | self.learner.take_updates(self._updates(batch.rows, step), step=step)
+        rows = batch.rows
+        if self.config.sampling.truncated == "masked":
+            rows = without_truncated(rows, collected.batch)
+        learned = batch.metrics | self.learner.take_updates(self._updates(rows, step), step=step)
         self.sampler.update_weights()
         ended = time.perf_counter()
         self.state.advance(
@@ -223,9 +226,9 @@ class Trainer:
     def _old_logprobs(self) -> OldLogprobs:
         sampling = self.config.sampling
         # With other kernels, the same tokens have other logprobs.
-        exact = sampling.kind.exact_logprobs and self.policy.dtype == torch.float32 and sampling.top_p == 1.0
+        exact = sampling.kind.exact_logprobs and self.policy.dtype == torch.float32
         recompute = sampling.old_logprobs == "recompute" or (sampling.old_logprobs == "auto" and not exact)
-        return OldLogprobs(recompute, sampling.importance_cap)
+        return OldLogprobs(recompute, sampling.importance_cap, decoding_of(sampling).truncation)
 
     def _evaluate_if_due(self) -> None:
         every, step = self.config.evaluation.every, self.state.step

@@ -15,13 +15,17 @@ from torch import Tensor
 
 from ngrpo.config import OptimizerSettings
 from ngrpo.fused_loss import LinearHead, fused_token_loss
+from ngrpo.kept_tokens import Truncation, joined, kept_sets
 from ngrpo.logprobs import TokenLogprobs, chunked_logprobs
 from ngrpo.losses import TokenLosses, kl_divergence, token_weights
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.training.batch import MicroBatch, TokenRow, TrainingRow, micro_batches, values_of
 from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
+from ngrpo.types import KeptTokens
 
+KEPT_ROWS = 128
+"""Positions whose logits are sorted at a time, in float64."""
 _MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
 """Means over the computed tokens that every step reports, 0 where it computed none."""
 
@@ -166,6 +170,24 @@ class PolicyUpdater(Updater):
         """Returns the logprobs [T] of each row's tokens under the policy as it is."""
         return self._values_of(rows, lambda batch: self._score(self.policy, batch, entropy=False).logprobs)
 
+    @torch.no_grad()
+    def with_kept(self, rows: Sequence[TokenRow], truncation: Truncation) -> list[TokenRow]:
+        """Returns the rows with what a truncation keeps under the policy as it is, and their own tokens in any case."""
+        lm = self.policy
+
+        def keep() -> dict[int, KeptTokens]:
+            found: dict[int, KeptTokens] = {}
+            for batch in micro_batches(rows, token_budget=self.budget.tokens, device=lm.device, packed=lm.packs):
+                with lm.packed_attention(batch.packing is not None), lm.autocast():
+                    hidden = batch.predicting(lm.hidden_states(batch.input_ids, batch.packing))
+                    parts = zip(torch.split(hidden, KEPT_ROWS), torch.split(batch.tokens, KEPT_ROWS), strict=True)
+                    sets = [kept_sets(lm.head(h), truncation, ids, self.temperature) for h, ids in parts]
+                found |= {id(row): kept for row, kept in zip(batch.rows, batch.split_kept(joined(sets)), strict=True)}
+            return found
+
+        kept = self.fitted(rows, keep)
+        return [TokenRow(row.prompt, row.completion, kept=kept[id(row)]) for row in rows]
+
     def entropies(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the entropies [T] of the distributions that each row's tokens were sampled from."""
         return self._values_of(
@@ -199,7 +221,13 @@ class PolicyUpdater(Updater):
             hidden = batch.predicting(lm.hidden_states(batch.input_ids, batch.packing))
             if method.loss_is_per_token and isinstance(lm.head, LinearHead):
                 fused = fused_token_loss(
-                    hidden, batch.tokens, lm.head, loss_of, temperature=self.temperature, entropy=entropy
+                    hidden,
+                    batch.tokens,
+                    lm.head,
+                    loss_of,
+                    temperature=self.temperature,
+                    entropy=entropy,
+                    kept=batch.kept,
                 )
                 loss_of.add_facts(sums, fused.logprobs, fused.entropies)
                 return fused.loss
@@ -210,6 +238,7 @@ class PolicyUpdater(Updater):
                 temperature=self.temperature,
                 entropy=entropy,
                 entropy_gradient=entropy,
+                kept=batch.kept,
             )
         loss_of.add_facts(sums, scored.logprobs, scored.entropies)
         return loss_of(scored.logprobs, scored.entropies, slice(None))
@@ -230,6 +259,7 @@ class PolicyUpdater(Updater):
                 model.head,
                 temperature=self.temperature,
                 entropy=entropy,
+                kept=batch.kept,
             )
 
     @contextmanager
