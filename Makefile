@@ -12,8 +12,9 @@ STAMP := $(VENV)/installed
 
 ENGINES := .venv-engines
 VERL := .venv-verl
+VERIFIERS := .venv-verifiers
 
-.PHONY: demo install test test-engines test-vllm-trl test-verl check format clean
+.PHONY: demo install test test-engines test-vllm-trl test-verl test-verifiers check format clean
 
 demo: install
 	$(BIN)/ngrpo demo
@@ -21,14 +22,15 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Two environments: verl imports names that TRL no longer has wherever it finds a TRL. Side by side, for their tests wait more
+# Three environments: verl imports names that TRL no longer has wherever it finds a TRL, and verifiers wants another openai than
+# vLLM. Side by side, for their tests wait more
 # than they compute; each by itself without pytest-xdist. Warnings of the engines are not errors here. Each test is a line as
 # it ends, with the name of its target in front.
 test-engines:
-	$(MAKE) --jobs=2 test-vllm-trl test-verl
+	$(MAKE) --jobs=2 test-vllm-trl test-verl test-verifiers
 
-test-vllm-trl test-verl: SHELL := /bin/bash
-test-vllm-trl test-verl: .SHELLFLAGS := -o pipefail -c
+test-vllm-trl test-verl test-verifiers: SHELL := /bin/bash
+test-vllm-trl test-verl test-verifiers: .SHELLFLAGS := -o pipefail -c
 NAMED = | awk '{ print "[$@] " $$0; fflush() }'
 
 test-vllm-trl: $(ENGINES)/installed
@@ -36,6 +38,9 @@ test-vllm-trl: $(ENGINES)/installed
 
 test-verl: $(VERL)/installed
 	OMP_NUM_THREADS=1 $(VERL)/bin/python -m pytest -v -W default tests/engines tests/adapters $(NAMED)
+
+test-verifiers: $(VERIFIERS)/installed
+	OMP_NUM_THREADS=1 $(VERIFIERS)/bin/python -m pytest -v -W default tests/engines/test_verifiers.py $(NAMED)
 
 check: install
 	$(BIN)/ruff format --check
@@ -70,5 +75,13 @@ $(ENGINES)/installed $(VERL)/installed: pyproject.toml constraints.txt tests/eng
 	$(@D)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+$(VERIFIERS)/installed: pyproject.toml constraints.txt tests/engines/requirements-verifiers.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt --constraint tests/engines/requirements-verifiers.txt \
+		--editable ".[verifiers]" --group dev
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(ENGINES) $(VERL) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ENGINES) $(VERL) $(VERIFIERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -33,7 +33,8 @@ def eval_(
         str | None,
         typer.Option(
             "--task",
-            help="countdown, math500, aime2025, ... (docs/data.md; or NAME:FILE), gym:NAME, hub:OWNER/NAME, file:PATH.",
+            help="countdown, math500, aime2025, ... (docs/data.md; or NAME:FILE), gym:NAME, verifiers:NAME, "
+            "hub:OWNER/NAME, file:PATH.",
             show_default="a run's own, with its [evaluation] settings",
         ),
     ] = None,
