@@ -13,6 +13,7 @@ from ngrpo.tasks.task import Task
 
 TASKS: dict[str, tuple[str, str]] = {
     "countdown": ("ngrpo.tasks.countdown", "Countdown"),
+    "arithmetic": ("ngrpo.tasks.arithmetic", "Arithmetic"),
     **dict.fromkeys(HUB, ("ngrpo.tasks.math", "Math")),
     "gym": ("ngrpo.tasks.gym", "Gym"),
     "hub": ("ngrpo.tasks.hub_task", "HubTask"),
