@@ -45,6 +45,7 @@ TORCH_FREE = (
     "ngrpo.runs.trackers",
     "ngrpo.sampling",
     "ngrpo.tasks",
+    "ngrpo.tasks.arithmetic",
     "ngrpo.tasks.countdown",
     "ngrpo.tasks.file_task",
     "ngrpo.tasks.math",
