@@ -22,6 +22,7 @@ from ngrpo.cli.lint import lint
 from ngrpo.cli.passk import passk
 from ngrpo.cli.power import power
 from ngrpo.cli.regrade import regrade
+from ngrpo.cli.report import report
 from ngrpo.cli.study import study
 from ngrpo.cli.train import train, with_resume_value
 from ngrpo.errors import NgrpoError, printable
@@ -57,6 +58,7 @@ app.command()(study)
 app.command()(power)
 app.command()(lint)
 app.command()(diagnose)
+app.command()(report)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -79,7 +79,22 @@ def train(
         engine=engine,
         progress=not json_output,
     )
-    typer.echo(json.dumps(result_of(run)) if json_output else f"run folder: {run.path}")
+    if json_output:
+        typer.echo(json.dumps(result_of(run)))
+        return
+    typer.echo(f"run folder: {run.path}")
+    typer.echo(f"look at it: {report_command(run.path)}")
+
+
+def report_command(folder: Path) -> str:
+    """Returns the command that makes the report of a run.
+
+    >>> report_command(Path("runs/my run"))
+    "ngrpo report 'runs/my run'"
+    """
+    import shlex
+
+    return f"ngrpo report {shlex.quote(str(folder))}"
 
 
 def _show_verl_command(
