@@ -28,7 +28,9 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     live: Annotated[
         bool,
-        typer.Option("--live", help="Serve the page on 127.0.0.1 while the runs go on, renewed after each step; Ctrl-C ends."),
+        typer.Option(
+            "--live", help="Serve the page on 127.0.0.1 while the runs go on, renewed after each step; Ctrl-C ends."
+        ),
     ] = False,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port of --live; 0 for any free one.", show_default="any")

@@ -52,4 +52,6 @@ def _settings(run: ReportedRun) -> dict[str, str]:
 
 
 def _rows(keys: Sequence[str], configs: Sequence[Mapping[str, str]]) -> list[list[Cell]]:
-    return [[Cell(key, number=False), *(Cell(config.get(key, _UNSET), number=False) for config in configs)] for key in keys]
+    return [
+        [Cell(key, number=False), *(Cell(config.get(key, _UNSET), number=False) for config in configs)] for key in keys
+    ]

@@ -73,18 +73,16 @@ class Section:
 def run_legend(names: Sequence[str], *, base: bool = False) -> list[LegendEntry]:
     """Returns the legend of runs in their order, and of the base model."""
     entries = [(name, place) for place, name in enumerate(names)] + ([("base", -1)] if base else [])
-    return [
-        LegendEntry(name, series_color(place), " ".join(map(str, series_dash(place)))) for name, place in entries
-    ]
+    return [LegendEntry(name, series_color(place), " ".join(map(str, series_dash(place)))) for name, place in entries]
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Returns a share in percent.
+    r"""Returns a share in percent.
 
     >>> percent(0.1234), percent(-0.00001), percent(1, 0)
-    ('12.3 %', '0.0 %', '100 %')
+    ('12.3\xa0%', '0.0\xa0%', '100\xa0%')
     """
-    return f"{round(100 * share, digits) + 0.0:.{digits}f} %"
+    return f"{round(100 * share, digits) + 0.0:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def points(difference: float, digits: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""Figures of what was learned where: Pass@1 by the base's success, and when problems that the base never solved were solved."""
+"""Figures of what was learned where: Pass@1 by the base's success, and when what the base never solved was solved."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BINS = (
 
 
 def difficulty_figure(learners: Sequence[Learner], task: str) -> Figure | None:
-    """Returns Pass@1 over the steps in each class of problems, None without an evaluation before training and one after."""
+    """Returns Pass@1 by step in each class of problems, None without an evaluation before training and one after."""
     usable = [learner for learner in learners if any(_has_base(seed) for seed in learner.seeds)]
     if not usable:
         return None
@@ -67,9 +67,9 @@ def difficulty_figure(learners: Sequence[Learner], task: str) -> Figure | None:
         f"Pass@1, percentage points from step 0 to the end; {'; '.join(counted)}.",
         panels,
         run_legend([learner.name for learner in learners]),
-        "Problems by the share of the base's own completions that are correct. Part of any rise in the lowest class and of any "
-        "fall in the highest is regression to the mean: the classes are made from the same completions as the points at step 0. "
-        "Compare runs within a class.",
+        "Problems by the share of the base's own completions that are correct. Part of any rise in the lowest class "
+        "and of any fall in the highest is regression to the mean: the classes are made from the same completions as "
+        "the points at step 0. Compare runs within a class.",
         columns=2,
     )
 
@@ -84,7 +84,9 @@ def first_solved_figure(learners: Sequence[Learner], task: str) -> Figure | None
             continue
         steps = sorted({step for seed in learner.seeds for step, _ in seed})
         reached = [[np.mean([s is not None and s <= step for s in seed.values()]) for step in steps] for seed in seeds]
-        points = [(float(step), 100 * float(value)) for step, value in zip(steps, np.mean(reached, axis=0), strict=True)]
+        points = [
+            (float(step), 100 * float(value)) for step, value in zip(steps, np.mean(reached, axis=0), strict=True)
+        ]
         series.append(Series(learner.name, learner.place, points))
         size = round(float(np.mean([len(seed) for seed in seeds])))
         told.append(f"{learner.name}: {points[-1][1]:.0f} % of {size:,} by step {steps[-1]}")
@@ -96,14 +98,16 @@ def first_solved_figure(learners: Sequence[Learner], task: str) -> Figure | None
         f"{'; '.join(told)}.",
         [Panel("", line_spec(series, Axes("step", "percent solved at least once", y_range=(0, 100)), height=220))],
         run_legend([learner.name for learner in learners]),
-        "Held-out problems without a correct completion at step 0, and the first evaluation that has one. The base itself would "
-        "solve some of them with as many further completions: read the difference between runs, not the height.",
+        "Held-out problems without a correct completion at step 0, and the first evaluation that has one. The base "
+        "itself would solve some of them with as many further completions: read the difference between runs, not the height.",
         columns=1,
     )
 
 
 def first_solved_table(learners: Sequence[Learner], task: str) -> Table | None:
-    """Returns the step of the first correct completion of each problem that the base never solved, the earliest first."""
+    """Returns when problems that the base never solved were first solved, the earliest first; None with several seeds."""
+    if any(len(learner.seeds) > 1 for learner in learners):
+        return None
     columns = {learner.name: first_solved(learner.seeds[0]) for learner in learners if _has_base(learner.seeds[0])}
     solved: dict[str, int] = {}
     for column in columns.values():
@@ -123,11 +127,17 @@ def first_solved_table(learners: Sequence[Learner], task: str) -> Table | None:
     more = len(listed) - len(rows)
     notes = [f"{more:,} more are left out."] if more > 0 else []
     caption = f"Problems of {task} that the base never solved, by the step of the first correct completion"
-    return Table(caption, ["problem", *columns], rows, [*notes, "—: not solved in any evaluation, or solved by the base."], folded=True)
+    return Table(
+        caption,
+        ["problem", *columns],
+        rows,
+        [*notes, "—: not solved in any evaluation, or solved by the base."],
+        folded=True,
+    )
 
 
 def training_solved_figure(runs: Sequence[ReportedRun]) -> Figure | None:
-    """Returns the same from the training groups: problems whose first group is all-wrong, and the first later correct one."""
+    """Returns the same of training problems: their first group all-wrong, a later one with a correct completion."""
     series, told = [], []
     for place, run in enumerate(runs):
         points, count = _later_solved(run.scan.groups, run.max_reward)
@@ -142,14 +152,14 @@ def training_solved_figure(runs: Sequence[ReportedRun]) -> Figure | None:
         f"{'; '.join(told)}.",
         [Panel("", line_spec(series, Axes("step", "percent solved at least once"), height=220))],
         run_legend([run.name for run in runs]),
-        "Training problems that were sampled in two steps or more; without an evaluation before training this takes the place of "
-        "the held-out problems. Luck alone solves some in the second group.",
+        "Training problems that were sampled in two steps or more; without an evaluation before training this takes "
+        "the place of the held-out problems. Luck alone solves some in the second group.",
         columns=1,
     )
 
 
 def first_solved(evaluations: Sequence[tuple[int, Counts]]) -> dict[str, int | None]:
-    """Returns, for each problem without a correct completion at step 0, the step of the first evaluation that has one."""
+    """Returns the step of the first evaluation with a correct completion, for each problem without one at step 0."""
     (_, base), *later = evaluations
     unsolved = (base.c == 0) & (base.n > 0)
     found: dict[str, int | None] = {name: None for name, no in zip(base.problem_ids, unsolved, strict=True) if no}
@@ -182,7 +192,9 @@ def _in_bin(learner: Learner, one: Bin) -> tuple[Points, int]:
 
 
 def _rates(counts: Counts) -> dict[str, float]:
-    return {name: c / n for name, n, c in zip(counts.problem_ids, counts.n.tolist(), counts.c.tolist(), strict=True) if n}
+    return {
+        name: c / n for name, n, c in zip(counts.problem_ids, counts.n.tolist(), counts.c.tolist(), strict=True) if n
+    }
 
 
 def _later_solved(groups: Sequence[ScannedGroup], max_reward: float) -> tuple[Points, int]:
@@ -210,4 +222,3 @@ def _change(points: Points) -> str:
 def _step(column: Mapping[str, int | None], problem: str) -> str:
     step = column.get(problem)
     return "—" if step is None else f"{step:,}"
-

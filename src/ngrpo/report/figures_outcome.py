@@ -49,15 +49,17 @@ def difference_figure(outcome: Outcome) -> Figure | None:
             [(k, 100 * value) for k, value in difference.pass_at_k.items()],
             [] if difference.band is None else [(100 * low, 100 * high) for low, high in difference.band.tolist()],
         )
-        axes = Axes("k, completions per problem", "difference in Pass@k, percentage points", log2_x=True, y_format="+.1f")
+        axes = Axes(
+            "k, completions per problem", "difference in Pass@k, percentage points", log2_x=True, y_format="+.1f"
+        )
         panels.append(Panel(difference.name, line_spec([series], axes, height=180)))
     return Figure(
         f"pass-at-k-difference-{outcome.task}",
         "At which k do the runs differ?",
         " ".join(_where(difference) for difference in drawn[:6]),
         panels,
-        note="Paired by problem. Where the whole band is on one side of 0, the runs differ at that k, with 95 % for all k "
-        "together.",
+        note="Paired by problem. Where the whole band is on one side of 0, the runs differ at that k, with 95 % for "
+        "all k together.",
         columns=1 if len(panels) == 1 else 2,
     )
 
@@ -77,7 +79,10 @@ def outcome_tables(outcome: Outcome) -> list[Table]:
     ]
     most = max((result.auc_max_k for result in outcome.results), default=1)
     over = "seeds and problems" if outcome.seeds else "problems; other training seeds would differ too"
-    note = f"AUC: area under Pass@k over log2 k from 1 to {most}, divided by its width. In brackets: 95 % intervals over {over}."
+    note = (
+        f"AUC: area under Pass@k over log2 k from 1 to {most}, divided by its width. In brackets: 95 % intervals over "
+        f"{over}."
+    )
     tables = [Table(f"AUC and Pass@k on {outcome.task}", headings, rows, [note])]
     listed = [*outcome.differences, *outcome.to_base]
     if listed:
@@ -92,16 +97,24 @@ def auc_figure(runs: Sequence[ReportedRun], task: str) -> Figure | None:
         known = [one for one in run.evaluations.get(task, ()) if one.auc is not None]
         line = [(float(one.step), 100 * (one.auc or 0.0)) for one in known]
         ends = [one.auc_interval for one in known if one.auc_interval is not None]
-        band = [(100 * low, 100 * high) for low, high in ends] if len(ends) == len(line) and len(runs) < _MOST_BANDS else []
+        band = (
+            [(100 * low, 100 * high) for low, high in ends]
+            if len(ends) == len(line) and len(runs) < _MOST_BANDS
+            else []
+        )
         series.append(Series(run.name, place, line, band))
     series = [line for line in series if line.points]
     if not any(len(line.points) > 1 for line in series):
         return None
-    ends = [f"{line.name} from {line.points[0][1]:.1f} to {line.points[-1][1]:.1f} %" for line in series if len(line.points) > 1]
+    told = [
+        f"{line.name} from {line.points[0][1]:.1f} to {line.points[-1][1]:.1f} %"
+        for line in series
+        if len(line.points) > 1
+    ]
     return Figure(
         f"auc-{task}",
         "Does the AUC rise during training?",
-        f"{'; '.join(ends[:6])}.",
+        f"{'; '.join(told[:6])}.",
         [Panel("", line_spec(series, Axes("step", "AUC, percent", from_zero=False), height=220))],
         run_legend([run.name for run in runs]),
         "Bands: 95 % at each step by itself, over problems. The best of several evaluations looks better than it is.",
@@ -121,19 +134,22 @@ def interval_figure(outcome: Outcome) -> Figure | None:
         "Which AUC has which interval?",
         "",
         [Panel("", spec)],
-        note="95 % intervals, each by itself. Whether two differ is in the paired differences, whose intervals are narrower.",
+        note="95 % intervals, each by itself. Whether two differ is in the paired differences, whose intervals are "
+        "narrower.",
         columns=1,
     )
 
 
 def _curve(result: Result, with_band: bool) -> Series:
-    band = [] if result.band is None or not with_band else [(100 * low, 100 * high) for low, high in result.band.tolist()]
+    band = (
+        [] if result.band is None or not with_band else [(100 * low, 100 * high) for low, high in result.band.tolist()]
+    )
     return Series(result.name, result.place, [(k, 100 * e.value) for k, e in result.pass_at_k.items()], band)
 
 
 def _pass_at_k_finding(outcome: Outcome) -> str:
     ks = _shown_ks(outcome.results)
-    ends = [k for k in (ks[0], ks[-1])] if len(ks) > 1 else ks
+    ends = sorted({ks[0], ks[-1]})
     parts = []
     for result in outcome.results[:5]:
         shown = [f"{percent(result.pass_at_k[k].value)} at k = {k}" for k in ends if k in result.pass_at_k]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -40,9 +41,15 @@ def _four_digits(value: float) -> str:
 
 
 QUANTITIES = (
-    Quantity("reward/mean", "reward", "Does the reward rise?", "mean reward of a completion", 1.0, lambda v: f"{v:.3f}"),
-    Quantity("policy/entropy", "entropy", "Does the entropy hold?", "entropy, nats per token", 1.0, lambda v: f"{v:.3f}"),
-    Quantity("completion/mean_tokens", "length", "Do completions grow?", "tokens per completion", 1.0, lambda v: f"{v:.1f}"),
+    Quantity(
+        "reward/mean", "reward", "Does the reward rise?", "mean reward of a completion", 1.0, lambda v: f"{v:.3f}"
+    ),
+    Quantity(
+        "policy/entropy", "entropy", "Does the entropy hold?", "entropy, nats per token", 1.0, lambda v: f"{v:.3f}"
+    ),
+    Quantity(
+        "completion/mean_tokens", "length", "Do completions grow?", "tokens per completion", 1.0, lambda v: f"{v:.1f}"
+    ),
     Quantity(
         "completion/truncated",
         "truncation",
@@ -51,8 +58,22 @@ QUANTITIES = (
         100.0,
         lambda v: f"{v:.1f} %",
     ),
-    Quantity("policy/approx_kl", "kl", "How far does a step move the policy?", "KL to the sampling policy, nats", 1.0, _four_digits),
-    Quantity("policy/ref_kl", "ref-kl", "How far from the start is the policy?", "KL to the starting model, nats", 1.0, _four_digits),
+    Quantity(
+        "policy/approx_kl",
+        "kl",
+        "How far does a step move the policy?",
+        "KL to the sampling policy, nats",
+        1.0,
+        _four_digits,
+    ),
+    Quantity(
+        "policy/ref_kl",
+        "ref-kl",
+        "How far from the start is the policy?",
+        "KL to the starting model, nats",
+        1.0,
+        _four_digits,
+    ),
     Quantity(
         "clip/low_fraction",
         "clip-low",
@@ -85,16 +106,20 @@ def kinds_figure(runs: Sequence[ReportedRun]) -> Figure:
         used |= dict.fromkeys(kind for kind in KINDS if kind in shares)
         axes = Axes("step", "percent of groups", y_range=(0, 100))
         panels.append(Panel(run.name, stack_spec(layers, axes)))
-        wrong = [sum(parts) for parts in zip(*([y for _, y in shares.get(kind, [])] for kind in WRONG if kind in shares), strict=True)]
-        told.append(f"{run.name}: {percent(_mean(wrong))} all-wrong, {percent(_mean([y for _, y in shares.get('mixed', [])]))} mixed")
+        wrong = [
+            sum(parts)
+            for parts in zip(*([y for _, y in shares.get(kind, [])] for kind in WRONG if kind in shares), strict=True)
+        ]
+        mixed = shares.get("mixed", [])
+        told.append(f"{run.name}: {percent(_mean(wrong))} all-wrong, {percent(_mean([y for _, y in mixed]))} mixed")
     return Figure(
         "group-kinds",
         "How many groups could teach something?",
         f"Mean over the steps: {'; '.join(told)}." if told else "",
         panels,
         [LegendEntry(KINDS[kind], f"var(--{kind})") for kind in KINDS if kind in used],
-        "Everything that was sampled, before the filter. All-wrong groups are split by their share of distinct answers: G "
-        "different answers count wholly as different, one answer G times wholly as the same."
+        "Everything that was sampled, before the filter. All-wrong groups are split by their share of distinct "
+        "answers: G different answers count wholly as different, one answer G times wholly as the same."
         if {"same", "different"} & used.keys()
         else "Everything that was sampled, before the filter.",
         "" if panels else "Neither metrics nor rollouts are there yet.",
@@ -106,7 +131,8 @@ WRONG = ("same", "different", "all_wrong")
 
 def gradient_figure(runs: Sequence[ReportedRun]) -> Figure:
     """Returns where the summed absolute advantage comes from, by kind and sign, a panel for each run."""
-    panels, kinds, told, signed = [], dict[str, None](), [], False
+    stacks: list[tuple[str, list[Layer]]] = []
+    kinds, told, signed = dict[str, None](), [], False
     for run in runs:
         shares = gradient_shares(run.metrics, run.steps)
         if not shares:
@@ -119,10 +145,14 @@ def gradient_figure(runs: Sequence[ReportedRun]) -> Figure:
                     layers.append(_layer(name, kind, points, -100.0 if sign < 0 else 100.0))
                     kinds[kind] = None
                     signed = signed or sign != 0
-        panels.append(Panel(run.name, stack_spec(layers, Axes("step", "percent of the summed |advantage|"))))
+        stacks.append((run.name, layers))
         wrong = sum(_mean([y for _, y in points]) for (kind, _), points in shares.items() if kind == "all_wrong")
         down = sum(_mean([y for _, y in points]) for (_, sign), points in shares.items() if sign < 0)
-        told.append(f"{run.name}: {percent(wrong)} from all-wrong groups" + (f", {percent(down)} pushes down" if signed else ""))
+        told.append(
+            f"{run.name}: {percent(wrong)} from all-wrong groups" + (f", {percent(down)} pushes down" if signed else "")
+        )
+    axes = Axes("step", "percent of the summed |advantage|", y_range=_common_range([layers for _, layers in stacks]))
+    panels = [Panel(name, stack_spec(layers, axes)) for name, layers in stacks]
     return Figure(
         "gradient",
         "Which groups does the gradient come from?",
@@ -130,7 +160,11 @@ def gradient_figure(runs: Sequence[ReportedRun]) -> Figure:
         panels,
         [LegendEntry(KINDS[kind], f"var(--{kind})") for kind in kinds],
         "Share of the summed absolute advantage, which is each part's share of the gradient to first order. "
-        + ("Above 0: completions that are pushed up; below: pushed down." if signed else "Signs are only in rollouts.jsonl."),
+        + (
+            "Above 0: completions that are pushed up; below: pushed down."
+            if signed
+            else "Signs are only in rollouts.jsonl."
+        ),
         "" if panels else "No advantages were logged: neither in metrics nor in rollouts.",
     )
 
@@ -144,7 +178,10 @@ def quantity_figures(runs: Sequence[ReportedRun]) -> list[Figure]:
         if not lines:
             continue
         series = [Series(name, place, _scaled(binned(found), quantity.factor)) for place, name, found in lines]
-        ends = [f"{line.name} {quantity.told(line.points[0][1])} → {quantity.told(line.points[-1][1])}" for line in series[:6]]
+        ends = [
+            f"{line.name} {quantity.told(line.points[0][1])} → {quantity.told(line.points[-1][1])}"
+            for line in series[:6]
+        ]
         axes = Axes("step", quantity.axis, y_format=".4~g")
         figures.append(
             Figure(
@@ -164,10 +201,20 @@ def _layer(name: str, color: str, points: Points, factor: float) -> Layer:
     return Layer(name, f"var(--{color})", _scaled(binned(points), factor))
 
 
+def _common_range(stacks: Sequence[Sequence[Layer]]) -> tuple[float, float]:
+    """Returns a range, in tens, that holds the columns of all stacks."""
+    low = high = 0.0
+    for layers in stacks:
+        for at in range(len(layers[0].points) if layers else 0):
+            values = [layer.points[at][1] for layer in layers]
+            low = min(low, sum(value for value in values if value < 0))
+            high = max(high, sum(value for value in values if value > 0))
+    return 10.0 * math.floor(low / 10 + 1e-6), 10.0 * math.ceil(high / 10 - 1e-6) or 10.0
+
+
 def _scaled(points: Points, factor: float) -> Points:
     return [(x, factor * y) for x, y in points]
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-

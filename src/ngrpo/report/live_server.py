@@ -1,7 +1,7 @@
 """`ngrpo report --live`: serves the page of runs that go on, on this machine alone.
 
-The page asks for the version every few seconds, which is made from the sizes and times of the runs' files, and reloads when
-it is another. A page is made when it is asked for and kept until its version is old; nothing is written.
+The page asks for the version every few seconds, which is made from the sizes and times of the runs' files, and reloads
+when it is another. A page is made when it is asked for and kept until its version is old; nothing is written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What came out on a task: Pass@k with simultaneous bands, AUC with intervals, paired differences. Shares, not percent."""
+"""What came out on a task: Pass@k with simultaneous bands, AUC with intervals, paired differences; all as shares."""
 
 from __future__ import annotations
 
@@ -70,11 +70,15 @@ class PairedDifference:
 
     def above(self) -> list[int]:
         """Returns the ks at which the whole band is above 0."""
-        return [] if self.band is None else [k for k, (low, _) in zip(self.pass_at_k, self.band, strict=True) if low > 0]
+        return (
+            [] if self.band is None else [k for k, (low, _) in zip(self.pass_at_k, self.band, strict=True) if low > 0]
+        )
 
     def below(self) -> list[int]:
         """Returns the ks at which the whole band is below 0."""
-        return [] if self.band is None else [k for k, (_, high) in zip(self.pass_at_k, self.band, strict=True) if high < 0]
+        return (
+            [] if self.band is None else [k for k, (_, high) in zip(self.pass_at_k, self.band, strict=True) if high < 0]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,8 +120,14 @@ def _outcome(task: str, runs: Sequence[ReportedRun]) -> Outcome:
     pairs = list(combinations(files, 2)) if len(files) <= MOST_PAIRS_OF else [(one, files[0]) for one in files[1:]]
     found = [_difference(a, b, place, notes) for (place, a), (_, b) in pairs]
     differences = _adjusted([one for one in found if one is not None])
-    own = [_difference(file, SamplesFile("base", bases[place].counts), place, notes) for place, file in files if place in bases]
-    return Outcome(task, results, differences, _adjusted([one for one in own if one is not None]), list(dict.fromkeys(notes)))
+    own = [
+        _difference(file, SamplesFile("base", bases[place].counts), place, notes)
+        for place, file in files
+        if place in bases
+    ]
+    return Outcome(
+        task, results, differences, _adjusted([one for one in own if one is not None]), list(dict.fromkeys(notes))
+    )
 
 
 def _result(name: str, place: int, evaluated: str, counts: Counts) -> Result:

@@ -29,8 +29,8 @@ from ngrpo.report.figures_outcome import (
 from ngrpo.report.figures_training import gradient_figure, kinds_figure, quantity_figures
 from ngrpo.report.outcome import Outcome, run_outcomes
 from ngrpo.report.page_parts import Page, RunFindings
-from ngrpo.report.reported_run import ReportedRun, read_run, run_names
 from ngrpo.report.report_words import run_table, summary_of_runs
+from ngrpo.report.reported_run import ReportedRun, read_run, run_names
 from ngrpo.report.rollout_sample import ROOM, packed_rollouts
 from ngrpo.report.visible_text import visible_line
 
@@ -48,7 +48,9 @@ def run_page(paths: Sequence[Path], *, room: int = ROOM) -> Page:
         ConfigError: for a folder that is no run's or is given twice, or too many.
     """
     if not 1 <= len(paths) <= MOST_RUNS:
-        raise ConfigError(f"a report is of 1 to {MOST_RUNS} runs, got {len(paths)}; more belong into a study (ngrpo study)")
+        raise ConfigError(
+            f"a report is of 1 to {MOST_RUNS} runs, got {len(paths)}; more belong into a study (ngrpo study)"
+        )
     names = [visible_line(name, 60) for name in run_names(paths)]
     runs = [read_run(path, name) for path, name in zip(paths, names, strict=True)]
     outcomes = run_outcomes(runs)
@@ -91,12 +93,20 @@ def _sections(runs: Sequence[ReportedRun], outcomes: Sequence[Outcome], names: S
         outcome += [over_time] if over_time is not None else []
         difficulty += difficulty_parts(_learners(runs, one.task), one.task)
     if not outcome:
-        outcome = [Figure("pass-at-k", "How often does one of k completions solve a problem?", missing="No run has a complete evaluation.")]
+        outcome = [
+            Figure(
+                "pass-at-k",
+                "How often does one of k completions solve a problem?",
+                missing="No run has a complete evaluation.",
+            )
+        ]
     if not difficulty:
         solved = training_solved_figure(runs)
         none = "No run was evaluated before training and after, and no training problem was sampled twice."
         difficulty = [solved or Figure("difficulty", "Which problems does it learn?", missing=none)]
-    quantities = quantity_figures(runs) or [Figure("steps", "What did the policy do?", missing="No metrics are there yet.")]
+    quantities = quantity_figures(runs) or [
+        Figure("steps", "What did the policy do?", missing="No metrics are there yet.")
+    ]
     return [
         Section("runs", "Runs", [run_table(runs)]),
         Section("outcome", "What came out", outcome),

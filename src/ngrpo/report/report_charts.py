@@ -1,4 +1,4 @@
-"""The shapes of chart that the report has: lines with bands, stacked shares by step, intervals. All as wide as their place.
+"""The shapes of chart that the report has: lines with bands, stacked shares by step, intervals; as wide as their place.
 
 They are altair charts, given as Vega-Lite specifications. Altair is only loaded when a chart is made.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ngrpo.report.step_series import Points
@@ -28,8 +29,10 @@ class Series:
 
 
 class Axes(NamedTuple):
-    """Titles with units; whether x is logarithmic; the least range of y; and, in the tooltip, a number format and
-    what the band is; whether y begins at 0."""
+    """Titles with units; whether x is logarithmic; a range of y, and whether it begins at 0 where there is none.
+
+    In the tooltip, `y_format` is the format of numbers and `band` what the band is.
+    """
 
     x: str
     y: str
@@ -61,7 +64,7 @@ def line_spec(series: Sequence[Series], axes: Axes, *, height: int = 200) -> Spe
     """Returns lines with their bands; x may be missing in some series."""
     import altair as alt
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"s": line.name, "x": x, "y": y, **({"low": line.band[at][0], "high": line.band[at][1]} if line.band else {})}
         for line in series
         for at, (x, y) in enumerate(line.points)
@@ -84,7 +87,9 @@ def line_spec(series: Sequence[Series], axes: Axes, *, height: int = 200) -> Spe
     if any(line.band for line in series):
         band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.14)
         layers.append(band.encode(x=x, y=_y("low", axes), y2="high:Q", fill=fill))
-        tooltip += [alt.Tooltip(f"{end}:Q", title=f"{axes.band}, {end}", format=axes.y_format) for end in ("low", "high")]
+        tooltip += [
+            alt.Tooltip(f"{end}:Q", title=f"{axes.band}, {end}", format=axes.y_format) for end in ("low", "high")
+        ]
     layers.append(base.mark_line(strokeWidth=2, clip=True).encode(x=x, y=y, color=color, strokeDash=dash))
     few = max((len(line.points) for line in series), default=0) <= _FEW
     points = base.mark_point(filled=True, size=34 if few else 90, opacity=1 if few else 0)
@@ -93,11 +98,11 @@ def line_spec(series: Sequence[Series], axes: Axes, *, height: int = 200) -> Spe
 
 
 def stack_spec(layers: Sequence[Layer], axes: Axes, *, height: int = 220) -> Spec:
-    """Returns stacked columns, one for each x of the layers, which have the same x; the first layer is nearest to zero."""
+    """Returns stacked columns, one for each x of the layers, which all have the same; the first is nearest to zero."""
     import altair as alt
 
     xs = [x for x, _ in layers[0].points]
-    halves = min((b - a for a, b in zip(xs, xs[1:], strict=False)), default=1.0) / 2
+    halves = min((b - a for a, b in pairwise(xs)), default=1.0) / 2
     up, down = dict.fromkeys(xs, 0.0), dict.fromkeys(xs, 0.0)
     rows = []
     for layer in layers:
@@ -108,11 +113,13 @@ def stack_spec(layers: Sequence[Layer], axes: Axes, *, height: int = 220) -> Spe
             rows.append({**row, "y2": ends[x]})
     color = _by_series(alt.Color, [layer.name for layer in layers], [layer.color for layer in layers])
     columns: Any = alt.Chart(alt.Data(values=rows)).mark_rect(  # type: ignore[no-untyped-call]
-        stroke="var(--paper)", strokeWidth=0.5 if len(xs) <= 80 else 0
+        stroke="var(--paper)", strokeWidth=0.4 if len(xs) <= 80 else 0
     )
     domain = [xs[0] - halves, xs[-1] + halves]
     spec = columns.encode(
-        x=alt.X("x:Q", title=axes.x, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickMinStep=1, format="d")),
+        x=alt.X(
+            "x:Q", title=axes.x, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickMinStep=1, format="d")
+        ),
         x2="x2:Q",
         y=_y("y", axes),
         y2="y2:Q",
@@ -127,7 +134,7 @@ def stack_spec(layers: Sequence[Layer], axes: Axes, *, height: int = 220) -> Spe
 
 
 def interval_spec(estimates: Sequence[Estimate], places: Sequence[int], axes: Axes) -> Spec:
-    """Returns a point with its interval for each name, from above in the given order, and a line at 0 for differences."""
+    """Returns a point with its interval for each name, in the given order from above, and a line at 0 inside of one."""
     import altair as alt
 
     rows = [{"s": e.name, "value": e.value, "low": e.low, "high": e.high} for e in estimates]
@@ -139,7 +146,9 @@ def interval_spec(estimates: Sequence[Estimate], places: Sequence[int], axes: Ax
     scale = alt.Scale(zero=False, padding=12)
     x = alt.X("low:Q", title=axes.x, scale=scale, axis=alt.Axis(grid=True))
     rule = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=color)
-    point = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("value:Q", scale=scale), y=y, color=color, tooltip=tooltip)
+    point = base.mark_point(filled=True, size=70, opacity=1).encode(
+        x=alt.X("value:Q", scale=scale), y=y, color=color, tooltip=tooltip
+    )
     layers = [rule, point]
     if any(estimate.low < 0 < estimate.high for estimate in estimates):
         layers.insert(0, _zero(x=alt.X("value:Q", scale=scale)))
@@ -171,9 +180,10 @@ def _x(axes: Axes, xs: Sequence[float]) -> Any:
     import altair as alt
 
     if axes.log2_x:
+        # A logarithmic axis leaves out the labels of ticks beyond its tickCount.
         ticks = [2**exponent for exponent in range(int(max(xs)).bit_length())]
         scale = alt.Scale(type="log", base=2, nice=False)
-        return alt.X("x:Q", title=axes.x, axis=alt.Axis(values=ticks, format=",d", labelOverlap=False), scale=scale)
+        return alt.X("x:Q", title=axes.x, axis=alt.Axis(values=ticks, tickCount=64, format=",d"), scale=scale)
     low, high = min(xs, default=0.0), max(xs, default=1.0)
     scale = alt.Scale(domain=[low - 1, high + 1] if low == high else [low, high], nice=False, zero=False)
     return alt.X("x:Q", title=axes.x, axis=alt.Axis(tickMinStep=1, format=",d"), scale=scale)
@@ -182,5 +192,7 @@ def _x(axes: Axes, xs: Sequence[float]) -> Any:
 def _y(name: str, axes: Axes) -> Any:
     import altair as alt
 
-    fixed: Mapping[str, Any] = {"domain": list(axes.y_range), "nice": False} if axes.y_range else {"zero": axes.from_zero}
+    fixed: Mapping[str, Any] = (
+        {"domain": list(axes.y_range), "nice": False} if axes.y_range else {"zero": axes.from_zero}
+    )
     return alt.Y(f"{name}:Q", title=axes.y, scale=alt.Scale(**fixed))

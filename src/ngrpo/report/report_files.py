@@ -27,7 +27,9 @@ def page_of(paths: Sequence[Path]) -> Page:
     """
     studies = [path for path in paths if is_study(path) and not (path / "config.json").is_file()]
     if studies and len(paths) > 1:
-        raise ConfigError(f"{studies[0]} is the folder of a study: its report is made by itself, got {len(paths)} folders")
+        raise ConfigError(
+            f"{studies[0]} is the folder of a study: its report is made by itself, got {len(paths)} folders"
+        )
     return study_page(studies[0]) if studies else run_page(paths)
 
 

@@ -1,7 +1,8 @@
 """`Page` -> one HTML file that needs nothing but itself.
 
-Every value enters the template escaped; data for scripts are JSON in elements that no browser runs. The content security
-policy allows the two scripts by their digests and no request; with `live` it allows requests to the page's own server.
+Every value enters the template escaped; data for scripts are JSON in elements that no browser runs. The content
+security policy allows the two scripts by their digests and no request; with `live` it allows requests to the page's own
+server.
 """
 
 from __future__ import annotations
@@ -97,6 +98,6 @@ def _sampled(rollouts: Mapping[str, Any] | None) -> str:
     if shown == total:
         return f"All {total:,} completions in {groups:,} groups."
     return (
-        f"A sample: {shown:,} of {total:,} completions, in {groups:,} whole groups chosen by a hash of step and problem, evenly "
-        "over the steps. All figures above are made from all completions."
+        f"A sample: {shown:,} of {total:,} completions, in {groups:,} whole groups chosen by a hash of step and "
+        "problem, evenly over the steps. All figures above are made from all completions."
     )

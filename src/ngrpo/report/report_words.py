@@ -33,19 +33,31 @@ def run_table(runs: Sequence[ReportedRun]) -> Table:
     return Table("", headings, rows)
 
 
-def difference_sentence(difference: PairedDifference) -> str:
-    """Returns what a paired difference of AUC says, with its interval."""
-    auc = difference.auc
-    if auc is None:
+def differences_sentence(differences: Sequence[PairedDifference]) -> str:
+    """Returns what paired differences of AUC are, with their intervals, and which of them chance does not explain."""
+    known = [(difference, difference.auc) for difference in differences if difference.auc is not None]
+    if not known:
         return ""
-    text = f"{difference.name} is {points(auc.value)} points of AUC"
-    if auc.interval is None:
-        return f"{text}."
-    low, high = auc.interval
-    text += f" {interval_text(low, high, signed=True)}"
-    if low > 0 or high < 0:
-        return f"{text}, which chance over problems does not explain."
-    return f"{text}: the interval holds 0, so no difference is shown."
+    told = []
+    for difference, auc in known:
+        interval = "" if auc.interval is None else f" {interval_text(*auc.interval, signed=True)}"
+        told.append(f"{difference.name} {points(auc.value)}{interval}")
+    shown = [d.name for d, auc in known if auc.interval is not None and not auc.interval[0] <= 0 <= auc.interval[1]]
+    if len(shown) == len(known):
+        verdict = (
+            "chance over problems does not explain it"
+            if len(known) == 1
+            else "chance over problems explains none of them"
+        )
+    elif shown:
+        verdict = f"chance over problems does not explain {', '.join(shown)}"
+    else:
+        verdict = (
+            "the interval holds 0, so no difference is shown"
+            if len(known) == 1
+            else "all hold 0: no difference is shown"
+        )
+    return f"Paired differences, in points: {'; '.join(told)}: {verdict}."
 
 
 def _what_ran(runs: Sequence[ReportedRun]) -> str:
@@ -70,11 +82,11 @@ def _what_was_dead(runs: Sequence[ReportedRun]) -> str:
         if groups:
             dead = sum(step.dead for step in run.steps.values()) / groups
             wrong = sum(step.kinds.get("all_wrong", 0) for step in run.steps.values()) / groups
-            told.append(f"under {run.name} {percent(dead)} of {groups:,} groups ({percent(wrong)} were all-wrong)")
+            told.append(f"{run.name} {percent(dead)} of {groups:,} ({percent(wrong)} all-wrong)")
         elif nonzero := [value for _, value in metric_points(run.metrics, "advantage/nonzero")]:
             idle = 1 - sum(nonzero) / len(nonzero)
-            told.append(f"under {run.name} {percent(idle)} of completions had no advantage")
-    return f"Dead, that is without any gradient, were {'; '.join(told)}." if told else ""
+            told.append(f"{run.name}: groups are not logged, {percent(idle)} of completions had no advantage")
+    return f"Dead groups, in which no completion carried gradient: {'; '.join(told)}." if told else ""
 
 
 def summary_of_outcomes(outcomes: Sequence[Outcome]) -> list[str]:
@@ -86,8 +98,7 @@ def summary_of_outcomes(outcomes: Sequence[Outcome]) -> list[str]:
             continue
         listed = "; ".join(_auc(result) for result in known)
         text = f"AUC of Pass@k on {outcome.task}: {listed}."
-        compared = outcome.differences or outcome.to_base
-        sentences = [difference_sentence(difference) for difference in compared[:3]]
+        sentences = [differences_sentence((outcome.differences or outcome.to_base)[:8])]
         if not outcome.seeds and len(known) > 1:
             sentences.append("Intervals are over problems; another training seed would move the results too.")
         paragraphs.append(" ".join([text, *filter(None, sentences)]))

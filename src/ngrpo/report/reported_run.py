@@ -146,7 +146,7 @@ def _metrics(run: RunDir, missing: list[str]) -> list[Mapping[str, Any]]:
         missing.append("no metrics yet (metrics.jsonl): no step is finished")
         return []
     rows = [row for _, row in lenient_lines(run.metrics_path)]
-    found = [row for row in rows if row is not None and number(row.get("step")) is not None]
+    found: list[Mapping[str, Any]] = [r for r in rows if r is not None and number(r.get("step")) is not None]
     if len(found) < len(rows):
         missing.append(f"metrics.jsonl: {len(rows) - len(found):,} damaged or unfinished lines left out")
     if not found:

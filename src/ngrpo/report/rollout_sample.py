@@ -1,6 +1,7 @@
 """The groups that the page's browser shows: all of a small run, of a large one as many as the page has room for.
 
-The choice is a hash of step and problem, so that runs of the same problems show the same groups; every step has its share.
+The choice is a hash of step and problem, so that runs of the same problems show the same groups; every step has its
+share.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from ngrpo.report.method_advantages import AdvantageTables

@@ -1,7 +1,7 @@
 """One pass over rollouts.jsonl: the groups of a run in numbers, and where their lines are; no text is kept.
 
-Broken lines are no reason to give up on a page: bytes that are not UTF-8 become replacement characters, a line that is not
-an object with a step and a problem is counted and left out.
+Broken lines are no reason to give up on a page: bytes that are not UTF-8 become replacement characters, a line that is
+not an object with a step and a problem is counted and left out.
 """
 
 from __future__ import annotations

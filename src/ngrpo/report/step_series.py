@@ -1,4 +1,4 @@
-"""What happened in the groups of each step, as series for charts: from the metrics, and from rollouts where there are any."""
+"""What happened in the groups of each step, as series for charts: from metrics, and from rollouts where there are."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def kind_shares(
     for step, of_step in steps.items():
         rows[step] = {kind: count / of_step.groups for kind, count in of_step.kinds.items()}
     for line in metrics:
-        step = number(line.get("step"))
+        logged = number(line.get("step"))
         shares = {kind: number(line.get(f"group/{kind}")) for kind in ("all_wrong", "mixed", "all_correct", "ungraded")}
-        if step is not None and shares["all_wrong"] is not None:
-            rows[int(step)] = {kind: share or 0.0 for kind, share in shares.items()}
+        if logged is not None and shares["all_wrong"] is not None:
+            rows[int(logged)] = {kind: share or 0.0 for kind, share in shares.items()}
     distinct = {int(step): value for step, value in metric_points(metrics, DISTINCT)}
     known = {step: sum(s.distinct) / len(s.distinct) for step, s in steps.items() if s.distinct} | distinct
     sizes = [of_step.group_size for of_step in steps.values()]
@@ -81,7 +81,9 @@ def kind_shares(
 
 
 def _split(rows: Mapping[int, Mapping[str, float]], distinct: Mapping[int, float], size: int) -> dict[str, Points]:
-    series: dict[str, Points] = {kind: [] for kind in ("same", "different", "all_wrong", "mixed", "all_correct", "ungraded")}
+    series: dict[str, Points] = {
+        kind: [] for kind in ("same", "different", "all_wrong", "mixed", "all_correct", "ungraded")
+    }
     for step, row in sorted(rows.items()):
         wrong = row.get("all_wrong", 0.0)
         split = bool(distinct) and size > 1
@@ -93,8 +95,10 @@ def _split(rows: Mapping[int, Mapping[str, float]], distinct: Mapping[int, float
     return {kind: points for kind, points in series.items() if any(value for _, value in points)}
 
 
-def gradient_shares(metrics: Sequence[Mapping[str, Any]], steps: Mapping[int, StepGroups]) -> dict[tuple[str, int], Points]:
-    """Returns the share of each step's summed absolute advantage by kind and sign; sign 0 where only metrics tell it."""
+def gradient_shares(
+    metrics: Sequence[Mapping[str, Any]], steps: Mapping[int, StepGroups]
+) -> dict[tuple[str, int], Points]:
+    """Returns the share of each step's summed absolute advantage by kind and sign; the sign is 0 from metrics alone."""
     if any(of_step.masses for of_step in steps.values()):
         series: dict[tuple[str, int], Points] = defaultdict(list)
         keys = {key for of_step in steps.values() for key in of_step.masses}
@@ -103,7 +107,9 @@ def gradient_shares(metrics: Sequence[Mapping[str, Any]], steps: Mapping[int, St
             for key in keys:
                 series[key].append((step, of_step.masses.get(key, 0.0) / total))
         return dict(series)
-    kinds = {(kind, 0): metric_points(metrics, f"advantage/from_{kind}") for kind in ("all_wrong", "mixed", "all_correct")}
+    kinds = {
+        (kind, 0): metric_points(metrics, f"advantage/from_{kind}") for kind in ("all_wrong", "mixed", "all_correct")
+    }
     return {key: points for key, points in kinds.items() if any(value for _, value in points)}
 
 

@@ -20,13 +20,21 @@ from ngrpo.report.outcome import Estimated, Outcome, PairedDifference, Result
 from ngrpo.report.page_parts import Page, RunFindings
 from ngrpo.report.report_builder import difficulty_parts, made_by, outcome_parts
 from ngrpo.report.report_charts import Axes, Series, line_spec
-from ngrpo.report.report_words import difference_sentence, summary_of_outcomes
+from ngrpo.report.report_words import summary_of_outcomes
 from ngrpo.report.rollout_scan import number
 from ngrpo.report.visible_text import visible_line
 from ngrpo.storage import read_json_object
 from ngrpo.study.cell_summary import CellSummary, EvaluationCounts, read_summary, values_of
 
-THIRDS = ("group/all_wrong", "group/mixed", "reward/mean", "policy/entropy", "policy/approx_kl", "clip/low_fraction", "advantage/nonzero")
+THIRDS = (
+    "group/all_wrong",
+    "group/mixed",
+    "reward/mean",
+    "policy/entropy",
+    "policy/approx_kl",
+    "clip/low_fraction",
+    "advantage/nonzero",
+)
 
 
 def is_study(path: Path) -> bool:
@@ -82,7 +90,10 @@ def _cells(path: Path, missing: list[str]) -> dict[str, list[CellSummary]]:
             continue
         cells.setdefault(summary.variant, []).append(summary)
     order = _order(path)
-    return {name: sorted(cells[name], key=lambda cell: cell.seed) for name in sorted(cells, key=lambda name: order.get(name, 99))}
+    return {
+        name: sorted(cells[name], key=lambda cell: cell.seed)
+        for name in sorted(cells, key=lambda name: order.get(name, 99))
+    }
 
 
 def _order(path: Path) -> dict[str, int]:
@@ -123,7 +134,11 @@ def _outcome(
     places = {variant: place for place, variant in enumerate(cells)}
     listed = [one for one in results.get("differences", ()) if isinstance(one, dict)]
     differences = [_difference(one, places.get(str(one.get("a")), 0)) for one in listed]
-    stopped = [f"{variant}: {count} of {len(of)} runs ended early" for variant, of in cells.items() if (count := sum(bool(c.stopped) for c in of))]
+    stopped = [
+        f"{variant}: {count} of {len(of)} runs ended early"
+        for variant, of in cells.items()
+        if (count := sum(bool(c.stopped) for c in of))
+    ]
     return Outcome(visible_line(name, 60), found, differences, notes=stopped, seeds=True)
 
 
@@ -179,15 +194,24 @@ def _summary(cells: Mapping[str, Sequence[CellSummary]], outcome: Outcome | None
     runs = sum(len(of) for of in cells.values())
     seeds = {len(of) for of in cells.values()}
     each = f"{min(seeds)} seeds" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)} seeds"
-    wrong = [f"{name} {percent(share)}" for name, of in cells.items() if (share := _mean_of(of, "group/all_wrong")) is not None]
-    dead = [f"{name} {percent(1 - share)}" for name, of in cells.items() if (share := _mean_of(of, "advantage/nonzero")) is not None]
+    wrong = [
+        f"{name} {percent(share)}"
+        for name, of in cells.items()
+        if (share := _mean_of(of, "group/all_wrong")) is not None
+    ]
+    dead = [
+        f"{name} {percent(1 - share)}"
+        for name, of in cells.items()
+        if (share := _mean_of(of, "advantage/nonzero")) is not None
+    ]
     paragraphs = [
         f"{runs} finished runs: {len(cells)} variants ({', '.join(list(cells)[:8])}) with {each} each.",
-        f"All-wrong groups: {'; '.join(wrong)}. Completions without any gradient: {'; '.join(dead)}." if wrong and dead else "",
+        f"All-wrong groups: {'; '.join(wrong)}. Completions without any gradient: {'; '.join(dead)}."
+        if wrong and dead
+        else "",
     ]
     if outcome is not None:
         paragraphs += summary_of_outcomes([outcome])
-        paragraphs += [" ".join(filter(None, map(difference_sentence, outcome.differences[3:8])))]
     return [visible_line(text, 2000) for text in paragraphs if text]
 
 
@@ -208,19 +232,23 @@ def _cell_table(cells: Mapping[str, Sequence[CellSummary]]) -> Table:
         ]
         for name, of in cells.items()
     ]
-    return Table("", ["variant", "seeds", "steps", "completions", "updates", "ended early"], rows, ["Means over the seeds."])
+    return Table(
+        "", ["variant", "seeds", "steps", "completions", "updates", "ended early"], rows, ["Means over the seeds."]
+    )
 
 
 def _thirds_table(cells: Mapping[str, Sequence[CellSummary]]) -> Table:
     rows = []
-    for name, of in cells.items():
-        row = [Cell(visible_line(name, 60), number=False)]
-        for key in THIRDS:
+    for key in THIRDS:
+        row = [Cell(key, number=False)]
+        for of in cells.values():
             thirds = [cell.metrics[key] for cell in of if len(cell.metrics.get(key, ())) == 3]
-            text = " → ".join(f"{value:.3g}" for value in np.mean(thirds, axis=0)) if thirds else "—"
-            row.append(Cell(text))
+            row.append(Cell(" → ".join(f"{value:.3g}" for value in np.mean(thirds, axis=0)) if thirds else "—"))
         rows.append(row)
-    return Table("Metrics: means over the first, second and last third of the steps", ["variant", *THIRDS], rows, ["Means over the seeds."])
+    headings = ["metric", *(visible_line(name, 60) for name in cells)]
+    return Table(
+        "Metrics: means over the first, second and last third of the steps", headings, rows, ["Means over the seeds."]
+    )
 
 
 def _auc_over_steps(cells: Mapping[str, Sequence[CellSummary]]) -> Figure | None:
@@ -245,7 +273,9 @@ def _auc_over_steps(cells: Mapping[str, Sequence[CellSummary]]) -> Figure | None
         "",
         [Panel("", line_spec(series, Axes("step", "AUC, percent", band="seeds", from_zero=False), height=220))],
         run_legend([line.name for line in series]),
-        "Mean over the seeds; shaded from the lowest to the highest seed." if len(cells) <= 5 else "Mean over the seeds.",
+        "Mean over the seeds; shaded from the lowest to the highest seed."
+        if len(cells) <= 5
+        else "Mean over the seeds.",
         columns=1,
     )
 
@@ -254,7 +284,9 @@ def _settings_tables(study: Mapping[str, Any]) -> list[Table]:
     settings = study.get("settings")
     if not isinstance(settings, dict):
         return []
-    rows = [[Cell(key, number=False), Cell(value, number=False)] for key, value in flat(json.loads(json.dumps(settings)))]
+    rows = [
+        [Cell(key, number=False), Cell(value, number=False)] for key, value in flat(json.loads(json.dumps(settings)))
+    ]
     return [Table("Settings of the study", ["setting", "value"], rows, folded=True)]
 
 

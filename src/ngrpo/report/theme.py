@@ -1,8 +1,8 @@
 """Colours of the page and its charts: names with a value on light and one on dark paper, and how charts look.
 
 Specifications hold `var(--name)`, which the page's style sheet resolves, so that a chart follows the reader's scheme; a
-picture takes the light values. Series are Okabe and Ito's colours, lightened on dark paper, and each has a dash too. Kinds
-of group differ from their neighbours in lightness, so that they can be told apart in grey.
+picture takes the light values. Series are Okabe and Ito's colours, lightened on dark paper, and each has a dash too.
+Kinds of group differ from their neighbours in lightness, so that they can be told apart in grey.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COLORS: dict[str, tuple[str, str]] = {
     "positive": ("#0072b2", "#56a8e0"),
     "negative": ("#c4511a", "#f0935f"),
 }
-DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 2), (12, 4))
+DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (9, 3, 2, 3), (3, 3), (14, 4), (2, 2))
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 SERIES = 6
 """Different colours of series; the seventh repeats the first with another dash."""
@@ -59,7 +59,14 @@ CONFIG: dict[str, Any] = {
         "titleFontWeight": "normal",
     },
     "axisX": {"grid": False, "titleAnchor": "end", "titlePadding": 8, "labelFlush": True, "tickCount": 6},
-    "axisY": {"titleAngle": 0, "titleAlign": "left", "titleX": 0, "titleY": -10, "titleBaseline": "bottom", "tickCount": 5},
+    "axisY": {
+        "titleAngle": 0,
+        "titleAlign": "left",
+        "titleX": 0,
+        "titleY": -10,
+        "titleBaseline": "bottom",
+        "tickCount": 5,
+    },
     "legend": {
         "orient": "top",
         "title": None,
@@ -92,9 +99,7 @@ def series_shape(place: int) -> str:
 
 def style_variables() -> str:
     """Returns the style sheet's variables, for light, for dark, and for print, which is always light."""
-    light, dark = (
-        "".join(f"--{name}:{values[scheme]};" for name, values in COLORS.items()) for scheme in (0, 1)
-    )
+    light, dark = ("".join(f"--{name}:{values[scheme]};" for name, values in COLORS.items()) for scheme in (0, 1))
     return (
         f":root{{color-scheme:light dark;{light}}}"
         f"@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"

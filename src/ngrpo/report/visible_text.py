@@ -1,4 +1,4 @@
-"""Text of models, files and folders as a page shows it: every character that hides, moves or breaks text is spelled out."""
+"""Text of models, files and folders as a page shows it: characters that hide, move or break text are spelled out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HIDDEN = re.compile(
 
 
 def visible(text: object, most: int = 0) -> str:
-    r"""Returns a text in which nothing is hidden: controls as their pictures, other invisible characters as code points.
+    r"""Returns a text in which nothing is hidden: controls as pictures, other invisible characters as code points.
 
     A text of more than `most` characters keeps its beginning and its end, where the answer is, and says what was left
     out between them; 0 keeps all.
