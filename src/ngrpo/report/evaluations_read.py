@@ -49,7 +49,7 @@ def read_evaluations(run: RunDir) -> tuple[dict[str, list[Evaluated]], list[str]
                 samples = run.path / "eval" / f"{step:06d}" / task / "samples.jsonl"
                 counts = _counts(samples, notes)
             found.setdefault(task, []).append(
-                Evaluated(step, counts, number(summary.get("auc")), _interval(summary.get("auc_interval")))
+                Evaluated(step, counts, number(summary.get("auc")), interval_of(summary.get("auc_interval")))
             )
     return found, notes
 
@@ -68,8 +68,7 @@ def _counts(samples: Any, notes: list[str]) -> Counts | None:
     return counts if bool((counts.n > 0).any()) else None
 
 
-def _interval(value: Any) -> tuple[float, float] | None:
-    ends = [number(end) for end in value] if isinstance(value, list) else []
-    if len(ends) != 2 or ends[0] is None or ends[1] is None:
-        return None
-    return ends[0], ends[1]
+def interval_of(value: Any) -> tuple[float, float] | None:
+    """Returns the two ends of an interval as JSON has it, None for all else."""
+    ends = [number(end) for end in value] if isinstance(value, list | tuple) else []
+    return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None

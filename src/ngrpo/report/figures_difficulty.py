@@ -99,13 +99,14 @@ def first_solved_figure(learners: Sequence[Learner], task: str) -> Figure | None
         [Panel("", line_spec(series, Axes("step", "percent solved at least once", y_range=(0, 100)), height=220))],
         run_legend([learner.name for learner in learners]),
         "Held-out problems without a correct completion at step 0, and the first evaluation that has one. The base "
-        "itself would solve some of them with as many further completions: read the difference between runs, not the height.",
+        "itself would solve some of them with as many further completions: read the difference between runs, not the "
+        "height.",
         columns=1,
     )
 
 
 def first_solved_table(learners: Sequence[Learner], task: str) -> Table | None:
-    """Returns when problems that the base never solved were first solved, the earliest first; None with several seeds."""
+    """Returns when problems that the base never solved were first solved, earliest first; None with several seeds."""
     if any(len(learner.seeds) > 1 for learner in learners):
         return None
     columns = {learner.name: first_solved(learner.seeds[0]) for learner in learners if _has_base(learner.seeds[0])}

@@ -1,6 +1,6 @@
 """`Page` -> one HTML file that needs nothing but itself.
 
-Every value enters the template escaped; data for scripts are JSON in elements that no browser runs. The content
+Every value enters the template escaped, with its invisible characters spelled out; data for scripts are JSON in elements that no browser runs. The content
 security policy allows the two scripts by their digests and no request; with `live` it allows requests to the page's own
 server.
 """
@@ -68,9 +68,14 @@ def embedded_json(value: Mapping[str, Any]) -> str:
 def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_shown)
     environment.filters["visible"] = visible
     return environment.from_string((ASSETS / "report.html.j2").read_text(encoding="utf-8"))
+
+
+def _shown(value: Any) -> Any:
+    """Returns what the template shows of a value: of a text, only what is visible; our own markup as it is."""
+    return visible(value) if type(value) is str else value
 
 
 @functools.cache

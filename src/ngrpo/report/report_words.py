@@ -9,6 +9,7 @@ from ngrpo.report.outcome import Estimated, Outcome, PairedDifference, Result
 from ngrpo.report.reported_run import ReportedRun
 from ngrpo.report.rollout_scan import number
 from ngrpo.report.step_series import metric_points
+from ngrpo.report.visible_text import visible_line
 
 
 def summary_of_runs(runs: Sequence[ReportedRun], outcomes: Sequence[Outcome]) -> list[str]:
@@ -27,8 +28,8 @@ def run_table(runs: Sequence[ReportedRun]) -> Table:
         planned = number(run.table("run").get("steps"))
         steps = f"{run.last_step:,}" + (f" of {int(planned):,}" if planned is not None else "")
         texts = [run.name, run.method, _text(run, "task", "name"), _text(run, "model", "path")]
-        numbers = [steps, f"{completions:,}", _whole(last.get("total/updates")), str(run.record.get("seed", "—"))]
-        started = str(run.record.get("started", "—"))[:16].replace("T", " ")
+        numbers = [steps, f"{completions:,}", _whole(last.get("total/updates")), visible_line(run.record.get("seed", "—"), 20)]
+        started = visible_line(str(run.record.get("started", "—"))[:16].replace("T", " "))
         rows.append([*(Cell(text, number=False) for text in texts), *map(Cell, numbers), Cell(started, number=False)])
     return Table("", headings, rows)
 
@@ -112,7 +113,7 @@ def _auc(result: Result) -> str:
 
 
 def _text(run: ReportedRun, table: str, key: str) -> str:
-    return str(run.table(table).get(key, "unknown"))
+    return visible_line(run.table(table).get(key, "unknown"), 80)
 
 
 def _whole(value: object) -> str:

@@ -13,6 +13,7 @@ from ngrpo.errors import ConfigError, DataError, NgrpoError, error_line
 from ngrpo.report.evaluations_read import Evaluated, read_evaluations
 from ngrpo.report.rollout_scan import RolloutScan, lenient_lines, number, scan_rollouts
 from ngrpo.report.step_series import StepGroups, steps_of
+from ngrpo.report.visible_text import visible_line
 from ngrpo.runs.run_dir import RunDir
 
 NO_SCAN = RolloutScan([], 0, 0)
@@ -53,7 +54,7 @@ class ReportedRun:
     @property
     def method(self) -> str:
         """The method's name, or "unknown"."""
-        return str(self.table("method").get("name", "unknown"))
+        return visible_line(self.table("method").get("name", "unknown"), 60)
 
     @property
     def max_reward(self) -> float:

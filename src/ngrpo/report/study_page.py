@@ -11,17 +11,17 @@ import numpy as np
 
 from ngrpo.errors import ConfigError, NgrpoError, error_line
 from ngrpo.evaluation.samples.counts import Counts
-from ngrpo.evaluation.statistics.bands import simultaneous_band
 from ngrpo.evaluation.statistics.pass_at_k import auc
 from ngrpo.report.config_tables import flat
 from ngrpo.report.figure import Cell, Figure, Panel, Section, Table, percent, run_legend
 from ngrpo.report.figures_difficulty import Learner
-from ngrpo.report.outcome import Estimated, Outcome, PairedDifference, Result
+from ngrpo.report.outcome import Outcome
 from ngrpo.report.page_parts import Page, RunFindings
 from ngrpo.report.report_builder import difficulty_parts, made_by, outcome_parts
 from ngrpo.report.report_charts import Axes, Series, line_spec
 from ngrpo.report.report_words import summary_of_outcomes
 from ngrpo.report.rollout_scan import number
+from ngrpo.report.study_outcome import study_outcome
 from ngrpo.report.visible_text import visible_line
 from ngrpo.storage import read_json_object
 from ngrpo.study.cell_summary import CellSummary, EvaluationCounts, read_summary, values_of
@@ -55,7 +55,7 @@ def study_page(path: Path) -> Page:
     results = _object(path / "results.json", missing, "no differences: ngrpo study CONFIG --recompute writes them")
     study = _object(path / "study.json", missing, "no settings of the study")
     names = [visible_line(name, 60) for name in cells]
-    outcome = _outcome(cells, results, path.name, _last(study), missing)
+    outcome = study_outcome(cells, results, path.name, _last(study), missing)
     learners = [Learner(name, place, [_counts(cell) for cell in of]) for place, (name, of) in enumerate(cells.items())]
     progress = _auc_over_steps(cells)
     parts: list[Figure | Table] = outcome_parts(outcome, names) if outcome is not None else []
@@ -117,77 +117,6 @@ def _last(study: Mapping[str, Any]) -> int:
     settings = study.get("settings")
     value = number(settings.get("last_evaluations")) if isinstance(settings, dict) else None
     return max(1, int(value or 1))
-
-
-def _outcome(
-    cells: Mapping[str, Sequence[CellSummary]], results: Mapping[str, Any], name: str, last: int, missing: list[str]
-) -> Outcome | None:
-    found: list[Result] = []
-    by_name = {str(one.get("method")): one for one in results.get("methods", ()) if isinstance(one, dict)}
-    for place, (variant, of) in enumerate(cells.items()):
-        try:
-            found.append(_result(variant, place, of, by_name.get(variant, {}), last))
-        except (NgrpoError, ValueError, IndexError) as error:
-            missing.append(f"{variant}: {error_line(error)}")
-    if not found:
-        return None
-    places = {variant: place for place, variant in enumerate(cells)}
-    listed = [one for one in results.get("differences", ()) if isinstance(one, dict)]
-    differences = [_difference(one, places.get(str(one.get("a")), 0)) for one in listed]
-    stopped = [
-        f"{variant}: {count} of {len(of)} runs ended early"
-        for variant, of in cells.items()
-        if (count := sum(bool(c.stopped) for c in of))
-    ]
-    return Outcome(visible_line(name, 60), found, differences, notes=stopped, seeds=True)
-
-
-def _result(variant: str, place: int, cells: Sequence[CellSummary], told: Mapping[str, Any], last: int) -> Result:
-    """Returns a variant's result: the curve from the summaries, intervals as results.json has them."""
-    ks, tables = [1], []
-    for cell in cells:
-        if not cell.evaluations:
-            raise ValueError(f"seed {cell.seed} has no evaluation")
-        ks, values = values_of(cell.evaluations[-last:])
-        tables.append(values)
-    values = np.stack(tables)
-    band = None
-    if values.shape[1] > 1:
-        drawn = simultaneous_band(values)
-        band = np.stack([drawn.low, drawn.high], axis=1).clip(0.0, 1.0)
-    means = dict(zip(ks, values.mean(axis=(0, 1)).tolist(), strict=True))
-    intervals = told.get("pass_at_k_ci95", {})
-    area = auc(means)
-    evaluations = cells[0].evaluations[-last:]
-    steps = "step" if len(evaluations) == 1 else "steps"
-    return Result(
-        visible_line(variant, 60),
-        place,
-        f"{steps} {', '.join(str(e.step) for e in evaluations)}; {len(cells)} seeds",
-        values.shape[1],
-        min(min(evaluation.n) for evaluation in evaluations),
-        {k: Estimated(value, _ends(intervals.get(str(k)))) for k, value in means.items()},
-        band,
-        None if area is None else Estimated(area, _ends(told.get("auc_ci95"))),
-        ks[-1],
-    )
-
-
-def _difference(told: Mapping[str, Any], place: int) -> PairedDifference:
-    """Returns a difference as results.json has it."""
-    curve = {int(k): float(value) for k, value in told.get("pass_at_k_difference", {}).items()}
-    band = told.get("band95", {})
-    ends = [_ends(band.get(str(k))) for k in curve]
-    return PairedDifference(
-        visible_line(told.get("a"), 60),
-        visible_line(told.get("b"), 60),
-        place,
-        Estimated(float(told.get("auc_difference", 0.0)), _ends(told.get("ci95"))),
-        number(told.get("p")),
-        number(told.get("holm_p")),
-        curve,
-        np.array(ends) if all(end is not None for end in ends) and ends else None,
-    )
 
 
 def _summary(cells: Mapping[str, Sequence[CellSummary]], outcome: Outcome | None) -> list[str]:
@@ -297,8 +226,3 @@ def _counts(cell: CellSummary) -> list[tuple[int, Counts]]:
 def _of(evaluation: EvaluationCounts) -> Counts:
     n, c = np.array(evaluation.n, dtype=np.int64), np.array(evaluation.c, dtype=np.int64)
     return Counts(tuple(evaluation.problem_ids), n, c, np.zeros_like(n))
-
-
-def _ends(value: Any) -> tuple[float, float] | None:
-    ends = [number(end) for end in value] if isinstance(value, list | tuple) else []
-    return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None
