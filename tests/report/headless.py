@@ -66,6 +66,8 @@ class Browser:
 
     def open(self, address: str, *, width: int = 1280, height: int = 900, dark: bool = False, media: str = "") -> None:
         """Opens an address and waits until its charts are drawn."""
+        self._call("Page.navigate", url="about:blank")  # what the page before still does is not counted
+        self.wait("location.href === 'about:blank'")
         self.requests, self.errors, self._own = [], [], address
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

@@ -27,7 +27,10 @@ ATTACKS = {
     "markup": "[/red][link=file:///etc]x[/link]",
     "long": "x" * 1_000_000 + "the end",
 }
-INVALID = b'{"step": 3, "problem_id": "invalid", "sample": 7, "status": "wrong", "reward": 0, "completion": "caf\xe9 \xff\xfe"}\n'
+INVALID = (
+    b'{"step": 3, "problem_id": "invalid", "sample": 7, "status": "wrong", "reward": 0, '
+    b'"completion": "caf\xe9 \xff\xfe"}\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,11 @@ def test_in_the_report(attacked: Path, browser: Browser, tmp_path: Path):
     write_page(page_of([attacked]), path)
     assert path.stat().st_size < 3e6, "lines of megabytes are cut"
     source = path.read_text(encoding="utf-8")
-    assert not {character for character in source.partition('<script type="application')[0] if character in "\x1b\x07\u202e\u2066\u2028"}
+    assert not {
+        character
+        for character in source.partition('<script type="application')[0]
+        if character in "\x1b\x07\u202e\u2066\u2028"
+    }
     browser.open(path.as_uri())
     assert browser.evaluate("document.title").endswith("· ngrpo report")
     browser.evaluate(
@@ -70,8 +77,13 @@ def test_in_the_report(attacked: Path, browser: Browser, tmp_path: Path):
     assert any("characters left out" in text and text.endswith("the end") for text in texts)
     assert browser.evaluate("document.querySelectorAll('img, iframe, object, main script').length") == 0
     assert browser.evaluate("document.title").endswith("· ngrpo report"), "nothing ran"
-    assert browser.evaluate("document.querySelector('h1').textContent") == "<img src=x onerror=document.title='run'>⟨U+202E⟩"
-    assert "1 damaged or unfinished lines left out" in browser.evaluate("document.getElementById('findings').textContent")
+    assert (
+        browser.evaluate("document.querySelector('h1').textContent")
+        == "<img src=x onerror=document.title='run'>⟨U+202E⟩"
+    )
+    assert "1 damaged or unfinished lines left out" in browser.evaluate(
+        "document.getElementById('findings').textContent"
+    )
     assert browser.errors == []
     assert browser.requests == []
 
@@ -97,7 +109,9 @@ def test_in_diagnose(attacked: Path, capsys: pytest.CaptureFixture[str]):
     from ngrpo.cli.main import main
 
     found = diagnose(read_log(attacked))
-    assert any("onerror" in line or "\x1b" in line for one in found.findings for line in (*one.found.evidence, one.found.text))
+    assert any(
+        "onerror" in line or "\x1b" in line for one in found.findings for line in (*one.found.evidence, one.found.text)
+    )
     with pytest.raises(SystemExit):
         main(["diagnose", str(attacked / "rollouts.jsonl")])
     out = "".join(capsys.readouterr())

@@ -11,6 +11,7 @@ from ngrpo.errors import ConfigError, StorageError
 from ngrpo.report.page_parts import Page
 from ngrpo.report.report_builder import run_page
 from ngrpo.report.report_html import GENERATOR, page_html
+from ngrpo.report.reported_run import check_is_run
 from ngrpo.report.study_page import is_study, study_page
 from ngrpo.report.theme import with_light_colors
 from ngrpo.storage import atomic_file
@@ -37,9 +38,12 @@ def report_path(paths: Sequence[Path], out: Path | None) -> Path:
     """Returns where the page goes: `out`, else into the folder of the run or study, else into the current folder.
 
     Raises:
-        ConfigError: for another ending than .html, a folder that does not exist, or, without `out`, a file of that name
-            that is no report.
+        ConfigError: for what is no run or study; for another ending than .html, a folder that does not exist, or,
+            without `out`, a file of that name that is no report.
     """
+    for folder in paths:
+        if not is_study(folder):
+            check_is_run(folder)
     path = out or (paths[0] / FILE if len(paths) == 1 else Path(FILE))
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out {path}: a report's file ends in .html")

@@ -1,8 +1,8 @@
 """`Page` -> one HTML file that needs nothing but itself.
 
-Every value enters the template escaped, with its invisible characters spelled out; data for scripts are JSON in elements that no browser runs. The content
-security policy allows the two scripts by their digests and no request; with `live` it allows requests to the page's own
-server.
+Every value enters the template escaped, with its invisible characters spelled out; data for scripts are JSON in
+elements that no browser runs. The content security policy allows the two scripts by their digests and no request; with
+`live` it allows requests to the page's own server.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def run_table(runs: Sequence[ReportedRun]) -> Table:
         planned = number(run.table("run").get("steps"))
         steps = f"{run.last_step:,}" + (f" of {int(planned):,}" if planned is not None else "")
         texts = [run.name, run.method, _text(run, "task", "name"), _text(run, "model", "path")]
-        numbers = [steps, f"{completions:,}", _whole(last.get("total/updates")), visible_line(run.record.get("seed", "—"), 20)]
+        seed = visible_line(run.record.get("seed", "—"), 20)
+        numbers = [steps, f"{completions:,}", _whole(last.get("total/updates")), seed]
         started = visible_line(str(run.record.get("started", "—"))[:16].replace("T", " "))
         rows.append([*(Cell(text, number=False) for text in texts), *map(Cell, numbers), Cell(started, number=False)])
     return Table("", headings, rows)

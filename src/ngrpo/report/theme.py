@@ -28,7 +28,7 @@ COLORS: dict[str, tuple[str, str]] = {
     "s5": ("#3b8ec2", "#9fd4f5"),
     "same": ("#7d3210", "#a34a20"),
     "different": ("#eda57f", "#e9a47f"),
-    "all_wrong": ("#c4612f", "#cf7443"),
+    "all_wrong": ("#d98252", "#e08f60"),
     "mixed": ("#2f78b0", "#3d84ba"),
     "all_correct": ("#b5dcef", "#a9d3e8"),
     "ungraded": ("#8f8f8a", "#6d6f72"),
