@@ -51,3 +51,12 @@ def test_open_asks_for_a_browser(run, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
     assert run("report", folder, "--out", tmp_path / "a.html", "--open").status == 0
     assert opened == [(tmp_path / "a.html").as_uri()]
+
+
+def test_train_names_the_command(run, folder, monkeypatch):
+    from ngrpo.runs.run_dir import RunDir
+
+    monkeypatch.setattr("ngrpo.api.train", lambda *_, **__: RunDir.open(folder))
+    outcome = run("train", "a.toml")
+    assert outcome.out.splitlines() == [f"run folder: {folder}", f"look at it: ngrpo report {folder}"]
+    assert "look at it" not in run("train", "a.toml", "--json").out

@@ -38,6 +38,8 @@ TORCH_FREE = (
     "ngrpo.grading",
     "ngrpo.linting",
     "ngrpo.methods",
+    "ngrpo.report",
+    "ngrpo.report.live_server",
     "ngrpo.charts.chart_files",
     "ngrpo.charts.charts",
     "ngrpo.runs.observer",
@@ -157,4 +159,9 @@ def test_nothing_executes_text_or_unpickles():
 def test_the_package_holds_its_assets():
     names = {path.name for path in (SOURCE / "models" / "assets" / "countdown-base").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert {path.name for path in (SOURCE / "report" / "assets").iterdir()} == {
+        "report.css",
+        "report.html.j2",
+        "report.js",
+    }
     assert sum(path.stat().st_size for path in (SOURCE / "models" / "assets").rglob("*") if path.is_file()) < 4e6

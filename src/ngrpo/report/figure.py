@@ -71,8 +71,10 @@ class Section:
 
 
 def run_legend(names: Sequence[str], *, base: bool = False) -> list[LegendEntry]:
-    """Returns the legend of runs in their order, and of the base model."""
+    """Returns the legend of runs in their order, and of the base model; none for a single line."""
     entries = [(name, place) for place, name in enumerate(names)] + ([("base", -1)] if base else [])
+    if len(entries) < 2:
+        return []
     return [LegendEntry(name, series_color(place), " ".join(map(str, series_dash(place)))) for name, place in entries]
 
 

@@ -182,9 +182,13 @@ def _difference_table(outcome: Outcome, listed: Sequence[PairedDifference]) -> T
         "Paired by problem, in percentage points. AUC: 95 % interval and p-value"
         + (" over paired seeds and problems" if outcome.seeds else " of a sign-flip test over problems")
         + "; Holm adjusts for the number of rows of a kind. Pass@k: 95 % band for all k together.",
-        *outcome.notes,
+        *map(_sentence, outcome.notes),
     ]
     return Table(f"Paired differences on {outcome.task}", headings, rows, notes)
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:].removesuffix('.')}."
 
 
 def _band_cell(difference: PairedDifference, k: int) -> Cell:

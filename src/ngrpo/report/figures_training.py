@@ -105,7 +105,7 @@ def kinds_figure(runs: Sequence[ReportedRun]) -> Figure:
         layers = [_layer(KINDS[kind], kind, points, 100.0) for kind, points in shares.items()]
         used |= dict.fromkeys(kind for kind in KINDS if kind in shares)
         axes = Axes("step", "percent of groups", y_range=(0, 100))
-        panels.append(Panel(run.name, stack_spec(layers, axes)))
+        panels.append(Panel(_title(run, runs), stack_spec(layers, axes)))
         wrong = [
             sum(parts)
             for parts in zip(*([y for _, y in shares.get(kind, [])] for kind in WRONG if kind in shares), strict=True)
@@ -145,7 +145,7 @@ def gradient_figure(runs: Sequence[ReportedRun]) -> Figure:
                     layers.append(_layer(name, kind, points, -100.0 if sign < 0 else 100.0))
                     kinds[kind] = None
                     signed = signed or sign != 0
-        stacks.append((run.name, layers))
+        stacks.append((_title(run, runs), layers))
         wrong = sum(_mean([y for _, y in points]) for (kind, _), points in shares.items() if kind == "all_wrong")
         down = sum(_mean([y for _, y in points]) for (_, sign), points in shares.items() if sign < 0)
         told.append(
@@ -189,7 +189,7 @@ def quantity_figures(runs: Sequence[ReportedRun]) -> list[Figure]:
                 quantity.question,
                 f"{'; '.join(ends)}.",
                 [Panel("", line_spec(series, axes, height=170))],
-                run_legend([run.name for run in runs]) if len(runs) > 1 else (),
+                run_legend([run.name for run in runs]),
                 quantity.note,
                 columns=1,
             )
@@ -199,6 +199,10 @@ def quantity_figures(runs: Sequence[ReportedRun]) -> list[Figure]:
 
 def _layer(name: str, color: str, points: Points, factor: float) -> Layer:
     return Layer(name, f"var(--{color})", _scaled(binned(points), factor))
+
+
+def _title(run: ReportedRun, runs: Sequence[ReportedRun]) -> str:
+    return run.name if len(runs) > 1 else ""
 
 
 def _common_range(stacks: Sequence[Sequence[Layer]]) -> tuple[float, float]:

@@ -69,9 +69,9 @@ def _what_ran(runs: Sequence[ReportedRun]) -> str:
     for run in runs[:6]:
         planned = number(run.table("run").get("steps"))
         unfinished = planned is not None and run.last_step < planned
-        steps = f"{run.last_step:,} of {int(planned or 0):,}" if unfinished else f"{run.last_step:,}"
+        steps = f"{run.last_step:,} of {int(planned or 0):,} steps" if unfinished else _steps(run.last_step)
         named = run.name if run.name == run.method else f"{run.name} ({run.method})"
-        told.append(f"{named}, {steps} steps")
+        told.append(f"{named}, {steps}")
     more = f" and {len(runs) - 6} more" if len(runs) > 6 else ""
     noun = "One run" if len(runs) == 1 else f"{len(runs)} runs"
     return f"{noun} of {' and '.join(models[:3])} on {' and '.join(tasks[:3])}: {'; '.join(told)}{more}."
@@ -115,6 +115,10 @@ def _auc(result: Result) -> str:
 
 def _text(run: ReportedRun, table: str, key: str) -> str:
     return visible_line(run.table(table).get(key, "unknown"), 80)
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step{'' if count == 1 else 's'}"
 
 
 def _whole(value: object) -> str:
