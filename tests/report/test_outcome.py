@@ -55,7 +55,7 @@ def test_tables_show_them(outcome: Outcome):
     assert results.rows[1][2].text == f"{100 * ngrpo.auc.value:.1f}"
     assert results.headings == ["", "evaluated at", "AUC, %", "Pass@1, %", "Pass@8, %"]
     assert [row[0].text for row in differences.rows] == ["ngrpo − grpo", "ngrpo − base", "grpo − base"]
-    assert any("one training seed" in note for note in differences.notes)
+    assert any("One training seed" in note for note in differences.notes)
 
 
 def test_runs_on_other_problems_are_not_compared_and_it_is_said(two_runs: list[Path], tmp_path: Path):
