@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ngrpo.choices import SAMPLERS, Engine, UngradedAs
 from ngrpo.config import Config, apply_overrides, config_of, load_config
-from ngrpo.errors import ConfigError, DataError, NgrpoError, StoppedError
+from ngrpo.errors import ConfigError, DataError
 from ngrpo.folder_lock import locked_folder
 from ngrpo.runs.checks import check_before_loading
 from ngrpo.runs.observer import Observer, Observers
 from ngrpo.runs.opening import Resume as ResumeRun
-from ngrpo.runs.opening import open_run, resume_command
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.runs.storage_faults import storage_errors
-from ngrpo.runs.termination import StopRequested, StopSignals
+from ngrpo.runs.termination import StopSignals
 
 if TYPE_CHECKING:
     from ngrpo.evaluation.evaluate import Evaluation
@@ -57,28 +55,31 @@ def train(
     Raises:
         NgrpoError: for whatever is wrong with the config, the data, the model or the folder, in one line.
 
-    Example:
+    Examples:
         >>> run = train("configs/countdown/ngrpo.toml", "runs/first", overrides=["run.steps=20"])  # doctest: +SKIP
         >>> run.read_metrics()[-1]["group/all_wrong"]  # doctest: +SKIP
     """
     from ngrpo.runs.progress import Progress
+    from ngrpo.training.local_run import train_locally
+    from ngrpo.training.ranks import Ranks, ranks_of, refuse_torchrun
 
-    settings = checked_config(config, overrides)
-    path = Path(folder) if folder is not None else Path("runs") / settings.run.name
-    followers = [Progress(quiet=not progress), *observers]
     if engine not in get_args(Engine):
         raise ConfigError(f"engine must be {' or '.join(get_args(Engine))}, got {engine!r}")
-    if resume is True and not path.is_dir():
-        raise DataError(f"no run folder at {path}")
+
+    def run(ranks: Ranks) -> RunDir:
+        settings = checked_config(config, overrides)
+        path = Path(folder) if folder is not None else Path("runs") / settings.run.name
+        followers = [Progress(quiet=not progress), *observers] if ranks.leads else [Observer()]
+        if resume is True and not path.is_dir():
+            raise DataError(f"no run folder at {path}")
+        if engine == "verl":
+            return _train_with_verl(settings, path, followers, resume=resume, overwrite=overwrite)
+        return train_locally(settings, path, followers, ranks, resume=resume, overwrite=overwrite)
+
     if engine == "verl":
-        return _train_with_verl(settings, path, followers, resume=resume, overwrite=overwrite)
-    check_before_loading(settings)
-    with locked_folder(path), storage_errors(lambda: _kept(RunDir(path))):
-        opened = open_run(path, settings, followers[0].on_message, resume=resume, overwrite=overwrite)
-        if not opened.finished:
-            _show_faults(settings, followers)
-            _train_locally(opened.config, opened.run, followers)
-    return opened.run
+        refuse_torchrun("--engine verl, which starts its own processes,")
+    with ranks_of(StopSignals()) as ranks:
+        return ranks.together(lambda: run(ranks))
 
 
 def evaluate(
@@ -220,49 +221,6 @@ def checked_config(config: Config | Mapping[str, Any] | str | Path, overrides: S
     return config_of(tables)
 
 
-def _show_faults(config: Config, followers: Sequence[Observer]) -> None:
-    """Shows what `ngrpo lint` finds in a config, without its notes."""
-    from ngrpo.linting import lint_config
-
-    for finding in lint_config(config):
-        if finding.level != "note":
-            for follower in followers:
-                follower.on_message(f"lint: {finding.key}: {finding.reason}; fix: {finding.fix}")
-
-
-def _train_locally(config: Config, run: RunDir, followers: Sequence[Observer]) -> None:
-    from ngrpo.runs.trackers import tracker_observers
-    from ngrpo.training.trainer import Trainer
-
-    stop = StopSignals()
-    with stop.handled():
-        for follower in followers:
-            follower.on_phase(f"loading {config.model.path}")
-        try:
-            with stop.interruptible():
-                observer = Observers([*followers, *tracker_observers(config, run.path)])
-                trainer = Trainer(config, run, observer, stop)
-        except StopRequested:
-            number = stop.requested or signal.SIGTERM
-            again = f"{resume_command(run)} auto"
-            raise StoppedError(f"stopped by {number.name} before the first step; start with: {again}", number) from None
-        except NgrpoError:
-            run.remove_if_unused()  # so that the same command works once the cause is removed
-            raise
-        try:
-            trainer.train()
-        finally:
-            observer.close()
-
-
-def _kept(run: RunDir) -> str:
-    """Returns what a run has on disk after a failed write."""
-    newest = run.latest_checkpoint()
-    if newest is None:
-        return f"no checkpoint yet; once there is space, start again with: {resume_command(run)} auto"
-    return f"checkpoint {newest[1].name} is whole; once there is space, continue with: {resume_command(run)}"
-
-
 def _train_with_verl(
     config: Config, folder: Path, followers: Sequence[Observer], *, resume: ResumeRun, overwrite: bool
 ) -> RunDir:
@@ -275,12 +233,13 @@ def _train_with_verl(
     from ngrpo.engines.verl.run import run_verl  # imports torch
     from ngrpo.engines.verl.verl_opening import open_verl_run
     from ngrpo.runs.trackers import tracker_observers
+    from ngrpo.training.local_run import show_faults
 
     with locked_folder(folder), storage_errors(lambda: f"{folder} is incomplete; continue with --resume"):
         opened = open_verl_run(folder, config, followers[0].on_message, resume=resume, overwrite=overwrite)
         if opened.finished:
             return opened.run
-        _show_faults(config, followers)
+        show_faults(config, followers)
         observer = Observers([*followers, *tracker_observers(config, opened.run.path)])
         try:
             run_verl(config, opened.run, observer, resume=opened.continued)

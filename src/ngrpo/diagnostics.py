@@ -45,7 +45,7 @@ def group_shares(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | No
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> group_shares(torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
         GroupShares(all_wrong=0.5, all_correct=0.0, mixed=0.5, ungraded=0.0)
     """
@@ -70,7 +70,7 @@ def advantage_share_by_kind(
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> rewards = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
         >>> advantage_share_by_kind(rewards, torch.tensor([[-0.5, -0.5], [-1.5, 1.5]])).all_wrong
         0.25
@@ -90,7 +90,7 @@ def advantage_mass(advantages: Tensor, valid: Tensor | None = None) -> Advantage
     Raises:
         ConfigError: when `valid` has another shape or dtype.
 
-    Example:
+    Examples:
         >>> advantage_mass(torch.tensor([[-0.5, -0.5, 2.0]]))
         AdvantageMass(positive=2.0, negative=1.0)
 
@@ -111,7 +111,7 @@ def nonzero_advantage_share(advantages: Tensor, valid: Tensor | None = None) -> 
     Raises:
         ConfigError: when `valid` has another shape or dtype.
 
-    Example:
+    Examples:
         >>> nonzero_advantage_share(torch.tensor([[0.0, 0.0], [-1.0, 1.0]]))
         0.5
     """
@@ -139,7 +139,7 @@ def expected_gradient_weight(correct: Tensor, wrong: Tensor, success_rates: Tens
     Raises:
         ConfigError: for shapes that do not fit or a success rate outside 0 to 1.
 
-    Example:
+    Examples:
         >>> correct, wrong = torch.tensor([1.0, 0.5]), torch.tensor([-0.5, -0.25])
         >>> expected_gradient_weight(correct, wrong, torch.tensor([0.0, 0.5, 1.0]))
         tensor([1.5000, 1.1250, 0.7500], dtype=torch.float64)
@@ -179,7 +179,7 @@ def group_metrics(
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> group_metrics(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), torch.zeros(2, 2))["reward/mean"]
         0.25
     """

@@ -8,6 +8,7 @@
     ├── TrainingError (RuntimeError)        training cannot go on: what was computed so far is on disk
     ├── SamplerError (RuntimeError)          a server that samples completions no longer answers
     ├── LockedError (RuntimeError)           another process writes the folder
+    ├── RankError (RuntimeError)             another process of torchrun failed or ended
     ├── StorageError (RuntimeError)          a file could not be written: disk full, quota, read-only
     ├── StoppedError (RuntimeError)          a signal ended the run; exit status 128 + the signal's number
     └── MissingDependencyError (ImportError) an optional package is not installed
@@ -55,6 +56,8 @@ class NgrpoError(Exception):
     """Parent of every error raised on purpose; its message is one line fit for a user."""
 
     exit_status = 1
+    reported = False
+    """True where another process of the same run reports it."""
 
 
 class ConfigError(NgrpoError, ValueError):
@@ -85,6 +88,19 @@ class SamplerError(NgrpoError, RuntimeError):
 
 class LockedError(NgrpoError, RuntimeError):
     """Another process writes the folder."""
+
+
+class RankError(NgrpoError, RuntimeError):
+    """Another of the processes that torchrun started has failed or ended.
+
+    Args:
+        message: which one, and why.
+        exit_status: that of its error.
+    """
+
+    def __init__(self, message: str, exit_status: int = 1) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
 
 
 class StorageError(NgrpoError, RuntimeError):

@@ -49,7 +49,7 @@ def kept_groups(
     Raises:
         ConfigError: for an unknown filter, wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> rewards = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> kept_groups(rewards, filter="all_correct")
         tensor([ True,  True, False])
@@ -80,7 +80,7 @@ def group_kinds(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | Non
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> group_kinds(torch.tensor([[0.0, 0.0], [0.0, 1.0]])).all_wrong
         tensor([ True, False])
     """
@@ -104,7 +104,7 @@ def correct_completions(rewards: Tensor, *, max_reward: float = 1.0, valid: Tens
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> correct_completions(torch.tensor([[0.0, 0.9]]), max_reward=0.9)
         tensor([[False,  True]])
     """
@@ -122,7 +122,7 @@ def graded_rewards(rewards: Tensor, valid: Tensor | None) -> tuple[Tensor, Tenso
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> graded_rewards(torch.tensor([[1.0, float("nan")]]), torch.tensor([[True, False]]))[0]
         tensor([[1., 0.]], dtype=torch.float64)
     """
@@ -153,7 +153,7 @@ def comparable_reward(max_reward: float, rewards: Tensor) -> float:
     Raises:
         ConfigError: when the dtype holds no finite number near `max_reward`.
 
-    Example:
+    Examples:
         >>> comparable_reward(0.9, torch.zeros(1, dtype=torch.bfloat16))
         0.8984375
     """

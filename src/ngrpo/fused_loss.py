@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from ngrpo.argument_checks import check_above_0, check_tokens
+from ngrpo.kept_tokens import KeptSets
 
 TokenLoss = Callable[[Tensor, Tensor | None, slice], Tensor]
 """Logprobs [n], entropies [n] or None, and which of the N tokens these are, to their part [] of a sum over tokens."""
@@ -20,6 +21,8 @@ _ROWS = 512
 """Rows of logits at a time: enough to make use of each pass over the head, and over its gradient."""
 _SMALL_CHUNK, _LARGE_CHUNK = 1 << 25, 320_000_000
 """Bytes: a small head has more rows at a time, up to the first; a large one fewer, so as not to exceed the second."""
+_NEVER = -1e4
+"""Logit, less the largest, of a token that was left out: its exponential is 0, and its product with that no NaN."""
 _CACHE = 1 << 19
 """Bytes of logits that are worked on at a time on a CPU."""
 
@@ -61,6 +64,7 @@ def fused_token_loss(
     temperature: float = 1.0,
     entropy: bool = False,
     chunk_size: int | None = None,
+    kept: KeptSets | None = None,
 ) -> FusedLoss:
     """Returns a loss that is a sum over tokens, of their logprobs and entropies as `chunked_logprobs` has them.
 
@@ -75,6 +79,7 @@ def fused_token_loss(
         temperature: above 0; logits are raised to float32 and divided by it.
         entropy: whether `token_loss` is given entropies.
         chunk_size: rows of logits at a time, at least 1; None: by their size in bytes.
+        kept: what truncated sampling kept at the N positions, each token among it; None for all.
 
     Returns:
         The loss, which can be differentiated once, in `hidden`, `head.weight` and `head.bias`; and its ingredients.
@@ -82,7 +87,7 @@ def fused_token_loss(
     Raises:
         ConfigError: for shapes that do not fit, or a temperature or chunk size out of range.
 
-    Example:
+    Examples:
         >>> head = LinearHead(torch.zeros(5, 3, requires_grad=True))
         >>> out = fused_token_loss(torch.ones(2, 3), torch.tensor([0, 4]), head, lambda logprobs, *_: -logprobs.sum())
         >>> out.loss  # 2 log 5
@@ -91,7 +96,7 @@ def fused_token_loss(
     rows = _rows_at_a_time(head.weight) if chunk_size is None else chunk_size
     check_tokens(hidden, tokens, rows)
     check_above_0("temperature", temperature)
-    task = _Task(tokens.long(), head, token_loss, temperature, entropy, rows, torch.is_grad_enabled())
+    task = _Task(tokens.long(), head, token_loss, temperature, entropy, rows, torch.is_grad_enabled(), kept)
     loss, logprobs, entropies = _FusedTokenLoss.apply(hidden, head.weight, head.bias, task)  # type: ignore[no-untyped-call]
     return FusedLoss(loss, logprobs, entropies if entropy else None)
 
@@ -112,6 +117,7 @@ class _Task:
     entropy: bool
     rows: int
     grad: bool
+    kept: KeptSets | None
 
 
 class _FusedTokenLoss(torch.autograd.Function):
@@ -186,7 +192,7 @@ class _Sweep:
         for start in range(0, count, task.rows):
             part = slice(start, min(start + task.rows, count))
             z, tokens = self._head_output(part, buffer), task.tokens[part, None]
-            row = self._read(z, tokens)
+            row = self._read(z, tokens, part)
             logprobs[part], entropies[part] = row.logprob[:, 0], row.entropy[:, 0]
             value, slopes = self._token_loss(row, part)
             loss += value
@@ -210,20 +216,26 @@ class _Sweep:
         for start in range(0, len(z), rows):
             yield slice(start, start + rows)
 
-    def _read(self, z: Tensor, tokens: Tensor) -> _Rows:
+    def _read(self, z: Tensor, tokens: Tensor, part: slice) -> _Rows:
         """Returns what the rows of a head's output [n, V] come to, with the logprobs of tokens [n, 1].
 
         What is left in `z`: logits less the largest of their row where these are needed again, else their exponentials.
         """
         head, blocks = self.task.head, []
+        left_out = None if self.task.kept is None else self.task.kept.left_out(part, z.shape[1])
         for block in self._blocks(z):
             x = z[block]
             if head.cap:
                 x.mul_(head.scale / head.cap).tanh_().mul_(head.cap / self.task.temperature)
             elif self.factor != 1.0:
                 x.mul_(self.factor)
+            if left_out is not None:
+                x.masked_fill_(left_out[block], -torch.inf)
             top = x.amax(dim=1, keepdim=True)
-            chosen = x.sub_(top).gather(1, tokens[block])
+            x.sub_(top)
+            if left_out is not None:
+                x.masked_fill_(left_out[block], _NEVER)
+            chosen = x.gather(1, tokens[block])
             p = x.exp() if self.keeps_logits else x.exp_()
             total = p.sum(dim=1, keepdim=True)
             log_total, entropy = total.log(), total[:0]

@@ -56,7 +56,7 @@ def gae_advantages(
     Raises:
         ConfigError: for different shapes, or gamma or lam outside [0, 1].
 
-    Example:
+    Examples:
         >>> gae = gae_advantages(torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2), torch.ones(1, 2), gamma=0.5)
         >>> gae.returns
         tensor([[0.5000, 1.0000]])
@@ -109,7 +109,7 @@ def token_rewards(
     Raises:
         ConfigError: for shapes that do not fit or a coefficient out of range.
 
-    Example:
+    Examples:
         >>> old, ref, mask = torch.tensor([[-1.0, -1.0]]), torch.tensor([[-3.0, -1.0]]), torch.ones(1, 2)
         >>> token_rewards(torch.tensor([1.0]), old, ref, mask, kl_coefficient=0.1)
         tensor([[-0.2000,  1.0000]])
@@ -144,7 +144,7 @@ def explained_variance(returns: Tensor, values: Tensor) -> float:
     Raises:
         ConfigError: for different shapes.
 
-    Example:
+    Examples:
         >>> explained_variance(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 1.0]))
         0.75
     """

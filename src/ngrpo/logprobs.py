@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ngrpo.argument_checks import check_above_0, check_tokens
 from ngrpo.errors import ConfigError
+from ngrpo.kept_tokens import KeptSets
 
 Head = Callable[[Tensor], Tensor]
 """Hidden states [n, D] to logits [n, V]; run again in the backward pass, so without random numbers."""
@@ -33,10 +34,13 @@ def chunked_logprobs(
     chunk_size: int = 1024,
     entropy: bool = True,
     entropy_gradient: bool = False,
+    kept: KeptSets | None = None,
 ) -> TokenLogprobs:
     """Returns the logprob of each token, and the entropy of the distribution it was sampled from.
 
         logprob = log softmax(head(hidden) / temperature)[token]
+
+    With `kept`, the softmax is over the tokens that were kept at each position.
 
     At most `chunk_size` rows of logits exist at a time, in the backward pass too: it computes them again,
     chunk by chunk. The result does not depend on `chunk_size` beyond rounding. Without tokens both results
@@ -51,6 +55,7 @@ def chunked_logprobs(
         entropy: whether entropies are computed.
         entropy_gradient: whether they can be differentiated (an entropy bonus needs it); costs memory per
             chunk.
+        kept: what truncated sampling kept at the N positions, each token among it; None for all.
 
     Returns:
         Logprobs and entropies; the former, and with `entropy_gradient` the latter, differentiable in
@@ -59,7 +64,7 @@ def chunked_logprobs(
     Raises:
         ConfigError: for shapes that do not fit, or a temperature or chunk size out of range.
 
-    Example:
+    Examples:
         >>> out = chunked_logprobs(torch.zeros(2, 3), torch.tensor([0, 4]), torch.nn.Linear(3, 5, bias=False))
         >>> out.logprobs  # -log 5
         tensor([-1.6094, -1.6094], grad_fn=<CatBackward0>)
@@ -67,19 +72,24 @@ def chunked_logprobs(
     check_tokens(hidden, tokens, chunk_size)
     check_above_0("temperature", temperature)
 
-    def of_chunk(rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        log_probs = _log_softmax(head(rows), temperature)
+    def of_chunk(rows: Tensor, ids: Tensor, part: slice) -> tuple[Tensor, Tensor | None]:
+        logits = head(rows)
+        if kept is not None:
+            logits = logits.masked_fill(kept.left_out(part, logits.shape[-1]), -torch.inf)
+        log_probs = _log_softmax(logits, temperature)
         chosen = _chosen(log_probs, ids)
         if not entropy:
             return chosen, None
         return chosen, _entropies(log_probs if entropy_gradient else log_probs.detach())
 
     logprobs, entropies = [], []
-    for rows, ids in zip(torch.split(hidden, chunk_size), torch.split(tokens, chunk_size), strict=True):
+    for start in range(0, max(1, len(tokens)), chunk_size):
+        part = slice(start, start + chunk_size)
+        rows, ids = hidden[part], tokens[part]
         if torch.is_grad_enabled():
-            chosen, spread = checkpoint(of_chunk, rows, ids, use_reentrant=False, preserve_rng_state=False)
+            chosen, spread = checkpoint(of_chunk, rows, ids, part, use_reentrant=False, preserve_rng_state=False)
         else:
-            chosen, spread = of_chunk(rows, ids)
+            chosen, spread = of_chunk(rows, ids, part)
         logprobs.append(chosen)
         entropies.append(spread)
     return TokenLogprobs(torch.cat(logprobs), torch.cat(entropies) if entropy else None)
@@ -99,7 +109,7 @@ def logprobs_of_logits(logits: Tensor, tokens: Tensor, temperature: float = 1.0)
     Raises:
         ConfigError: for shapes that do not fit or a temperature out of range.
 
-    Example:
+    Examples:
         >>> logprobs_of_logits(torch.zeros(1, 4), torch.tensor([2]))  # -log 4
         tensor([-1.3863])
     """

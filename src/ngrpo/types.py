@@ -44,12 +44,25 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class KeptTokens:
+    """The tokens that truncated sampling kept at each of T positions: `counts` [T] int32, all `tokens` int32 in order.
+
+    The tokens of a position are those that could have been sampled there, the sampled one among them.
+    """
+
+    counts: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Completion:
     """What the model wrote after one prompt.
 
-    `tokens` [T] int64 includes the end-of-sequence token when the model wrote one (`finish_reason == "stop"`);
-    `text` does not. `logprobs` [T] float32 are those the tokens were sampled with, in nats. Where `finish_reason` is
-    "refused", text and tokens are empty and `refusal` is the server's reason.
+    `finish_reason` is "stop" where the model ended it, with an end-of-sequence token or a stop string, and "length"
+    where the limit did. `tokens` [T] int64 include the end-of-sequence token, and all tokens of a stop string; `text`
+    does not have the former. `logprobs` [T] float32 are those the tokens were sampled with, in nats. `kept` is what
+    top_k, top_p and min_p kept, None where they keep all or nobody asked for it. Where `finish_reason` is "refused",
+    text and tokens are empty and `refusal` is the server's reason.
     """
 
     text: str
@@ -57,6 +70,7 @@ class Completion:
     logprobs: NDArray[np.float32]
     finish_reason: FinishReason
     refusal: str = ""
+    kept: KeptTokens | None = None
 
 
 @dataclass(frozen=True, slots=True)

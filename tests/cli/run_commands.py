@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import signal
@@ -58,7 +59,7 @@ class Commands:
     """Runs commands in a folder with a config and problems of its own."""
 
     def __init__(self, server: CommandServer, folder: Path) -> None:
-        self._server, self.folder = server, folder
+        self._server, self.folder, self._numbers = server, folder, itertools.count()
         rows = [{"question": f"2 7 9 {n + 1} = {n}", "answer": str(n)} for n in range(12)]
         self.problems = folder / "problems.jsonl"
         self.problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -68,7 +69,7 @@ class Commands:
     def start(self, *arguments: object, hook: Sequence[object] = (), name: str = "r") -> Command:
         """Starts `ngrpo train` in a run folder."""
         given = ["train", self.config, "--out", self.folder / name, *arguments]
-        number = len(list(self.folder.glob("*.err")))
+        number = next(self._numbers)
         return self._server.start(
             given, out=self.folder / f"{number}.out", err=self.folder / f"{number}.err", hook=hook
         )
@@ -113,6 +114,21 @@ def run_out_of_memory(owner: str, name: str, times: int) -> None:
     setattr(target, name, call)
 
 
+def run_out_of_memory_in_adamw(call: int) -> None:
+    """Makes AdamW's own step fail as an allocator does, at its so many-th call."""
+    import torch
+
+    step, calls = torch.optim.AdamW.step, [0]
+
+    def failing(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+        return step(self, *arguments)
+
+    torch.optim.AdamW.step = failing  # type: ignore[method-assign]
+
+
 def interrupt_twice() -> None:
     """Sends Ctrl-C in the first update, and again a while later; the update itself would take minutes."""
     import os
@@ -126,6 +142,38 @@ def interrupt_twice() -> None:
         return 0.0
 
     Updater.take_step = slow  # type: ignore[method-assign]
+
+
+def as_rank(rank: int, ranks: int, port: int, *hook: Any) -> None:
+    """Makes this process one of those that torchrun starts; then does what a further hook asks for."""
+    import importlib
+    import os
+
+    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in places.items()} | {"MASTER_ADDR": "127.0.0.1"})
+    if hook:
+        module, _, function = hook[0].partition(":")
+        getattr(importlib.import_module(module), function)(*hook[1:])
+
+
+def set_environment(values: dict[str, str]) -> None:
+    """Sets environment variables."""
+    import os
+
+    os.environ.update(values)
+
+
+def signal_in_sampling(number: int) -> None:
+    """Sends a signal to this process when it samples its first block."""
+    import os
+
+    from ngrpo.sampling.transformers_sampler import TransformersSampler
+
+    def slow(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.Signals(number))
+        time.sleep(300.0)
+
+    TransformersSampler._sample = slow  # type: ignore[method-assign]
 
 
 def signal_in_update(number: int) -> None:

@@ -18,3 +18,6 @@ def test_the_demo_shows_all_three_methods(run, tmp_path):
     carried = {name: method["carried_gradient"] for name, method in result["methods"].items()}
     assert carried["grpo"] < carried["ngrpo"] <= carried["psr_nsr"] == 1.0
     assert "no evidence" in outcome.err
+    assert result["report"] == str(tmp_path / "d" / "report.html")
+    assert f"report: {result['report']}" in outcome.err
+    assert "3 runs of builtin:countdown-base on countdown: grpo, 1 step" in (tmp_path / "d" / "report.html").read_text()

@@ -187,7 +187,6 @@ def test_a_verifier_that_never_decides_stops_the_run_with_its_reason(
     ("arguments", "status", "said"),
     [
         (("--engine", "slurm"), 2, "Invalid value for '--engine': 'slurm' is not one of 'local', 'verl'"),
-        (("--dry-run",), 2, "--dry-run shows the command of --engine verl; --engine local has none"),
         (
             ("--engine", "verl", "--dry-run", "--set", "method.name=ppo", "--set", "method.critic=shared"),
             2,

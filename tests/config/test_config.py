@@ -82,6 +82,11 @@ def test_the_resolved_config_repeats_the_run(tmp_path: Path, method: str) -> Non
         ("[sampling]\ngroup_size = 2.5", "[sampling] 'group_size': input should be a valid integer, got 2.5"),
         ("[sampling]\ngroup_size = 0", "[sampling] 'group_size': input should be greater than or equal to 1, got 0"),
         ("[sampling]\ntop_p = 0.0", "[sampling] 'top_p': input should be greater than 0, got 0.0"),
+        ("[sampling]\ntop_k = -1", "[sampling] 'top_k': input should be greater than or equal to 0, got -1"),
+        ("[evaluation]\nmin_p = 1.0", "[evaluation] 'min_p': input should be less than 1, got 1.0"),
+        ("[sampling]\nstop = ['a', '']", "[sampling] 'stop': each must be a text of at least one character"),
+        ("[evaluation]\nstop = 'a'", "[evaluation] 'stop': input should be a valid array, got 'a'"),
+        ("[sampling]\ntruncated = 'maskd'", "[sampling] 'truncated': input should be 'graded', 'masked' or 'ungraded'"),
         ("[sampling]\ntemperature = nan", "[sampling] 'temperature': input should be a finite number, got nan"),
         ('[sampling]\nsampler = "vllm2"', "[sampling] 'sampler': "),
         (
@@ -96,6 +101,13 @@ def test_the_resolved_config_repeats_the_run(tmp_path: Path, method: str) -> Non
 def test_a_wrong_setting_names_file_table_key_and_what_is_allowed(tmp_path: Path, text: str, expected: str) -> None:
     path = written(tmp_path, BASE + text)
     assert message(path).startswith(f"{path}: {expected}")
+
+
+def test_a_field_is_given_to_a_server_once(tmp_path: Path) -> None:
+    text = "[sampling]\nsampler = 'endpoint'\nstop = ['#']\n[endpoint]\nbody = {stop = ['Q']}"
+    assert "[evaluation] stop is set, and [endpoint] body has 'stop' too: remove one" in message(
+        written(tmp_path, BASE + text)
+    )
 
 
 def test_a_wrong_key_in_a_table_of_a_table_is_named_too(tmp_path: Path) -> None:

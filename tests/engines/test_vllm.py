@@ -90,3 +90,38 @@ def test_a_resumed_evaluation_has_every_sample_once(tmp_path: Path) -> None:
     assert again.splitlines()[:50] == whole.splitlines()[:50]
     keys = [(row["problem_id"], row["sample"]) for row in map(json.loads, again.splitlines())]
     assert len(set(keys)) == len(keys) == 128
+
+
+TRUNCATED = (
+    "sampling.temperature=1.2",
+    "sampling.top_p=0.9",
+    "sampling.top_k=6",
+    "sampling.min_p=0.02",
+    "sampling.stop=['*']",
+    "run.steps=2",
+    "evaluation.every=0",
+)
+
+
+def test_truncated_sampling_has_one_distribution_in_vllm_and_the_trainer(tmp_path: Path) -> None:
+    ngrpo("train", CONFIG, *overrides(*SMALL, *TRUNCATED), "--out", tmp_path / "run")
+    for line in metrics(tmp_path / "run"):
+        assert line["policy/sampler_gap"] < 1e-5
+        assert line["update/count"] == 4
+    rollouts = [json.loads(line) for line in (tmp_path / "run" / "rollouts.jsonl").read_text().splitlines()]
+    assert all("*" not in row["completion"] for row in rollouts)
+    assert any(len(row["completion"].split()) < 4 for row in rollouts)
+
+
+def test_stop_strings_end_the_same_completions_as_in_the_transformers_sampler(tmp_path: Path) -> None:
+    """Greedy, so that both write the same: the texts are equal, with the stop string kept."""
+    shared = ("builtin:countdown-base", "--task", "countdown", "--problems", 24, "--samples", 1, "--temperature", 0)
+    stops = ("--stop", "*", "--stop", " - ", "--set", "sampling.include_stop=true", "--max-completion-tokens", 12)
+    found = []
+    for engine in ("vllm", "transformers"):
+        ngrpo("eval", *shared, *stops, "--sampler", engine, "--out", tmp_path / engine, "--json")
+        rows = [json.loads(line) for line in (tmp_path / engine / "samples.jsonl").read_text().splitlines()]
+        found.append([(row["problem_id"], row["completion"], row["num_tokens"], row["finish_reason"]) for row in rows])
+    assert found[0] == found[1]
+    assert any(text.endswith(("*", " - ")) for _, text, *_ in found[0])
+    assert all(text.count("*") <= 1 for _, text, *_ in found[0])

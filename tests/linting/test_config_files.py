@@ -130,7 +130,6 @@ FAULTS = [
     ("greedy-training", "trl", {"temperature": 0.0}),
     ("greedy-training", "verl", {f"{R}.do_sample": False}),
     ("greedy-training", "prime-rl", {"orchestrator.train.sampling.temperature": 0.0}),
-    ("truncated-sampling", "ngrpo", {"sampling.top_p": 0.9, "sampling.old_logprobs": "sampler"}),
     ("truncated-sampling", "trl", {"use_vllm": True, "top_p": 0.95}),
     ("truncated-sampling", "verl", {f"{R}.top_p": 0.9, "algorithm.rollout_correction.rollout_is": "token"}),
     ("truncated-sampling", "prime-rl", {"orchestrator.train.sampling.extra_body": {"top_k": 20}}),

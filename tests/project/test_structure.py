@@ -38,6 +38,8 @@ TORCH_FREE = (
     "ngrpo.grading",
     "ngrpo.linting",
     "ngrpo.methods",
+    "ngrpo.report",
+    "ngrpo.report.live_server",
     "ngrpo.charts.chart_files",
     "ngrpo.charts.charts",
     "ngrpo.runs.observer",
@@ -45,11 +47,22 @@ TORCH_FREE = (
     "ngrpo.runs.trackers",
     "ngrpo.sampling",
     "ngrpo.tasks",
+    "ngrpo.tasks.arithmetic",
     "ngrpo.tasks.countdown",
     "ngrpo.tasks.file_task",
     "ngrpo.tasks.math",
 )
-MATHEMATICS = ("advantages", "argument_checks", "choices", "diagnostics", "filters", "gae", "logprobs", "losses")
+MATHEMATICS = (
+    "advantages",
+    "argument_checks",
+    "choices",
+    "diagnostics",
+    "filters",
+    "gae",
+    "kept_tokens",
+    "logprobs",
+    "losses",
+)
 MATHEMATICS_FILES = [
     path for name in MATHEMATICS for path in (*SOURCE.glob(f"{name}.py"), *SOURCE.glob(f"{name}/*.py"))
 ]
@@ -157,4 +170,9 @@ def test_nothing_executes_text_or_unpickles():
 def test_the_package_holds_its_assets():
     names = {path.name for path in (SOURCE / "models" / "assets" / "countdown-base").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert {path.name for path in (SOURCE / "report" / "assets").iterdir()} == {
+        "report.css",
+        "report.html.j2",
+        "report.js",
+    }
     assert sum(path.stat().st_size for path in (SOURCE / "models" / "assets").rglob("*") if path.is_file()) < 4e6

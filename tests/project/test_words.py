@@ -17,7 +17,9 @@ FORMER = {
     "plain English": r"\bsaid once\b|\banew\b|\bhangs on\b|\bis there twice\b",
 }
 PAGES = [
-    path for path in (*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")) if path.name not in ("log.md", "CHANGELOG.md")
+    path
+    for path in (*(ROOT / "docs").glob("**/*.md"), *ROOT.glob("*.md"))
+    if path.name not in ("log.md", "CHANGELOG.md")
 ]
 
 

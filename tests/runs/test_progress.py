@@ -51,9 +51,9 @@ def test_a_terminal_shows_them_below_the_table():
     progress.on_start([], first_step=1, last_step=2)
     for text in ("loading the model", "starting the sampler"):
         progress.on_phase(text)
-        assert progress._live.get_renderable().caption == text
+        assert str(progress._live.get_renderable().caption) == text
     progress.on_step_progress(3, 7, 8)
-    assert progress._live.get_renderable().caption == "step 3: sampled 7 of 8 completions"
+    assert str(progress._live.get_renderable().caption) == "step 3: sampled 7 of 8 completions"
     progress.close()
     assert "step 3: sampled 7 of 8 completions" in stream.getvalue()
 

@@ -7,11 +7,16 @@ import torch
 from torch import Tensor
 
 import ngrpo.sampling.choose
-from ngrpo.sampling.choose import sample_tokens
+from ngrpo.kept_tokens import Truncation
+from ngrpo.sampling.choose import SampledTokens, sample_tokens
 
 INF = math.inf
 LAST = 1.0 - 2.0**-53
 """The largest number of a stream."""
+
+
+def sample(logits: Tensor, us: Tensor, *, temperature: float = 1.0, **truncation: float) -> SampledTokens:
+    return sample_tokens(logits, us, temperature=temperature, truncation=Truncation(**truncation))
 
 
 def oracle(logits: list[float], u: float, temperature: float, top_p: float) -> tuple[int, float]:
@@ -37,7 +42,7 @@ def oracle(logits: list[float], u: float, temperature: float, top_p: float) -> t
 
 
 def sampled(logits: Tensor, us: list[float], **decoding: float) -> tuple[list[int], list[float]]:
-    tokens, logprobs = sample_tokens(logits, torch.tensor(us, dtype=torch.float64), **decoding)
+    tokens, logprobs, _ = sample(logits, torch.tensor(us, dtype=torch.float64), **decoding)
     assert tokens.dtype == torch.int64
     assert logprobs.dtype == torch.float32
     return tokens.tolist(), logprobs.tolist()
@@ -104,7 +109,7 @@ def test_a_token_without_probability_is_never_drawn(top_p: float, u: float) -> N
 def test_frequencies_are_the_probabilities(temperature: float, top_p: float) -> None:
     logits = torch.tensor([1.0, -0.5, 2.0, 0.3, 0.0, -INF, 1.2])
     us = torch.rand(20_000, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    tokens, logprobs = sample_tokens(logits.expand(20_000, -1), us, temperature=temperature, top_p=top_p)
+    tokens, logprobs, _ = sample(logits.expand(20_000, -1), us, temperature=temperature, top_p=top_p)
     counts = torch.bincount(tokens, minlength=7).double()
     probs = torch.zeros(7, dtype=torch.float64).index_put_((tokens,), logprobs.double().exp())
     assert probs.sum() == pytest.approx(1.0, abs=1e-6)
@@ -174,7 +179,7 @@ def test_two_levels_sample_the_tokens_of_one(vocabulary: int, scale: float) -> N
         logits[::5, : vocabulary // 2] = -INF
         us = torch.rand(100, generator=generator, dtype=torch.float64)
         us[:2] = torch.tensor([0.0, LAST])
-        tokens, logprobs = sample_tokens(logits, us, temperature=temperature)
+        tokens, logprobs, _ = sample(logits, us, temperature=temperature)
         expected, expected_logprobs = one_level(logits, us, temperature)
         assert tokens.tolist() == expected.tolist()
         assert logprobs.numpy() == pytest.approx(expected_logprobs.numpy(), abs=2e-6, rel=2e-7)
@@ -194,7 +199,7 @@ def test_a_broken_row_of_a_large_vocabulary_has_no_logprob(value: float) -> None
     logits = torch.zeros(100, LARGE)
     logits[1, 7] = value
     logits[2] = -INF
-    _, logprobs = sample_tokens(logits, torch.full((100,), 0.5, dtype=torch.float64))
+    _, logprobs, _ = sample_tokens(logits, torch.full((100,), 0.5, dtype=torch.float64))
     assert logprobs.isnan().tolist() == [False, True, True] + [False] * 97
 
 

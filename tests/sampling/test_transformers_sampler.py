@@ -132,7 +132,9 @@ def naive(lm: LanguageModel, prompt: Prompt, sample: int, decoding: Decoding) ->
         with torch.no_grad():
             logits = lm.model(input_ids=torch.tensor([tokens]), use_cache=False).logits[:, -1]
         number = torch.from_numpy(uniforms(key, position))
-        token, logprob = sample_tokens(logits, number, temperature=decoding.temperature, top_p=decoding.top_p)
+        token, logprob, _ = sample_tokens(
+            logits, number, temperature=decoding.temperature, truncation=decoding.truncation
+        )
         tokens.append(int(token))
         logprobs.append(float(logprob))
         if tokens[-1] in lm.stop_tokens:

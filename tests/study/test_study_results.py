@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ngrpo.errors import DataError
 from ngrpo.evaluation.statistics.pass_at_k import auc, pass_at_k_curve
-from ngrpo.study.cell_summary import CellSummary, EvaluationCounts, read_summary
+from ngrpo.runs.run_dir import RunDir
+from ngrpo.study.cell_summary import CellSummary, EvaluationCounts, read_summary, summary_of
 from ngrpo.study.study_config import StudySettings
 from ngrpo.study.study_results import results_of
 
@@ -88,3 +90,19 @@ def test_what_cannot_be_compared_is_one_line() -> None:
     far = SETTINGS.model_copy(update={"primary": "pass@64"})
     with pytest.raises(DataError, match="primary is pass@64; the evaluations have k = 1, 2, 4, 8, 16"):
         results_of(far, CELLS)
+
+
+def test_a_metric_that_some_steps_lack_is_the_mean_of_the_others(tmp_path: Path) -> None:
+    """A step without a trained row has no `policy/` metrics, and a NaN is null in metrics.jsonl and in a summary."""
+    run = RunDir.create(tmp_path / "run", {"run": {"name": "a"}}, seed=0)
+    gaps: list[Any] = [0.5, None, 0.25, "missing", None, None]
+    for step, gap in enumerate(gaps, start=1):
+        run.append_metrics({"step": step, "reward/mean": 0.5} | ({} if gap == "missing" else {"policy/gap": gap}))
+    summary = summary_of(run, "base", 0, stopped="", seconds=1.0)
+    assert summary.metrics["reward/mean"] == (0.5, 0.5, 0.5)
+    assert summary.metrics["policy/gap"] == pytest.approx((0.5, 0.25, np.nan), nan_ok=True)
+    summary.write(tmp_path / "0.json")
+    read = read_summary(tmp_path / "0.json")
+    assert read.metrics["policy/gap"] == pytest.approx((0.5, 0.25, np.nan), nan_ok=True)
+    result = results_of(SETTINGS, [replace(read, evaluations=CELLS[0].evaluations)]).variants[0]
+    assert result.metrics == pytest.approx({"reward/mean": 0.5, "policy/gap": 0.375})

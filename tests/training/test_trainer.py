@@ -295,6 +295,9 @@ def test_the_filter_drops_groups_and_refill_replaces_them(three_steps: Any) -> N
         ("method.name=dapo", "method.overlong_buffer_tokens=2"),
         ("method.name=rl_zvp",),
         ("sampling.top_p=0.9",),
+        ("sampling.top_k=5", "sampling.min_p=0.01", "sampling.old_logprobs=recompute"),
+        ("sampling.truncated=masked", "sampling.stop=['+']", "sampling.max_completion_tokens=7"),
+        ("sampling.truncated=ungraded", "sampling.stop=['+']", "sampling.max_completion_tokens=7"),
         ("sampling.group_size=1",),
         ("optimizer.passes_per_step=2",),
     ],
@@ -306,7 +309,7 @@ def test_two_steps_of(overrides: tuple[str, ...], tmp_path: Path, small_config: 
         assert line["update/count"] == 4
         assert None not in line.values()
         # Where the sampler's logprobs are not exact they were computed again.
-        assert ("policy/sampler_gap" in line) == any("bfloat16" in o or "top_p" in o for o in overrides)
+        assert ("policy/sampler_gap" in line) == any("bfloat16" in o or "recompute" in o for o in overrides)
         assert line.get("policy/sampler_gap", 0.0) < 0.5
 
 

@@ -27,7 +27,7 @@ def load_row_method(table: Mapping[str, Any], *, host: str) -> GroupMethod:
     Raises:
         ConfigError: for an unknown method, a wrong setting, or a method with a critic or with advantages per token.
 
-    Example:
+    Examples:
         >>> load_row_method({"num_virtual": 2}, host="TRL").name
         'ngrpo'
     """
@@ -46,7 +46,7 @@ def load_row_method(table: Mapping[str, Any], *, host: str) -> GroupMethod:
 def shapes_rewards(method: GroupMethod) -> bool:
     """True when the method changes rewards by the length of completions, as DAPO's overlong penalty does.
 
-    Example:
+    Examples:
         >>> from ngrpo.methods import DAPO
         >>> shapes_rewards(DAPO()), shapes_rewards(DAPO(overlong_buffer_tokens=0))
         (True, False)
@@ -60,7 +60,7 @@ def shapes_rewards(method: GroupMethod) -> bool:
 def uses_max_reward(method: GroupMethod) -> bool:
     """True when `max_reward` changes advantages or the filter; else only metrics depend on it.
 
-    Example:
+    Examples:
         >>> from ngrpo.methods import GRPO, NGRPO
         >>> uses_max_reward(NGRPO()), uses_max_reward(GRPO()), uses_max_reward(GRPO(filter="all"))
         (True, False, True)
@@ -96,7 +96,7 @@ def row_advantages(
         ConfigError: for shapes that do not fit, a valid reward that the method does not take, or a method whose
             advantages need the entropies of tokens.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ngrpo.methods import NGRPO
         >>> row_advantages(NGRPO(), torch.tensor([0.0, 1.0, 0.0, 0.0]), ["a", "b", "a", "a"])
@@ -133,7 +133,7 @@ def kept_rows(method: Method, rewards: Tensor, group_ids: Sequence[Hashable], *,
     Raises:
         ConfigError: for shapes that do not fit or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ngrpo.methods import NGRPO
         >>> kept_rows(NGRPO(), torch.tensor([0.0, 1.0, 1.0, 1.0]), [7, 7, 8, 8])

@@ -59,7 +59,7 @@ def estimator(method: str = "ngrpo", **settings: Any) -> Estimator:
     Raises:
         ConfigError: for an unknown method or setting, or what SkyRL cannot express.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rewards, mask = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), torch.ones(3, 2)
         >>> estimator()(rewards, mask, ["a", "a", "a"])[0]

@@ -104,7 +104,7 @@ class ExactResumeTrainer(GRPOTrainer):  # type: ignore[misc]
 def generation_file(checkpoint: str | Path, process: int) -> Path:
     """Returns the file in a checkpoint that holds the generation of one process.
 
-    Example:
+    Examples:
         >>> generation_file("run/checkpoint-3", 0).name
         'ngrpo_generation_0.safetensors'
     """

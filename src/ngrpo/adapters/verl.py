@@ -51,7 +51,7 @@ def token_level_advantages(
         index: B uids, equal for the rows of one group.
         max_completion_tokens: what the overlong penalty of DAPO counts from.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from ngrpo.methods import NGRPO
         >>> rewards = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, float("nan")], [0.0, 0.0]])

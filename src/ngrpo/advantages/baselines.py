@@ -34,7 +34,7 @@ def corpo_advantages(rewards: Tensor, *, min_correct_reward: float = 0.5, valid:
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> corpo_advantages(torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0]]))
         tensor([[-0.5000, -0.5000, -0.5000, -0.5000],
                 [-0.7500,  0.2500,  0.2500,  0.2500]])
@@ -70,7 +70,7 @@ def maxrl_advantages(rewards: Tensor, *, eps: float = 1e-6, valid: Tensor | None
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> maxrl_advantages(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), eps=0.0)
         tensor([[-1., -1., -1.,  3.]])
 
@@ -107,7 +107,7 @@ def asymre_advantages(rewards: Tensor, *, baseline_shift: float = -0.1, valid: T
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> asymre_advantages(torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]))
         tensor([[ 0.1000,  0.1000,  0.1000,  0.1000],
                 [-0.1500, -0.1500, -0.1500,  0.8500]])

@@ -52,7 +52,7 @@ def rl_zvp_advantages(
     Raises:
         ConfigError: for shapes that do not fit, arguments out of range, a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> rewards, mask = torch.tensor([[0.0], [1.0]]), torch.ones(2, 1, 3)
         >>> rl_zvp_advantages(rewards, torch.tensor([[[0.0, 1.0, 3.0]], [[0.0, 1.0, 3.0]]]), mask)
         tensor([[[-0.3000, -0.2000,  0.0000]],

@@ -26,7 +26,7 @@ def psr_advantages(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | 
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> psr_advantages(torch.tensor([[0.0, 0.5, 1.0]]))
         tensor([[0., 0., 1.]])
 
@@ -50,7 +50,7 @@ def nsr_advantages(rewards: Tensor, *, max_reward: float = 1.0, valid: Tensor | 
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> nsr_advantages(torch.tensor([[0.0, 0.5, 1.0]]))
         tensor([[-1., -1.,  0.]])
 
@@ -86,7 +86,7 @@ def w_reinforce_advantages(
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> w_reinforce_advantages(torch.tensor([[0.0, 0.5, 1.0]]))
         tensor([[-1.0000, -1.0000,  0.1000]])
 
@@ -119,7 +119,7 @@ def reinforce_rej_advantages(rewards: Tensor, *, max_reward: float = 1.0, valid:
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> reinforce_rej_advantages(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
         tensor([[-1., -1.,  1.],
                 [ 0.,  0.,  0.],

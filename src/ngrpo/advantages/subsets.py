@@ -43,7 +43,7 @@ def pass_at_k_advantages(
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> pass_at_k_advantages(torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 1.0]]), k=2)
         tensor([[-0.3333, -0.3333, -0.3333,  1.0000],
                 [ 0.0000,  0.0000,  0.0000,  0.0000]])
@@ -86,7 +86,7 @@ def pkpo_advantages(rewards: Tensor, *, k: int = 4, valid: Tensor | None = None)
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> pkpo_advantages(torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0]]), k=2)
         tensor([[0.0000, 0.0000, 0.0000, 0.5000],
                 [0.0000, 0.0000, 0.3333, 0.3333]])

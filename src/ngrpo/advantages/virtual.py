@@ -51,7 +51,7 @@ def ngrpo_advantages(
     Raises:
         ConfigError: for arguments out of range, a valid reward that is not finite or above `max_reward`.
 
-    Example:
+    Examples:
         >>> ngrpo_advantages(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]]))
         tensor([[-0.5000, -0.5000, -0.5000],
                 [-0.8660, -0.8660,  0.8660],
@@ -105,7 +105,7 @@ def constant_advantages(
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> constant_advantages(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
         tensor([[-0.5000, -0.5000, -0.5000],
                 [-0.5773, -0.5773,  1.1547]])
@@ -171,7 +171,7 @@ def sova_advantages(
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> rewards = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
         >>> sova_advantages(rewards, positive_weight=0.5, negative_weight=1.0, eps=0.0)
         tensor([[-0.5000, -0.5000, -0.5000],

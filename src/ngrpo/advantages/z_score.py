@@ -33,7 +33,7 @@ def grpo_advantages(
     Raises:
         ConfigError: for arguments out of range or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> grpo_advantages(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]))
         tensor([[-0.5773, -0.5773,  1.1547],
@@ -61,7 +61,7 @@ def dr_grpo_advantages(rewards: Tensor, *, valid: Tensor | None = None) -> Tenso
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> dr_grpo_advantages(torch.tensor([[0.0, 0.0, 0.0, 1.0]]))
         tensor([[-0.2500, -0.2500, -0.2500,  0.7500]])
@@ -90,7 +90,7 @@ def rloo_advantages(rewards: Tensor, *, valid: Tensor | None = None) -> Tensor:
     Raises:
         ConfigError: for wrong shapes or a valid reward that is not finite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rloo_advantages(torch.tensor([[0.0, 0.0, 1.0]]))
         tensor([[-0.5000, -0.5000,  1.0000]])

@@ -69,8 +69,12 @@ def save_chart(chart: alt.TopLevelMixin, path: Path, *, title: str = "Chart") ->
     Raises:
         ConfigError: for another ending or a folder that does not exist.
     """
+    save_specification(chart.to_dict(), path, title=title)
+
+
+def save_specification(spec: dict[str, Any], path: Path, *, title: str = "Chart") -> None:
+    """Writes a chart that is given as its Vega-Lite specification; as `save_chart`."""
     check_chart_path(path)
-    spec = chart.to_dict()
     with atomic_file(path) as file:
         file.write(_rendered(spec, path.suffix.lower(), title))
 

@@ -40,11 +40,13 @@ def demo(
     out: Annotated[
         Path | None, typer.Option("--out", help="Keep the run folders here.", show_default="a temporary folder")
     ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train the shipped model with three methods on a CPU and show what happened."""
     from rich.console import Console
 
+    from ngrpo.cli.report import open_in_browser
     from ngrpo.config import load_config
 
     settings = [f"run.steps={steps}", f"run.seed={seed}", f"evaluation.every={steps}"]
@@ -60,13 +62,32 @@ def demo(
         started = time.monotonic()
         results = _train_all(settings, folder, processes, console)
         seconds = time.monotonic() - started
+        page = _write_report(folder, out)
     _show_results(console, results, steps, seconds)
     console.print(CAVEAT, soft_wrap=True)
     if out:
         console.print(f"run folders: {out}", markup=False, soft_wrap=True)
+    console.print(f"report: {page}", markup=False, soft_wrap=True)
+    if open_page:
+        open_in_browser(page)
     if json_output:
         shares = {name: asdict(share) for name, share in sources.items()}
-        typer.echo(json.dumps({"steps": steps, "seed": seed, "gradient_shares": shares, "methods": results}))
+        found = {"steps": steps, "seed": seed, "gradient_shares": shares, "methods": results, "report": str(page)}
+        typer.echo(json.dumps(found))
+
+
+def _write_report(folder: Path, out: Path | None) -> Path:
+    """Returns where the report of the runs is; without a folder of its own it stays beside the temporary one."""
+    from ngrpo.report import page_of, write_page
+
+    if out is None:
+        number, name = tempfile.mkstemp(prefix="ngrpo-demo-", suffix=".html")
+        os.close(number)
+        path = Path(name)
+    else:
+        path = out / "report.html"
+    write_page(page_of([folder / name for name in METHODS]), path)
+    return path
 
 
 def _show_advantages(console: Console, group_size: int) -> None:

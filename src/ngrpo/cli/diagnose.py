@@ -25,7 +25,7 @@ def diagnose(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find what is wrong in the log of any run; exit status 1 if anything is."""
-    from ngrpo.cli.terminal import counted
+    from ngrpo.cli.terminal import counted, shown
     from ngrpo.diagnosis import diagnose as diagnosis_of
     from ngrpo.diagnosis import read_log
 
@@ -48,7 +48,7 @@ def diagnose(
             typer.echo(shown_diagnosis(diagnosed))
         size = f"{counted(found.completions, 'completion')} in {counted(found.groups, 'group')}"
         warnings, steps = counted(len(found.warnings), "warning"), counted(found.steps, "step")
-        typer.echo(f"{log}: {warnings}; a log of {found.kind}: {size}, {steps}", err=True)
+        typer.echo(f"{shown(str(log), 400)}: {warnings}; a log of {found.kind}: {size}, {steps}", err=True)
     if found.warnings:
         raise typer.Exit(1)
 

@@ -33,7 +33,8 @@ def eval_(
         str | None,
         typer.Option(
             "--task",
-            help="countdown, math500, aime2025, ... (docs/data.md; or NAME:FILE), gym:NAME, hub:OWNER/NAME, file:PATH.",
+            help="countdown, math500, aime2025, ... (docs/data.md; or NAME:FILE), gym:NAME, verifiers:NAME, "
+            "hub:OWNER/NAME, file:PATH.",
             show_default="a run's own, with its [evaluation] settings",
         ),
     ] = None,
@@ -64,6 +65,17 @@ def eval_(
     top_p: Annotated[
         float | None, typer.Option("--top-p", help="Probability mass sampled from (nucleus).", show_default="0.95")
     ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Likeliest tokens sampled from; 0: all.", show_default="0")
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option("--min-p", help="Least probability, as a share of the likeliest token's.", show_default="0"),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", help="Text that ends a completion; may be repeated.", show_default="[sampling] stop"),
+    ] = None,
     max_completion_tokens: Annotated[
         int | None, typer.Option("--max-completion-tokens", help="Maximum tokens of a completion.", show_default="4096")
     ] = None,
@@ -93,6 +105,9 @@ def eval_(
         "samples": samples,
         "temperature": temperature,
         "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "stop": stop or None,
         "max_completion_tokens": max_completion_tokens,
     }
     given = {name: value for name, value in decoding.items() if value is not None}

@@ -22,9 +22,11 @@ from ngrpo.cli.lint import lint
 from ngrpo.cli.passk import passk
 from ngrpo.cli.power import power
 from ngrpo.cli.regrade import regrade
+from ngrpo.cli.report import report
 from ngrpo.cli.study import study
-from ngrpo.cli.train import train, with_resume_value
+from ngrpo.cli.train import train, with_values
 from ngrpo.errors import NgrpoError, printable
+from ngrpo.training.ranks import place_of, refuse_torchrun
 
 # The parser's usage errors; typer exports this one subclass of them and not their parent.
 UsageError: Any = typer.BadParameter.__base__
@@ -57,6 +59,7 @@ app.command()(study)
 app.command()(power)
 app.command()(lint)
 app.command()(diagnose)
+app.command()(report)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,12 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given[:1] == ["train"]:
-            given = with_resume_value(given)
+            given = with_values(given)
+        else:
+            refuse_torchrun(f"ngrpo {' '.join(given[:1])}".strip())
         status = app(args=given, standalone_mode=False)
         if status == INTERRUPTED:  # typer takes Ctrl-C for itself and returns its status
             _fail("interrupted", INTERRUPTED)
     except NgrpoError as error:
-        status = _fail(str(error), error.exit_status)
+        status = error.exit_status if error.reported else _fail(str(error), error.exit_status)
     except typer.Exit as error:
         status = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -87,6 +92,8 @@ def _usage(error: Any) -> str:
 
 
 def _fail(message: str, status: int) -> int:
+    if place_of().rank > 0:
+        message = f"rank {place_of().rank}: {message}"
     line = printable(message)
     if len(line) > LONGEST_MESSAGE:  # the cause comes first, the remedy last
         line = f"{line[: LONGEST_MESSAGE // 2]} ... {line[-LONGEST_MESSAGE // 2 :]}"

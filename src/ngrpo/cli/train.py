@@ -10,27 +10,35 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ngrpo.choices import Engine
+from ngrpo.cli.train_previews import show_dry_run, show_fit
 from ngrpo.errors import ConfigError
+from ngrpo.training.ranks import place_of
 
 if TYPE_CHECKING:
     from ngrpo.runs.run_dir import RunDir
 
 ResumeChoice = Literal["newest", "auto"]
-"""Values of --resume, "newest" where none is given; see `with_resume_value`."""
+"""Values of --resume, "newest" where none is given; see `with_values`."""
 
 
-def with_resume_value(arguments: Sequence[str]) -> list[str]:
-    """Returns a command line of `train` in which --resume has a value, for the parser knows no optional ones.
+FitChoice = Literal["show", "take"]
+"""Values of --fit, "show" where none is given."""
+_LEFT_OUT = {"--resume": "--resume=newest", "--fit": "--fit=show"}
+_GIVEN = {("--resume=newest", "auto"): "--resume=auto", ("--fit=show", "take"): "--fit=take"}
 
-    >>> with_resume_value(["a.toml", "--resume", "--json"]), with_resume_value(["a.toml", "--resume", "auto"])
-    (['a.toml', '--resume=newest', '--json'], ['a.toml', '--resume=auto'])
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """Returns a command line of `train` in which --resume and --fit have values; the parser knows no optional ones.
+
+    >>> with_values(["a.toml", "--resume", "--json"]), with_values(["a.toml", "--resume", "auto", "--fit", "take"])
+    (['a.toml', '--resume=newest', '--json'], ['a.toml', '--resume=auto', '--fit=take'])
     """
     joined: list[str] = []
     for argument in arguments:
-        if argument == "auto" and joined and joined[-1] == "--resume=newest":
-            joined[-1] = "--resume=auto"
+        if joined and (joined[-1], argument) in _GIVEN:
+            joined[-1] = _GIVEN[joined[-1], argument]
         else:
-            joined.append("--resume=newest" if argument == "--resume" else argument)
+            joined.append(_LEFT_OUT.get(argument, argument))
     return joined
 
 
@@ -57,8 +65,23 @@ def train(
         Engine, typer.Option("--engine", help="local, or verl: Ray, FSDP and vLLM, on the machines of [cluster].")
     ] = "local",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print verl's command and its environment, and start nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Take one step, write nothing, and print model size, memory, and time per step and in all; with "
+            "--engine verl print its command and environment, and start nothing.",
+        ),
     ] = False,
+    fit: Annotated[
+        FitChoice | None,
+        typer.Option(
+            "--fit",
+            metavar="[take]",
+            show_default=False,
+            help="Print the largest tokens_per_micro_batch and max_sequences that fit into memory at the longest "
+            "lengths; with 'take' train with them.",
+        ),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object when done.")] = False,
 ) -> None:
     """Train a model from a config file into a run folder."""
@@ -67,19 +90,44 @@ def train(
     resumed: bool | Literal["auto"] = "auto" if resume == "auto" else resume is not None
     if dry_run:
         if engine == "local":
-            raise ConfigError("--dry-run shows the command of --engine verl; --engine local has none")
+            show_dry_run(config, overrides or (), json_output=json_output)
+            return
         _show_verl_command(config, overrides or (), out, resume=bool(resumed), json_output=json_output)
         return
+    given = list(overrides or ())
+    if fit is not None:
+        if engine != "local":
+            raise ConfigError(f"--fit tries the local engine's memory, not that of --engine {engine}")
+        given += show_fit(config, given, json_output=json_output and fit == "show", quiet=json_output)
+        if fit == "show":
+            return
     run = train_run(
         config,
         out,
-        overrides=overrides or (),
+        overrides=given,
         resume=resumed,
         overwrite=overwrite,
         engine=engine,
         progress=not json_output,
     )
-    typer.echo(json.dumps(result_of(run)) if json_output else f"run folder: {run.path}")
+    if place_of().rank > 0:
+        return
+    if json_output:
+        typer.echo(json.dumps(result_of(run)))
+        return
+    typer.echo(f"run folder: {run.path}")
+    typer.echo(f"look at it: {report_command(run.path)}")
+
+
+def report_command(folder: Path) -> str:
+    """Returns the command that makes the report of a run.
+
+    >>> report_command(Path("runs/my run"))
+    "ngrpo report 'runs/my run'"
+    """
+    import shlex
+
+    return f"ngrpo report {shlex.quote(str(folder))}"
 
 
 def _show_verl_command(

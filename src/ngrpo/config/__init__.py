@@ -12,12 +12,12 @@ torch, so a wrong config is reported in a fraction of a second.
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.config.loading import apply_overrides, config_of, load_config
+from ngrpo.config.optimizer_settings import OptimizerSettings
 from ngrpo.config.tables import (
     Config,
     EvaluationSettings,
     LoraSettings,
     ModelSettings,
-    OptimizerSettings,
     RunSettings,
     SamplingSettings,
 )

@@ -32,7 +32,7 @@ class EndpointSettings(Settings):
     api_key_env: str = ""
     """Name of the environment variable that holds the server's key; empty where the server wants none."""
     body: dict[str, Any] = Field(default_factory=dict)
-    """Fields added to every request, such as top_k or chat_template_kwargs."""
+    """Fields added to every request, such as repetition_penalty or chat_template_kwargs."""
 
     @field_validator("url")
     @classmethod

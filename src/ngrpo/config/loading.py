@@ -10,11 +10,11 @@ from typing import Any
 
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
+from ngrpo.config.optimizer_settings import OptimizerSettings
 from ngrpo.config.tables import (
     Config,
     EvaluationSettings,
     ModelSettings,
-    OptimizerSettings,
     RunSettings,
     SamplingSettings,
 )
@@ -134,6 +134,14 @@ def _check_together(config: Config, where: str) -> None:
         raise ConfigError(
             f"{where}[method] overlong_buffer_tokens is {method.overlong_buffer_tokens}, but completions have at most "
             f"{sampling.max_completion_tokens} tokens: give a smaller buffer, or 0 for no overlong penalty"
+        )
+    decoding = {key: getattr(config.evaluation, key) for key in ("top_k", "min_p", "stop")}
+    decoding["stop"] = sampling.stop if decoding["stop"] is None else decoding["stop"]
+    if sampling.kind.remote and (
+        twice := [key for key, value in decoding.items() if value and key in config.endpoint.body]
+    ):
+        raise ConfigError(
+            f"{where}[evaluation] {twice[0]} is set, and [endpoint] body has '{twice[0]}' too: remove one"
         )
     slugs = [task.slug for task in config.evaluation_tasks(where=where)]
     if len(set(slugs)) < len(slugs):

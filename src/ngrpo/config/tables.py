@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from ngrpo.choices import SAMPLERS, TRIPWIRES, SamplerKind, Split, Tripwire
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
+from ngrpo.config.optimizer_settings import OptimizerSettings
 from ngrpo.config.vllm_settings import VLLMSettings
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.methods import Method
@@ -49,6 +49,13 @@ class ModelSettings(Settings):
     """Train low-rank adapters instead of all weights: a [model.lora] table."""
 
 
+def checked_stop(stop: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the stop strings, if each is a text that a completion can contain."""
+    if any(not text or "\ufffd" in text for text in stop):
+        raise ValueError("each must be a text of at least one character, without U+FFFD")
+    return stop
+
+
 class SamplingSettings(Settings):
     """How groups of completions are sampled."""
 
@@ -61,7 +68,17 @@ class SamplingSettings(Settings):
     temperature: float = Field(1.0, gt=0.0)
     """The logits are divided by it, in sampling and in training alike."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
-    """Sample only from the smallest set of tokens with this much probability; 1 samples from all."""
+    """Sample only from the smallest set of tokens with this much probability; 1 samples from all. With top_p, top_k or
+    min_p, the policy that is trained is the truncated distribution too (docs/algorithm.md)."""
+    top_k: int = Field(0, ge=0)
+    """Sample only from the so many likeliest tokens; 0 samples from all."""
+    min_p: float = Field(0.0, ge=0.0, lt=1.0)
+    """Sample only tokens with at least this share of the likeliest one's probability; 0 samples from all."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a completion: with the first token with which its text contains one, which is trained as well."""
+    include_stop: bool = False
+    """Keep the stop string in the text that is graded and written down; otherwise the text ends before it. In
+    evaluations too."""
     max_prompt_tokens: int = Field(1024, ge=1)
     """Problems with a longer prompt are left out, and counted."""
     solve_rates: str = ""
@@ -71,16 +88,24 @@ class SamplingSettings(Settings):
     """Lowest and highest share of correct completions in solve_rates, both included."""
     max_completion_tokens: int = Field(3072, ge=1)
     """Completions are cut at this many tokens."""
+    truncated: Literal["graded", "masked", "ungraded"] = "graded"
+    """What a completion is that was cut: graded like others; masked, which is graded and counts in its group but is not
+    trained on; or ungraded, which leaves its group."""
     max_sequences: int = Field(512, ge=1)
     """Completions that are sampled at the same time; bounds the memory of the key-value cache."""
     keep_special_tokens: tuple[str, ...] = ()
     """Special tokens that stay in a completion's text, such as "<answer>"; a grader sees no others."""
     old_logprobs: Literal["auto", "sampler", "recompute"] = "auto"
     """Where old_logprobs come from: the sampler's own, or a pass of the trainer before the updates; auto takes the
-    sampler's where they are exact (sampler transformers, float32, top_p 1)."""
+    sampler's where they are exact (sampler transformers, float32)."""
     importance_cap: float = Field(0.0, ge=0.0)
     """Truncated importance sampling where old_logprobs are recomputed: each token's advantage is multiplied by
     min(exp(old_logprobs - the sampler's), this); 0 for none, 2 is usual."""
+
+    @field_validator("stop")
+    @classmethod
+    def _stop_is_text(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_stop(stop)
 
     @field_validator("sampler")
     @classmethod
@@ -108,62 +133,6 @@ class SamplingSettings(Settings):
         return SAMPLERS[self.sampler]
 
 
-class OptimizerSettings(Settings):
-    """How the updates are taken: AdamW."""
-
-    lr: float = Field(1e-6, gt=0.0)
-    """Learning rate."""
-    schedule: Literal["constant", "warmup", "linear", "cosine"] = "constant"
-    """'constant'; 'warmup': linear from 0 over warmup_steps, then constant; 'linear' and 'cosine': such a warm-up, then
-    falling until decay_steps."""
-    warmup_steps: int = Field(0, ge=0)
-    """Steps of the warm-up."""
-    decay_steps: int = Field(0, ge=0)
-    """The step at whose end 'linear' and 'cosine' reach their lowest rate; 0 for [run] steps. To resume with more
-    steps, keep the first run's number."""
-    decay_to: float = Field(0.0, ge=0.0, le=1.0)
-    """The lowest rate of 'linear' and 'cosine', as a share of lr."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's decay rates."""
-    weight_decay: float = Field(0.01, ge=0.0)
-    """AdamW's weight decay."""
-    max_grad_norm: float = Field(1.0, gt=0.0)
-    """The gradient of an update is scaled down to this norm."""
-    updates_per_step: int = Field(4, ge=1)
-    """Optimiser updates per step; the groups of a step are divided evenly among them."""
-    passes_per_step: int = Field(1, ge=1)
-    """How often each group is trained on in a step; divides updates_per_step."""
-    tokens_per_micro_batch: int = Field(8192, ge=1)
-    """Tokens, padding included, in one forward pass; changes memory, not the result beyond rounding."""
-
-    def scheduled(self, lr: float, step: int) -> float:
-        """Returns what the schedule makes of a learning rate in a step, counted from 1.
-
-        The first step after the warm-up has lr; the last one is a step above the lowest rate, as in transformers.
-        """
-        if self.schedule == "constant":
-            return lr
-        if step <= self.warmup_steps:
-            return lr * step / self.warmup_steps
-        if self.schedule == "warmup":
-            return lr
-        passed = min(1.0, (step - 1 - self.warmup_steps) / (self.decay_steps - self.warmup_steps))
-        share = 1.0 - passed if self.schedule == "linear" else (1.0 + math.cos(math.pi * passed)) / 2.0
-        return lr * (self.decay_to + (1.0 - self.decay_to) * share)
-
-    @property
-    def falls(self) -> bool:
-        """True for a schedule that needs decay_steps."""
-        return self.schedule in {"linear", "cosine"}
-
-    @field_validator("betas")
-    @classmethod
-    def _betas_in_range(cls, betas: tuple[float, float]) -> tuple[float, float]:
-        if not all(0.0 <= beta < 1.0 for beta in betas):
-            raise ValueError("each must be at least 0 and below 1")
-        return betas
-
-
 class EvaluationSettings(Settings):
     """What is measured during training."""
 
@@ -183,8 +152,19 @@ class EvaluationSettings(Settings):
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(0.95, gt=0.0, le=1.0)
     """Sample only from the smallest set of tokens with this much probability."""
+    top_k: int = Field(0, ge=0)
+    """Sample only from the so many likeliest tokens; 0 samples from all."""
+    min_p: float = Field(0.0, ge=0.0, lt=1.0)
+    """Sample only tokens with at least this share of the likeliest one's probability; 0 samples from all."""
+    stop: tuple[str, ...] | None = None
+    """Texts that end a completion; by default those of [sampling]."""
     max_completion_tokens: int = Field(4096, ge=1)
     """Completions are cut at this many tokens."""
+
+    @field_validator("stop")
+    @classmethod
+    def _stop_is_text(cls, stop: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return stop if stop is None else checked_stop(stop)
 
 
 class RunSettings(Settings):

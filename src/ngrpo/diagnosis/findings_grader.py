@@ -66,7 +66,7 @@ def references_never_reached(log: Log) -> Iterator[Found]:
         if any(map(log.correct, rows)):
             continue
         answer, times = Counter(row.told_answer() for row in rows).most_common(1)[0]
-        damaged = reference_fault(rows[0].reference or "")
+        damaged = reference_fault(rows[0].reference or "") if log.mathematical else None
         agreed = len(rows) >= LEAST_SAMPLES and times >= AGREED * len(rows) and bool(answer)
         if damaged or agreed:
             why = damaged or f"{times} of {len(rows)} completions answer {str(answer)[:40]!r}"

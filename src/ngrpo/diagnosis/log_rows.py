@@ -55,6 +55,7 @@ class Log:
         metrics: a step's metrics under our names, `step` among them.
         verdicts: step -> Pass@1 of an evaluation, or another grader's share of correct ones.
         max_reward: reward from which on a completion is correct.
+        mathematical: references are, or may be, mathematics; false where the run's grader reads something else.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Log:
     metrics: Sequence[Metrics] = ()
     verdicts: Mapping[int, float] = field(default_factory=dict)
     max_reward: float = 1.0
+    mathematical: bool = True
 
     @cached_property
     def groups(self) -> list[list[LogRow]]:

@@ -9,6 +9,9 @@ from ngrpo.diagnosis.log_rows import Log, LogRow
 from ngrpo.diagnosis.metric_names import number, renamed, text
 from ngrpo.tasks.table_rows import TableRow
 
+MATHEMATICAL = ("strict", "math-verify", "reference")
+"""Graders whose references the mathematics grader must be able to read."""
+
 
 def has_rollouts(row: TableRow) -> bool:
     """Returns whether a row is one of rollouts.jsonl, or of a samples file."""
@@ -32,8 +35,11 @@ def run_log(path: Path) -> Log:
     for summary in run.read_summaries():
         if (value := number(summary.summary.get("pass_at_k", {}).get("1"))) is not None:
             verdicts.setdefault(summary.step, value)
-    method: dict[str, Any] = run.read_config().get("config", {}).get("method", {})
-    return Log("ngrpo", rows, metrics, verdicts, number(method.get("max_reward")) or 1.0)
+    config: dict[str, Any] = run.read_config().get("config", {})
+    task = config.get("task", {})
+    grader = next(iter(task.get("graders") or ()), task.get("grader"))
+    max_reward = number(config.get("method", {}).get("max_reward")) or 1.0
+    return Log("ngrpo", rows, metrics, verdicts, max_reward, mathematical=grader in MATHEMATICAL)
 
 
 def rollouts_log(rows: list[TableRow]) -> Log:

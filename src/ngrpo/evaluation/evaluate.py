@@ -51,7 +51,15 @@ class EvaluationPlan:
         settings = config.evaluation
         return cls(
             samples=settings.samples,
-            decoding=Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens),
+            decoding=Decoding(
+                settings.temperature,
+                settings.top_p,
+                settings.max_completion_tokens,
+                top_k=settings.top_k,
+                min_p=settings.min_p,
+                stop=config.sampling.stop if settings.stop is None else settings.stop,
+                include_stop=config.sampling.include_stop,
+            ),
             seed=config.run.seed,
             problems=settings.problems,
             split=settings.split,
@@ -93,6 +101,16 @@ def problems_of(task: Task, plan: EvaluationPlan) -> Sequence[Problem]:
     return problems[: plan.problems] if plan.problems else problems
 
 
+def requests_of(task: Task, plan: EvaluationPlan, tokenizer: Any) -> list[Request]:
+    """Returns every completion that a plan asks for, problem by problem.
+
+    Raises:
+        DataError: when the task has no such problems.
+    """
+    prompts = [encode_prompt(task, problem, tokenizer) for problem in problems_of(task, plan)]
+    return [Request(prompt, sample) for prompt in prompts for sample in range(plan.samples)]
+
+
 def evaluate(
     sampler: Sampler,
     tokenizer: Any,
@@ -121,15 +139,14 @@ def evaluate(
         DataError: when the task has no such problems.
         ConfigError: when the server refuses every request.
     """
-    prompts = [encode_prompt(task, problem, tokenizer) for problem in problems_of(task, plan)]
-    requests = [Request(prompt, sample) for prompt in prompts for sample in range(plan.samples)]
+    requests = requests_of(task, plan, tokenizer)
     keys = [(request.prompt.problem.id, request.sample) for request in requests]
     with Journal(samples_path, resume=bool(resume), retry_refused=resume == "retry-refused") as journal:
         # Whole blocks, so that what is sampled again comes out the same to the bit (see `Sampler.blocks`).
         blocks = [block for block in sampler.blocks(requests) if not all(keys[i] in journal.done for i in block)]
         missing = [requests[i] for block in blocks for i in block]
         progress = _Progress(on_progress, len(requests) - len(missing), len(requests))
-        problems = {prompt.problem.id: prompt.problem for prompt in prompts}
+        problems = {prompt.problem.id: prompt.problem for prompt, _ in requests}
         with BackgroundGrader[Key](task, lambda key: (problems[key[0]], journal.text(key)), journal.graded) as grader:
             resampled = {(request.prompt.problem.id, request.sample) for request in missing}
             for key in journal.ungraded():

@@ -1,4 +1,4 @@
-"""Custom graders: functions that judge a whole completion, the user's own or reasoning-gym's.
+"""Custom graders: functions that judge a whole completion, the user's own, reasoning-gym's or a taskset's of verifiers.
 
 Only the grading process imports them: what they print, allocate, raise or leave running stays there.
 """
@@ -13,7 +13,7 @@ from functools import cache, partial, reduce
 from typing import Any, get_args
 
 from ngrpo.errors import MissingDependencyError
-from ngrpo.grading.graders import REASONING_GYM
+from ngrpo.grading.graders import REASONING_GYM, VERIFIERS
 from ngrpo.types import Grade, Status
 
 Metadata = Mapping[str, Any]
@@ -32,6 +32,10 @@ def load_custom_grader(spec: str, max_reward: float) -> CustomGrader:
     """
     if spec == REASONING_GYM:
         return _reasoning_gym(max_reward)
+    if spec.startswith(VERIFIERS):
+        from ngrpo.grading.verifiers_rewards import rewards_of
+
+        return rewards_of(spec.removeprefix(VERIFIERS))
     module, _, name = spec.partition(":")
     function = reduce(getattr, name.split("."), importlib.import_module(module))
     if not callable(function):

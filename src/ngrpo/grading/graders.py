@@ -1,7 +1,7 @@
 r"""The graders of grading: how each finds the answer of a completion, compares it, and reads a reference.
 
-A grader is a name in `GRADERS`, or a custom grader of whole completions, `module:function` or `reasoning-gym`;
-see `ngrpo.grading.custom_graders`.
+A grader is a name in `GRADERS`, or a custom grader of whole completions, `module:function`, `reasoning-gym` or
+`verifiers:NAME`; see `ngrpo.grading.custom_graders`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from ngrpo.grading.unreachable import reference_fault
 from ngrpo.types import Grade
 
 REASONING_GYM = "reasoning-gym"
+VERIFIERS = "verifiers:"
+"""Beginning of a grader that is a taskset of `verifiers`; the problems' metadata hold its options and a task's data."""
+OPTIONS, TASK_DATA = "taskset_options", "task_data"
 MATHEMATICAL = ("strict", "math-verify", "reference")
 """The graders that compare mathematics."""
 
@@ -79,7 +82,7 @@ def is_custom(grader: str) -> bool:
     >>> is_custom("my_package.graders:grade"), is_custom("reasoning-gym"), is_custom("strict")
     (True, True, False)
     """
-    return grader == REASONING_GYM or _FUNCTION.fullmatch(grader) is not None
+    return grader == REASONING_GYM or grader.startswith(VERIFIERS) or _FUNCTION.fullmatch(grader) is not None
 
 
 def checked_grader(grader: str) -> str:

@@ -38,9 +38,10 @@ class GraderPool:
     a pool may be used again after that. `grade_many` may be called from several threads (from asyncio with
     `asyncio.to_thread`), uses no signals, and when interrupted kills what it started.
 
-    >>> with GraderPool() as pool:
-    ...     [grade.status for grade in pool.grade_many([(r"\boxed{.5}", r"\frac12"), ("one half", "0.5")])]
-    ['correct', 'no_answer']
+    Examples:
+        >>> with GraderPool() as pool:
+        ...     [grade.status for grade in pool.grade_many([(r"\boxed{.5}", r"\frac12"), ("one half", "0.5")])]
+        ['correct', 'no_answer']
     """
 
     def __init__(

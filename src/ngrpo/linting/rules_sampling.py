@@ -134,7 +134,7 @@ ALL: tuple[Rule, ...] = (
     Rule(
         "greedy-training", greedy_training, "warning", "https://arxiv.org/abs/2402.03300", ("trl", "verl", "prime-rl")
     ),
-    Rule("truncated-sampling", truncated_sampling, "warning", VERL, ("ngrpo", "trl", "verl", "prime-rl")),
+    Rule("truncated-sampling", truncated_sampling, "warning", VERL, ("trl", "verl", "prime-rl")),
     Rule("uncorrected-sampler", uncorrected_sampler, "warning", VERL, ("ngrpo", "trl", "verl")),
     Rule("uncorrected-by-default", uncorrected_by_default, "note", VERL, ("verl",)),
     Rule("cap-without-effect", cap_without_effect, "warning", "docs/config.md", ("ngrpo",)),

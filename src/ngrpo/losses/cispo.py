@@ -48,7 +48,7 @@ def cispo_policy_loss(
         ConfigError: for shapes that do not fit, a negative clip, an unknown aggregate, a denominator not
             above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> new = torch.tensor([[-1.0]], requires_grad=True)
         >>> out = cispo_policy_loss(

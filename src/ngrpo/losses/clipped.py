@@ -83,7 +83,7 @@ def clipped_policy_loss(
         ConfigError: for shapes that do not fit, a negative clip, an unknown aggregate, a denominator not
             above 0.
 
-    Example:
+    Examples:
         >>> old, new = torch.zeros(2, 1), torch.tensor([[0.5], [-0.5]])
         >>> out = clipped_policy_loss(
         ...     new, old, torch.tensor([1.0, -1.0]), torch.ones(2, 1), clip_low=0.16, clip_high=0.24

@@ -49,7 +49,7 @@ def gspo_policy_loss(
         ConfigError: for shapes that do not fit, a negative clip, an unknown aggregate, a denominator not
             above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> old, new = torch.zeros(1, 2), torch.tensor([[0.5, -0.1]])  # s = exp(0.2) = 1.2214
         >>> gspo_policy_loss(new, old, torch.tensor([1.0]), torch.ones(1, 2), clip_low=0.1, clip_high=0.3).loss

@@ -37,7 +37,7 @@ def kl_divergence(
     Raises:
         ConfigError: for shapes that do not fit or an unknown estimator.
 
-    Example:
+    Examples:
         >>> kl_divergence(torch.tensor([[-1.0]]), torch.tensor([[-2.0]]), estimator="k3")
         tensor([[0.3679]])
 

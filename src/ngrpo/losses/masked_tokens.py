@@ -43,7 +43,7 @@ def aggregate_tokens(
         ConfigError: for shapes that do not fit, an unknown aggregate, or a denominator that is missing or
             not above 0.
 
-    Example:
+    Examples:
         >>> values, mask = torch.tensor([[1.0, 3.0], [5.0, 9.0]]), torch.tensor([[1, 1], [1, 0]])
         >>> aggregate_tokens(values, mask), aggregate_tokens(values, mask, "sequence_mean")
         (tensor(3.), tensor(3.5000))
@@ -81,7 +81,7 @@ def token_weights(lengths: Tensor, aggregate: Aggregate, denominator: float) -> 
     Raises:
         ConfigError: for an unknown aggregate.
 
-    Example:
+    Examples:
         >>> token_weights(torch.tensor([2, 1]), "sequence_mean", 2.0)
         tensor([0.2500, 0.2500, 0.5000])
     """
@@ -103,7 +103,7 @@ def loss_denominator(completion_mask: Tensor, aggregate: Aggregate) -> int:
         ConfigError: for an unknown aggregate, and for `constant`, whose denominator is a setting and not a
             count.
 
-    Example:
+    Examples:
         >>> loss_denominator(torch.tensor([[1, 1], [1, 0], [0, 0]]), "sequence_mean")
         2
     """

@@ -40,7 +40,7 @@ def value_loss(
     Raises:
         ConfigError: for shapes that do not fit, a negative clip or a denominator not above 0.
 
-    Example:
+    Examples:
         >>> one = torch.ones(1, 1)
         >>> value_loss(3 * one, one, 2 * one, one, clip=0.5)
         tensor(0.5000)

@@ -86,7 +86,7 @@ def load_method(table: Mapping[str, Any], *, where: str = "") -> Method:
     Raises:
         ConfigError: for an unknown method or a wrong setting.
 
-    Example:
+    Examples:
         >>> load_method({"name": "ngrpo", "num_virtual": 2}).clip_low
         0.16
     """

@@ -36,8 +36,8 @@ def clip_fact(config: Config) -> str:
     updates = config.optimizer.updates_per_step
     if updates == 1 and config.sampling.old_logprobs == "sampler":
         return (
-            f"{bounds}: with one update per step it can bind only where sampler and trainer differ, by rounding or "
-            "top_p; raise [optimizer] updates_per_step for it to act"
+            f"{bounds}: with one update per step it can bind only where sampler and trainer differ, by rounding; "
+            "raise [optimizer] updates_per_step for it to act"
         )
     if updates == 1:
         return (

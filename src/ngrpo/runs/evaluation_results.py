@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from ngrpo.tasks import Task
 
 
+def best_step(run: RunDir) -> int | None:
+    """Returns the checkpoint's step with the best mean AUC over the tasks, the earliest of equals; None without one."""
+    scores: dict[int, list[float]] = {}
+    steps = {step for step, _ in run.checkpoints()}
+    for found in run.read_summaries():
+        if found.step in steps and found.summary.get("auc") is not None:
+            scores.setdefault(found.step, []).append(found.summary["auc"])
+    return max(scores, key=lambda step: (sum(scores[step]) / len(scores[step]), -step), default=None)
+
+
 def record_evaluation(
     run: RunDir, observer: Observer, step: int, task: Task, plan: EvaluationPlan, evaluation: Evaluation
 ) -> None:

@@ -11,13 +11,18 @@ from ngrpo.storage import PARTIAL, remove_partial
 
 CONFIG = "config.json"
 JOURNAL = ".rollouts.journal"
-RESULTS = ("checkpoints", "verl", JOURNAL, "metrics.jsonl", "rollouts.jsonl", "eval", "tensorboard", "report.html")
+RESULTS = ("checkpoints", "verl", "metrics.jsonl", "rollouts.jsonl", "eval", "tensorboard", "report.html")
 """Everything that a run writes but its config; checkpoints first, so that none outlives its metrics in a removal."""
 
 
 def has_results(path: Path) -> bool:
     """Returns whether a step, an evaluation, a checkpoint or a part of one was written."""
-    return any((path / name).exists() for name in RESULTS)
+    return any((path / name).exists() for name in RESULTS) or any(journals(path))
+
+
+def journals(path: Path) -> list[Path]:
+    """Returns the journals of completions, one for each rank that a run had."""
+    return sorted(path.glob(f"{JOURNAL}*"))
 
 
 def make_free_folder(path: Path) -> None:
@@ -43,8 +48,7 @@ def make_free_folder(path: Path) -> None:
 
 def remove_run(path: Path) -> None:
     """Removes what a run wrote; files that are no part of a run stay."""
-    for name in (*RESULTS, CONFIG):
-        entry = path / name
+    for entry in (*(path / name for name in RESULTS), *journals(path), path / CONFIG):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:

@@ -158,7 +158,7 @@ def _resumed(
         if not auto:
             config.run.check_steps_left(folder, step)
         say(f"{folder} is finished: {step} of {config.run.steps} steps are taken")
-        run.journal_path.unlink(missing_ok=True)  # killed after the last checkpoint
+        run.remove_journals()  # killed after the last checkpoint
         remove_partial(run.checkpoints_path)
         return OpenedRun(run, config, finished=True)
     if checkpoint is None and has_results(folder):

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from ngrpo.errors import printable
 from ngrpo.runs.observer import Observer
@@ -53,7 +54,7 @@ class Progress(Observer):
         if self._quiet:
             return
         for fact in facts:
-            self._console.print(fact, markup=False, soft_wrap=True)
+            self._console.print(printable(fact), markup=False, soft_wrap=True)
         if first_step > 1:
             self._console.print(f"resuming at step {first_step} of {last_step}")
         if self._console.is_terminal:
@@ -130,7 +131,8 @@ class Progress(Observer):
     def _redraw(self) -> None:
         if self._live is None:
             return
-        table = Table(*_COLUMNS, caption=self._status or None, box=None, pad_edge=False)
+        caption = Text(printable(self._status)) if self._status else None
+        table = Table(*_COLUMNS, caption=caption, box=None, pad_edge=False)
         for row in self._rows:
             table.add_row(*row)
         with suppress(OSError):
@@ -143,14 +145,14 @@ class EvaluationProgress:
     def __init__(self, task: str, *, quiet: bool) -> None:
         self._console = console = Console(stderr=True, highlight=False)
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=console,
             disable=quiet or not console.is_terminal,
         )
-        self._task = self._bar.add_task(f"evaluating {task}", total=None)
+        self._task = self._bar.add_task(printable(f"evaluating {task}"), total=None)
 
     def __enter__(self) -> Self:
         self._bar.start()

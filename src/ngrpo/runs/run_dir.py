@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ngrpo.errors import CheckpointError, ConfigError, DataError
-from ngrpo.runs.folder_state import CONFIG, JOURNAL, has_results, make_free_folder, remove_run
+from ngrpo.runs.folder_state import CONFIG, JOURNAL, has_results, journals, make_free_folder, remove_run
 from ngrpo.runs.manifest import changed_log, damage, is_kept, write_manifest
 from ngrpo.runs.truncation import keep_until
 from ngrpo.storage import (
@@ -64,7 +64,6 @@ class RunDir:
         self.checkpoints_path = path / "checkpoints"
         self.verl_path = path / "verl"
         self._damages: dict[Path, str | None] = {}
-        self.journal_path = path / JOURNAL
 
     @classmethod
     def create(
@@ -159,6 +158,15 @@ class RunDir:
                 keep_until(path, step)
         remove_partial(self.path)
         remove_partial(self.checkpoints_path)
+
+    def journal_path(self, rank: int = 0) -> Path:
+        """Returns where a rank keeps the completions of the running step."""
+        return self.path / (f"{JOURNAL}.{rank}" if rank else JOURNAL)
+
+    def remove_journals(self) -> None:
+        """Removes the journals of all ranks."""
+        for path in journals(self.path):
+            path.unlink(missing_ok=True)
 
     def checkpoint_path(self, step: int) -> Path:
         """Returns where the checkpoint of `step` is, or would be."""

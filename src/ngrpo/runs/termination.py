@@ -25,7 +25,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
-        self._interruptible = False
+        self._interruptible = self._leaving = False
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -41,8 +41,16 @@ class StopSignals:
             yield
         finally:
             for number, handler in before.items():
-                if handler is not None:  # None: installed by other than Python
+                if handler is not None and not (self._leaving and number != signal.SIGINT):  # None: not Python's
                     signal.signal(number, handler)
+
+    def leave(self) -> None:
+        """The process is about to end: to its end all signals but Ctrl-C are ignored."""
+        if threading.current_thread() is threading.main_thread():
+            self._leaving = True
+            for number in _SIGNALS:
+                if number != signal.SIGINT:
+                    signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

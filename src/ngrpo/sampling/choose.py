@@ -1,9 +1,13 @@
-"""Sample one token per row, exactly: temperature and top_p by inverse transform of a given uniform number."""
+"""Sample one token per row, exactly: temperature and truncation by inverse transform of a given uniform number."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+from ngrpo.kept_tokens import NO_TRUNCATION, KeptSets, Truncation, kept_counts
 
 _ELEMENTS_AT_ONCE = 1 << 24
 """Rows are sampled in slices of about this many logits: bounds the float64 temporaries for large vocabularies."""
@@ -15,43 +19,54 @@ _MARGIN = 4e-6
 """Share of a row's weight within which a cumulative weight by blocks may be wrong; see `_by_blocks`."""
 
 
+class SampledTokens(NamedTuple):
+    """Tokens [B] int64, their logprobs [B] float32, and what the truncation kept of each row; None where all."""
+
+    tokens: Tensor
+    logprobs: Tensor
+    kept: KeptSets | None
+
+
 def sample_tokens(
-    logits: Tensor, uniforms: Tensor, *, temperature: float = 1.0, top_p: float = 1.0
-) -> tuple[Tensor, Tensor]:
+    logits: Tensor, uniforms: Tensor, *, temperature: float = 1.0, truncation: Truncation = NO_TRUNCATION
+) -> SampledTokens:
     """Returns one token per row and the logprob that it was sampled with.
 
     With p = softmax(logits / temperature), the token is the first whose cumulative probability exceeds the uniform
-    number. Below top_p = 1, only the smallest set of likeliest tokens whose probability reaches top_p is sampled from
-    (equal ones in order of index), and logprobs are those of the renormalised set. Temperature 0 takes the likeliest
-    token (of equal ones the first), with logprob 0. Tokens are those of a computation in float64; a logprob may
-    differ from it in its last digits.
+    number. With a truncation, only the tokens that it keeps are sampled from, likeliest first, and logprobs are those
+    of the renormalised set. Temperature 0 takes the likeliest token (of equal ones the first), with logprob 0, and
+    truncates nothing. Tokens are those of a computation in float64; a logprob may differ from it in its last digits.
 
     Args:
         logits: [B, V], any floating type, -inf for a forbidden token; a row with NaN, +inf or nothing but -inf gives
             a NaN logprob.
         uniforms: [B] in [0, 1), float64.
         temperature: at least 0.
-        top_p: in (0, 1].
+        truncation: which tokens can be sampled.
 
     Returns:
-        Tokens [B] int64 and logprobs [B] float32, in nats.
+        Tokens, logprobs in nats, and the kept tokens.
 
-    Example:
-        >>> sample_tokens(torch.zeros(2, 4), torch.tensor([0.0, 0.6], dtype=torch.float64), top_p=0.5)
+    Examples:
+        >>> uniforms = torch.tensor([0.0, 0.6], dtype=torch.float64)
+        >>> sample_tokens(torch.zeros(2, 4), uniforms, truncation=Truncation(top_p=0.5))[:2]
         (tensor([0, 1]), tensor([-0.6931, -0.6931]))
     """
     if temperature == 0.0:
         likeliest, tokens = logits.max(dim=-1)
-        return tokens, (likeliest - likeliest).float()  # 0, or NaN where the row has no finite maximum
+        # The logprob is 0, or NaN where the row has no finite maximum.
+        return SampledTokens(tokens, (likeliest - likeliest).float(), None)
+    if not truncation.keeps_all:
+        return _truncated(logits, uniforms, temperature, truncation)
     # On another device, asking for the rows that are left to float64 would be a transfer at each token.
-    by_blocks = logits.device.type == "cpu" and logits.dtype != torch.float64 and top_p >= 1.0
+    by_blocks = logits.device.type == "cpu" and logits.dtype != torch.float64
     if by_blocks and logits.shape[1] >= _FEWEST_TOKENS and logits.numel() >= _FEWEST_LOGITS:
         tokens, logprobs, certain = _by_blocks(logits.float(), uniforms, temperature)
         rows = (~certain).nonzero()[:, 0]
         if len(rows):
-            tokens[rows], logprobs[rows] = _in_float64(logits[rows], uniforms[rows], temperature, top_p)
-        return tokens, logprobs
-    return _in_float64(logits, uniforms, temperature, top_p)
+            tokens[rows], logprobs[rows] = _in_float64(logits[rows], uniforms[rows], temperature)
+        return SampledTokens(tokens, logprobs, None)
+    return SampledTokens(*_in_float64(logits, uniforms, temperature), None)
 
 
 def _by_blocks(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,26 +103,37 @@ def _by_blocks(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Te
     return (block * _BLOCK + place)[:, 0], logprobs[:, 0], certain[:, 0]
 
 
-def _in_float64(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    slices = max(1, _ELEMENTS_AT_ONCE // logits.shape[-1])
-    parts = [
-        _sample(rows.double() / temperature, numbers, top_p)
-        for rows, numbers in zip(torch.split(logits, slices), torch.split(uniforms, slices), strict=True)
-    ]
-    return torch.cat([tokens for tokens, _ in parts]), torch.cat([logprobs for _, logprobs in parts])
+def _slices(logits: Tensor, uniforms: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Returns rows of logits and their numbers, a slice at a time."""
+    count = max(1, _ELEMENTS_AT_ONCE // logits.shape[-1])
+    return list(zip(torch.split(logits, count), torch.split(uniforms, count), strict=True))
 
 
-def _sample(scaled: Tensor, uniforms: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    probs = scaled.softmax(dim=-1)
-    if top_p >= 1.0:
-        place, sampled = _inverse_transform(probs, uniforms)
-        return place[:, 0], sampled.log().float()[:, 0]
-    ordered, order = probs.sort(dim=-1, descending=True, stable=True)
-    before = torch.zeros_like(ordered)
-    before[:, 1:] = ordered.cumsum(dim=-1)[:, :-1]
-    kept = torch.where(before < top_p, ordered, 0.0)
-    place, sampled = _inverse_transform(kept, uniforms)
-    return order.gather(-1, place)[:, 0], (sampled / kept.sum(dim=-1, keepdim=True)).log().float()[:, 0]
+def _in_float64(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    tokens, logprobs = [], []
+    for rows, numbers in _slices(logits, uniforms):
+        place, sampled = _inverse_transform((rows.double() / temperature).softmax(dim=-1), numbers)
+        tokens.append(place[:, 0])
+        logprobs.append(sampled.log().float()[:, 0])
+    return torch.cat(tokens), torch.cat(logprobs)
+
+
+def _truncated(logits: Tensor, uniforms: Tensor, temperature: float, truncation: Truncation) -> SampledTokens:
+    tokens, logprobs, counts, kept_tokens = [], [], [], []
+    columns = torch.arange(logits.shape[-1], device=logits.device)
+    for rows, numbers in _slices(logits, uniforms):
+        probs = (rows.double() / temperature).softmax(dim=-1)
+        ordered, order = probs.sort(dim=-1, descending=True, stable=True)
+        count = kept_counts(ordered, truncation)
+        inside = columns < count[:, None]
+        kept = torch.where(inside, ordered, 0.0)
+        place, sampled = _inverse_transform(kept, numbers)
+        tokens.append(order.gather(-1, place)[:, 0])
+        logprobs.append((sampled / kept.sum(dim=-1, keepdim=True)).log().float()[:, 0])
+        counts.append(count)
+        kept_tokens.append(order[inside])
+    sets = KeptSets.of_counts(torch.cat(counts), torch.cat(kept_tokens))
+    return SampledTokens(torch.cat(tokens), torch.cat(logprobs), sets)
 
 
 def _inverse_transform(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ngrpo.types import Completion, Message, Problem
+
+if TYPE_CHECKING:
+    from ngrpo.kept_tokens import Truncation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,13 +41,27 @@ class Request(NamedTuple):
 class Decoding:
     """The distribution that tokens are sampled from.
 
-    `temperature` divides the logits, 0 takes the likeliest token; `top_p` in (0, 1] keeps the smallest set of tokens
-    with at least this much probability; completions are cut at `max_completion_tokens`.
+    `temperature` divides the logits, 0 takes the likeliest token; `top_p`, `top_k` and `min_p` leave tokens out (see
+    `Truncation`); completions are cut at `max_completion_tokens`. A completion ends with the first token with which its
+    text contains one of the `stop` strings, which stays in the text with `include_stop`. With `record_kept`,
+    completions have the tokens that were kept, where the sampler knows them: training needs them, evaluation does not.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_completion_tokens: int = 3072
+    top_k: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+    include_stop: bool = False
+    record_kept: bool = False
+
+    @property
+    def truncation(self) -> Truncation:
+        """Which tokens can be sampled."""
+        from ngrpo.kept_tokens import Truncation  # imports torch
+
+        return Truncation(self.top_k, self.top_p, self.min_p)
 
 
 class Sampler(ABC):

@@ -20,7 +20,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 def stream_key(seed: int, round_name: str, problem_id: str, sample: int) -> int:
     """Returns the 64-bit key of a completion's stream.
 
-    Example:
+    Examples:
         >>> stream_key(0, "step 1", "p", 0) == stream_key(0, "step 1", "p", 1)
         False
     """

@@ -10,14 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from ngrpo.errors import ConfigError, DataError, TrainingError
+from ngrpo.kept_tokens import KeptSets
 from ngrpo.models import LanguageModel
 from ngrpo.models.out_of_memory import is_out_of_memory, release_memory
 from ngrpo.sampling.cached_forward import CachedReader, check_cache
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.detokenizer import Detokenizer
 from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
+from ngrpo.sampling.stop_strings import StopSearch, ended
 from ngrpo.sampling.streams import stream_key, uniforms
-from ngrpo.types import Completion
+from ngrpo.types import Completion, KeptTokens
 
 FIRST_WIDTH = 256
 """Columns of a buffer at first, in tokens: a high limit alone costs nothing."""
@@ -122,21 +124,25 @@ class TransformersSampler(Sampler):
             [stream_key(seed, round_name, prompt.problem.id, sample) for prompt, sample in requests],
             dtype=np.uint64,
         )
-        stops = np.array(sorted(self._lm.stop_tokens), dtype=np.int64)
         sampled, rows = _Sampled(len(keys)), np.arange(len(keys))
+        ends = _Ends(self._lm.stop_tokens, decoding, self._detokenizer, len(keys))
         reader = CachedReader(self._lm)
         # Neighbours that share a prompt read it once.
         runs = [(prompt, len(list(run))) for prompt, run in itertools.groupby(requests, key=lambda r: r.prompt)]
         logits = reader.read_prompts([prompt.tokens for prompt, _ in runs], [copies for _, copies in runs], limit)
         for position in range(limit):
             numbers = torch.from_numpy(uniforms(keys[rows], position)).to(device)
-            tokens, logprobs = sample_tokens(logits, numbers, temperature=decoding.temperature, top_p=decoding.top_p)
+            tokens, logprobs, kept_sets = sample_tokens(
+                logits, numbers, temperature=decoding.temperature, truncation=decoding.truncation
+            )
             # The one transfer of a token; float64 holds both to the bit.
             new_tokens, new_logprobs = torch.stack([tokens.double(), logprobs.double()]).cpu().numpy()
             if np.isnan(new_logprobs).any():
                 raise TrainingError("the model's logits are no longer finite: training has diverged")
             sampled.append(position, rows, new_tokens, new_logprobs)
-            running = ~np.isin(new_tokens, stops)
+            if decoding.record_kept and kept_sets is not None:
+                sampled.append_kept(rows, kept_sets)
+            running = ends.running(rows, new_tokens.astype(np.int64), position)
             if position + 1 == limit or not running.any():
                 break
             if not running.all():
@@ -144,20 +150,7 @@ class TransformersSampler(Sampler):
                 rows, tokens = rows[kept], tokens[torch.from_numpy(kept).to(device)]
                 reader.keep(kept)
             logits = reader.read(tokens)
-        return self._completions(sampled.tokens[:, : position + 1], sampled.logprobs[:, : position + 1])
-
-    def _completions(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32]) -> list[Completion]:
-        """Returns the completions of rows [B, T], each up to its first stop token."""
-        is_stop = np.isin(tokens, sorted(self._lm.stop_tokens))
-        stopped = np.any(is_stop, axis=1)
-        lengths = np.where(stopped, is_stop.argmax(axis=1) + 1, tokens.shape[1])
-        texts = self._detokenizer.texts(
-            [row[: n - stop] for row, n, stop in zip(tokens.tolist(), lengths, stopped, strict=True)]
-        )
-        return [
-            Completion(text, row[:n].copy(), values[:n].copy(), "stop" if stop else "length")
-            for text, row, values, n, stop in zip(texts, tokens, logprobs, lengths, stopped, strict=True)
-        ]
+        return ends.completions(sampled, position + 1)
 
 
 class _Sampled:
@@ -166,6 +159,7 @@ class _Sampled:
     def __init__(self, rows: int) -> None:
         self.tokens = np.zeros((rows, FIRST_WIDTH), dtype=np.int64)
         self.logprobs = np.zeros((rows, FIRST_WIDTH), dtype=np.float32)
+        self._kept: dict[int, list[NDArray[np.int32]]] = {}
 
     def append(
         self, position: int, rows: NDArray[np.int64], tokens: NDArray[np.float64], logprobs: NDArray[np.float64]
@@ -176,6 +170,65 @@ class _Sampled:
             self.logprobs = np.concatenate([self.logprobs, np.zeros_like(self.logprobs)], axis=1)
         self.tokens[rows, position] = tokens
         self.logprobs[rows, position] = logprobs
+
+    def append_kept(self, rows: NDArray[np.int64], sets: KeptSets) -> None:
+        """Adds what was kept at the next position of the rows [B']."""
+        tokens, starts = sets.tokens.cpu().numpy().astype(np.int32), sets.starts.cpu().numpy()
+        for row, part in zip(rows.tolist(), np.split(tokens, starts[1:-1]), strict=True):
+            self._kept.setdefault(row, []).append(part)
+
+    def kept(self, row: int) -> KeptTokens | None:
+        """Returns what was kept at each position of a row, None where nothing was recorded."""
+        parts = self._kept.get(row)
+        if parts is None:
+            return None
+        return KeptTokens(np.array([len(part) for part in parts], dtype=np.int32), np.concatenate(parts))
+
+
+class _Ends:
+    """Where each completion of a block ends: with a stop token, with a stop string, or at the limit.
+
+    Args:
+        stop_tokens: tokens that end a completion.
+        decoding: the stop strings.
+        detokenizer: turns tokens into text.
+        rows: number of completions.
+    """
+
+    def __init__(self, stop_tokens: frozenset[int], decoding: Decoding, detokenizer: Detokenizer, rows: int) -> None:
+        self._stop_tokens = np.array(sorted(stop_tokens), dtype=np.int64)
+        self._decoding, self._detokenizer = decoding, detokenizer
+        self._search = StopSearch(decoding.stop, detokenizer) if decoding.stop else None
+        self._lengths = np.zeros(rows, dtype=np.int64)
+        self._by_token = np.zeros(rows, dtype=np.bool_)
+        self._by_string = np.zeros(rows, dtype=np.bool_)
+
+    def running(self, rows: NDArray[np.int64], tokens: NDArray[np.int64], position: int) -> NDArray[np.bool_]:
+        """Returns which rows [B'] go on after their tokens [B'] at a position, and notes where the others end."""
+        by_token = np.isin(tokens, self._stop_tokens)
+        self._by_token[rows] = by_token
+        if self._search is not None and not by_token.all():
+            going = ~by_token
+            self._by_string[rows[going]] = self._search.hits(rows[going].tolist(), tokens[going].tolist())
+        done = by_token | self._by_string[rows]
+        self._lengths[rows[done]] = position + 1
+        return ~done
+
+    def completions(self, sampled: _Sampled, longest: int) -> list[Completion]:
+        """Returns the completions; those that have not ended are `longest` tokens long."""
+        lengths = np.where(self._lengths > 0, self._lengths, longest).tolist()
+        spoken = [n - stop for n, stop in zip(lengths, self._by_token.tolist(), strict=True)]
+        texts = self._detokenizer.texts([row[:n].tolist() for row, n in zip(sampled.tokens, spoken, strict=True)])
+        return [
+            Completion(
+                ended(text, self._decoding.stop, keep=self._decoding.include_stop)[0] if self._by_string[i] else text,
+                sampled.tokens[i, :n].copy(),
+                sampled.logprobs[i, :n].copy(),
+                "stop" if self._by_token[i] or self._by_string[i] else "length",
+                kept=sampled.kept(i),
+            )
+            for i, (text, n) in enumerate(zip(texts, lengths, strict=True))
+        ]
 
 
 def closed_up(running: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from ngrpo.config.vllm_settings import VLLMSettings
 from ngrpo.errors import ConfigError, DataError, MissingDependencyError, TrainingError
 from ngrpo.sampling.detokenizer import Detokenizer
 from ngrpo.sampling.sampler import Decoding, Request, Sampler
+from ngrpo.sampling.stop_strings import StopSearch, ended
 from ngrpo.sampling.streams import stream_key
 from ngrpo.types import Completion
 
@@ -109,7 +110,7 @@ class VLLMSampler(Sampler):
         for request in requests:
             self._check(request, decoding)
         engine, waiting, running = self._llm.llm_engine, iter(enumerate(requests)), set[str]()
-        room = self._max_sequences * (1 + _WAITING)
+        room, ends = self._max_sequences * (1 + _WAITING), _StopStrings(decoding, self._detokenizer, self._stop_tokens)
         try:
             while True:
                 for index, request in itertools.islice(waiting, room - len(running)):
@@ -119,9 +120,15 @@ class VLLMSampler(Sampler):
                 if not running:
                     return
                 for output in engine.step():
-                    if output.finished:
-                        running.discard(output.request_id)
-                        yield int(output.request_id), self._completion(output.outputs[0], decoding)
+                    if output.request_id not in running:  # it had a stop string, and what came after is dropped
+                        continue
+                    length = ends.stop_string_at(output)
+                    if not (output.finished or length):
+                        continue
+                    running.discard(output.request_id)
+                    if not output.finished:
+                        engine.abort_request([output.request_id])
+                    yield int(output.request_id), self._completion(output.outputs[0], decoding, length)
         finally:
             if running:
                 engine.abort_request(sorted(running))
@@ -148,6 +155,8 @@ class VLLMSampler(Sampler):
         return SamplingParams(
             temperature=decoding.temperature,
             top_p=decoding.top_p if decoding.temperature > 0 else 1.0,
+            top_k=decoding.top_k if decoding.temperature > 0 else 0,
+            min_p=decoding.min_p if decoding.temperature > 0 else 0.0,
             max_tokens=decoding.max_completion_tokens,
             seed=stream_key(seed, round_name, request.prompt.problem.id, request.sample) & _LARGEST_SEED,
             stop_token_ids=self._stop_tokens,
@@ -156,17 +165,43 @@ class VLLMSampler(Sampler):
             detokenize=False,
         )
 
-    def _completion(self, output: Any, decoding: Decoding) -> Completion:
-        tokens = np.asarray(output.token_ids, dtype=np.int64)
-        sampled = [step[token].logprob for step, token in zip(output.logprobs, output.token_ids, strict=True)]
+    def _completion(self, output: Any, decoding: Decoding, length: int) -> Completion:
+        """Returns a completion that ends with a stop string after `length` tokens, 0 for one without."""
+        ids = list(output.token_ids)[: length or None]
+        tokens = np.asarray(ids, dtype=np.int64)
+        sampled = [step[token].logprob for step, token in zip(output.logprobs, ids, strict=False)]
         logprobs = np.asarray(sampled, dtype=np.float32)
         if np.isnan(logprobs).any():
             raise TrainingError("the model's logits are no longer finite: training has diverged")
         if decoding.temperature == 0:
             logprobs = np.zeros_like(logprobs)  # the likeliest token was certain
-        stopped = output.finish_reason == "stop"
-        (text,) = self._detokenizer.texts([tokens[: len(tokens) - stopped].tolist()])
-        return Completion(text, tokens, logprobs, "stop" if stopped else "length")
+        stopped = not length and output.finish_reason == "stop"
+        (text,) = self._detokenizer.texts([ids[: len(ids) - stopped]])
+        if length:
+            text, _ = ended(text, decoding.stop, keep=decoding.include_stop)
+        return Completion(text, tokens, logprobs, "stop" if stopped or length else "length")
+
+
+class _StopStrings:
+    """Finds the stop strings of requests as their tokens come."""
+
+    def __init__(self, decoding: Decoding, detokenizer: Detokenizer, stop_tokens: Sequence[int]) -> None:
+        self._search = StopSearch(decoding.stop, detokenizer) if decoding.stop else None
+        self._stop_tokens = frozenset(stop_tokens)
+        self._seen: dict[str, int] = {}
+
+    def stop_string_at(self, output: Any) -> int:
+        """Returns the length in tokens at which a request's completion has a stop string, 0 for one that has none."""
+        if self._search is None:
+            return 0
+        ids, row = output.outputs[0].token_ids, int(output.request_id)
+        for place in range(self._seen.get(output.request_id, 0), len(ids)):
+            if ids[place] in self._stop_tokens:
+                break
+            if self._search.hits([row], [ids[place]])[0]:
+                return place + 1
+        self._seen[output.request_id] = len(ids)
+        return 0
 
 
 def _load(path: str, settings: VLLMSettings, **arguments: Any) -> Any:

@@ -76,7 +76,7 @@ def read_summary(path: Path) -> CellSummary:
         rows = table.pop("evaluations")
         first = _problem_ids(rows[0]["problem_ids"]) if rows else ()
         evaluations = tuple(_evaluation_of(row, first) for row in rows)
-        metrics = {name: tuple(values) for name, values in table.pop("metrics").items()}
+        metrics = {name: tuple(map(_number, values)) for name, values in table.pop("metrics").items()}
         return CellSummary(evaluations=evaluations, metrics=metrics, **table)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not the summary of a study's run ({type(error).__name__}: {error})") from None
@@ -165,7 +165,17 @@ def _thirds(lines: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
     names = [name for name, value in lines[0].items() if isinstance(value, int | float) and name != "step"]
     parts = [part for part in np.array_split(np.arange(len(lines)), 3) if len(part)]
     return {
-        name: tuple(round(float(np.mean([lines[i].get(name, np.nan) for i in part])), 6) for part in parts)
+        name: tuple(round(mean_of([_number(lines[i].get(name)) for i in part]), 6) for part in parts)
         for name in names
         if not name.startswith(_TIMES)
     }
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Returns the mean of the values that are numbers: a step without a trained row has fewer metrics; NaN for none."""
+    finite = [value for value in values if not np.isnan(value)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

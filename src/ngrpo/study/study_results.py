@@ -14,7 +14,7 @@ from ngrpo.evaluation.statistics.paired_seeds import holm, paired_differences
 from ngrpo.evaluation.statistics.pass_at_k import auc
 from ngrpo.evaluation.statistics.seed_intervals import seeded_mean_intervals
 from ngrpo.evaluation.statistics.units import Floats
-from ngrpo.study.cell_summary import CellSummary, values_of
+from ngrpo.study.cell_summary import CellSummary, mean_of, values_of
 from ngrpo.study.study_config import StudySettings
 
 
@@ -121,7 +121,7 @@ def _variant(name: str, summaries: Sequence[CellSummary], last: int) -> VariantR
     metrics: dict[str, list[float]] = {}
     for summary in summaries:
         for metric, thirds in summary.metrics.items():
-            metrics.setdefault(metric, []).append(float(np.mean(thirds)))
+            metrics.setdefault(metric, []).append(mean_of(thirds))
     return VariantResult(
         variant=name,
         seeds=tuple(summary.seed for summary in summaries),
@@ -131,7 +131,7 @@ def _variant(name: str, summaries: Sequence[CellSummary], last: int) -> VariantR
         rollouts=float(np.mean([summary.rollouts for summary in summaries])),
         updates=float(np.mean([summary.updates for summary in summaries])),
         stopped=sum(bool(summary.stopped) for summary in summaries),
-        metrics={metric: float(np.mean(values)) for metric, values in metrics.items()},
+        metrics={metric: mean_of(values) for metric, values in metrics.items()},
     )
 
 

@@ -13,8 +13,10 @@ from ngrpo.tasks.task import Task
 
 TASKS: dict[str, tuple[str, str]] = {
     "countdown": ("ngrpo.tasks.countdown", "Countdown"),
+    "arithmetic": ("ngrpo.tasks.arithmetic", "Arithmetic"),
     **dict.fromkeys(HUB, ("ngrpo.tasks.math", "Math")),
     "gym": ("ngrpo.tasks.gym", "Gym"),
+    "verifiers": ("ngrpo.tasks.verifiers_taskset", "VerifiersTaskset"),
     "hub": ("ngrpo.tasks.hub_task", "HubTask"),
     "file": ("ngrpo.tasks.file_task", "FileTask"),
 }
@@ -39,7 +41,8 @@ def load_task(table: Mapping[str, Any], *, where: str = "") -> Task:
         raise ConfigError(f"{where}unknown task '{name}'; for problems from a file write 'file:{name}'")
     if kind not in TASKS:
         raise ConfigError(
-            f"{where}unknown task '{name}'; allowed: {', '.join(TASKS)} (gym:NAME, hub:OWNER/NAME, file:PATH)"
+            f"{where}unknown task '{name}'; allowed: {', '.join(TASKS)} "
+            "(gym:NAME, verifiers:NAME, hub:OWNER/NAME, file:PATH)"
         )
     module, attribute = TASKS[kind]
     task: type[Task] = getattr(import_module(module), attribute)

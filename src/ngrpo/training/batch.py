@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -11,15 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngrpo.kept_tokens import KeptSets
 from ngrpo.models.packing import Packing, arrange, similar
+from ngrpo.types import KeptTokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenRow:
-    """One completion as tokens: prompt [L] and completion [T]."""
+    """One completion as tokens: prompt [L], completion [T], and what truncated sampling kept; None for all."""
 
     prompt: NDArray[np.int64]
     completion: NDArray[np.int64]
+    kept: KeptTokens | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
@@ -59,6 +62,29 @@ class MicroBatch(Generic[Row]):
     tokens: Tensor
     places: Tensor
     completion_mask: Tensor
+
+    @property
+    def kept(self) -> KeptSets | None:
+        """What truncated sampling kept at the places of `tokens`; None where it kept all.
+
+        Either all rows of a run have it or none.
+        """
+        kept = [row.kept for row in self.rows if row.kept is not None]
+        if not kept:
+            return None
+        device = self.tokens.device
+        counts, tokens = (np.concatenate(parts) for parts in zip(*((k.counts, k.tokens) for k in kept), strict=True))
+        return KeptSets.of_counts(torch.from_numpy(counts).to(device), torch.from_numpy(tokens).to(device))
+
+    def split_kept(self, sets: KeptSets) -> list[KeptTokens]:
+        """Returns of the sets of the N tokens those of each row."""
+        counts = np.split(sets.counts.cpu().numpy().astype(np.int32), self.ends())
+        tokens = np.split(sets.tokens.cpu().numpy().astype(np.int32), np.cumsum([part.sum() for part in counts])[:-1])
+        return [KeptTokens(*both) for both in zip(counts, tokens, strict=True)]
+
+    def ends(self) -> NDArray[np.int64]:
+        """Where each row but the last ends among the N tokens."""
+        return np.cumsum([len(row.completion) for row in self.rows])[:-1]
 
     def flat(self, values: Iterable[NDArray[np.float32]]) -> Tensor:
         """Returns values [T] of each row's tokens as [N] on the batch's device."""
@@ -154,8 +180,8 @@ def values_of(
     """Returns for each row, in order, its tokens' part [T] of what a function makes of micro-batches, as [N]."""
     found: dict[int, NDArray[np.float32]] = {}
     for batch in micro_batches(rows, token_budget=token_budget, device=device, packed=packed):
-        ends = np.cumsum([len(row.completion) for row in batch.rows])
-        for row, values in zip(batch.rows, np.split(function(batch).float().cpu().numpy(), ends[:-1]), strict=True):
+        parts = np.split(function(batch).float().cpu().numpy(), batch.ends())
+        for row, values in zip(batch.rows, parts, strict=True):
             found[id(row)] = values
     return [found[id(row)] for row in rows]
 

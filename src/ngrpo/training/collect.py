@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
@@ -20,10 +20,16 @@ from ngrpo.methods import Method
 from ngrpo.sampling import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import Task
+from ngrpo.training.divisions import GROUPS
+from ngrpo.training.ranks import ALONE, Ranks
 from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
 MAX_EMPTY_STEPS = 10
 """After so many steps in a row without a group to train on, going on would only cost."""
+
+
+TRUNCATED = Grade("ungraded", 0.0, None, "truncated ([sampling] truncated)")
+"""The grade of a completion that is left out because it was cut at the limit."""
 
 
 class PromptSource:
@@ -117,10 +123,10 @@ class GradedGroups:
         lengths = [[len(rollout.completion.tokens) for rollout in group.rollouts] for group in self.groups]
         return torch.tensor(lengths, dtype=torch.int64).view_as(self.rewards)
 
-    def ungraded_reason(self) -> str:
-        """Returns why the first ungraded completion could not be graded, "" where every one was."""
+    def ungradable(self) -> list[Grade]:
+        """Returns the grades of completions that the grader could not grade; not of those left out as truncated."""
         grades = (rollout.grade for group in self.groups for rollout in group.rollouts)
-        return next((grade.reason for grade in grades if not grade.graded), "")
+        return [grade for grade in grades if not grade.graded and grade != TRUNCATED]
 
     def completions(self) -> Iterator[Completion]:
         """Yields every completion, ungraded ones included."""
@@ -175,6 +181,7 @@ def collect_groups(
     *,
     seed: int,
     step: int,
+    ranks: Ranks = ALONE,
 ) -> Collected:
     """Returns the groups of a step: problems_per_step that pass the method's filter, where they can be had.
 
@@ -185,8 +192,8 @@ def collect_groups(
         DataError: when no problem has a prompt that is short enough.
     """
     rounds, kept, used = list[GradedGroups](), list[Tensor](), set[str]()
-    no_problem_left, sample_seconds, grade_seconds = False, 0.0, 0.0
-    decoding = Decoding(settings.temperature, settings.top_p, settings.max_completion_tokens)
+    no_problem_left, seconds = False, _Seconds()
+    sampled_groups = partial(_sampled, sampler, task, settings, seed=seed, step=step, seconds=seconds)
     limit = int(method.max_refill_factor * settings.problems_per_step)
     wanted = settings.problems_per_step
     while wanted > 0 and not no_problem_left:
@@ -194,15 +201,8 @@ def collect_groups(
         no_problem_left = len(prompts) < wanted
         if not prompts:
             break
-        started = time.perf_counter()
-        with _Rollouts(task, prompts, settings.group_size) as rollouts:
-            for index, completion in sampler.stream(rollouts.requests, decoding, seed=seed, round_name=f"step {step}"):
-                rollouts.add(index, completion)
-            grading = time.perf_counter()
-        rounds.append(new := GradedGroups.of(rollouts.groups()))
+        rounds.append(new := GradedGroups.of(ranks.spread(prompts, sampled_groups, GROUPS)))
         kept.append(kept_groups(new.rewards, filter=method.filter, max_reward=method.max_reward, valid=new.valid))
-        sample_seconds += grading - started
-        grade_seconds += time.perf_counter() - grading
         missing = settings.problems_per_step - sum(int(flags.sum()) for flags in kept) if method.refill else 0
         wanted = min(missing, limit - sum(map(len, rounds)))
     if not rounds:
@@ -212,23 +212,70 @@ def collect_groups(
         )
     sampled = GradedGroups.join(rounds)
     overlong = len(used) - len(sampled)
-    return Collected(sampled, torch.cat(kept), len(rounds), overlong, no_problem_left, sample_seconds, grade_seconds)
+    return Collected(sampled, torch.cat(kept), len(rounds), overlong, no_problem_left, seconds.sample, seconds.grade)
+
+
+@dataclass(slots=True)
+class _Seconds:
+    """Time of this rank's sampling, and of the grading after it."""
+
+    sample: float = 0.0
+    grade: float = 0.0
+
+
+def _sampled(
+    sampler: Sampler,
+    task: Task,
+    settings: SamplingSettings,
+    prompts: Sequence[Prompt],
+    *,
+    seed: int,
+    step: int,
+    seconds: _Seconds,
+) -> list[Group]:
+    """Returns the graded groups of prompts."""
+    decoding, started = decoding_of(settings), time.perf_counter()
+    with _Rollouts(task, prompts, settings) as rollouts:
+        for index, completion in sampler.stream(rollouts.requests, decoding, seed=seed, round_name=f"step {step}"):
+            rollouts.add(index, completion)
+        grading = time.perf_counter()
+    seconds.sample += grading - started
+    seconds.grade += time.perf_counter() - grading
+    return rollouts.groups()
+
+
+def decoding_of(settings: SamplingSettings) -> Decoding:
+    """Returns the distribution that training samples from."""
+    return Decoding(
+        settings.temperature,
+        settings.top_p,
+        settings.max_completion_tokens,
+        top_k=settings.top_k,
+        min_p=settings.min_p,
+        stop=settings.stop,
+        include_stop=settings.include_stop,
+        record_kept=True,
+    )
 
 
 class _Rollouts:
     """The rollouts of a round, graded in a thread while further ones are sampled; a context manager."""
 
-    def __init__(self, task: Task, prompts: Sequence[Prompt], group_size: int) -> None:
+    def __init__(self, task: Task, prompts: Sequence[Prompt], settings: SamplingSettings) -> None:
         self._prompts = prompts
-        self.requests = [Request(prompt, sample) for prompt in prompts for sample in range(group_size)]
+        self._grades_truncated = settings.truncated != "ungraded"
+        self.requests = [Request(prompt, sample) for prompt in prompts for sample in range(settings.group_size)]
         self._completions: dict[int, Completion] = {}
         self._grades: dict[int, Grade] = {}
         self._grader = BackgroundGrader[int](task, self._answer, self._grades.update)
 
     def add(self, index: int, completion: Completion) -> None:
-        """Takes the completion of a request, and has it graded."""
+        """Takes the completion of a request, and has it graded where it is to be."""
         self._completions[index] = completion
-        self._grader.submit(index)
+        if self._grades_truncated or completion.finish_reason != "length":
+            self._grader.submit(index)
+        else:
+            self._grades[index] = TRUNCATED
 
     def groups(self) -> list[Group]:
         """Returns the group of each prompt; to be called after the context, when every grade has come."""

@@ -15,6 +15,7 @@ from ngrpo.losses import value_loss
 from ngrpo.methods import PPO
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.training.batch import MicroBatch, TokenRow, ValuedRow, micro_batches, values_of
+from ngrpo.training.divisions import ROW_VALUES
 from ngrpo.training.optimizer import Updater, UpdateSums
 
 HEAD = "score"
@@ -97,10 +98,10 @@ class CriticUpdater(Updater):
         """
         shared = self.critic.shared
         tokens = sum(len(row.completion) for row in rows)
-        sums = UpdateSums(rows=len(rows), rows_computed=len(rows), tokens=tokens)
-        budget, trunk = self.budget.tokens, self.critic.trunk
+        sums = UpdateSums(rows=len(rows), rows_computed=len(rows))
+        budget, trunk, own = self.budget.tokens, self.critic.trunk, self.ranks.own(rows)
         with trunk.packed_attention(trunk.packs):
-            for batch in micro_batches(rows, token_budget=budget, device=trunk.device, packed=trunk.packs):
+            for batch in micro_batches(own, token_budget=budget, device=trunk.device, packed=trunk.packs):
                 values = self.critic.values(batch, through_trunk=through_trunk or not shared)[None]
                 loss = value_loss(
                     values,
@@ -111,6 +112,7 @@ class CriticUpdater(Updater):
                     denominator=tokens,
                 )
                 sums.loss = sums.loss + loss.detach()
+                sums.tokens += len(batch.tokens)
                 weighted = loss * self.method.value_coefficient if shared else loss
                 weighted.backward()  # type: ignore[no-untyped-call]
         return sums
@@ -120,7 +122,7 @@ class CriticUpdater(Updater):
         """Returns the values [T] of each row under the critic as it is."""
         trunk = self.critic.trunk
         with trunk.packed_attention(trunk.packs):
-            return self.fitted(rows, lambda: self._values(rows))
+            return self.ranks.spread(rows, lambda own: self.fitted(own, lambda: self._values(own)), ROW_VALUES)
 
     def _values(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         trunk = self.critic.trunk

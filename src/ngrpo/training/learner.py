@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngrpo.kept_tokens import NO_TRUNCATION, Truncation
 from ngrpo.methods import GroupMethod
 from ngrpo.training.batch import TokenRow, TrainingRow, padded
 from ngrpo.training.checkpoint import load_optimizer, save_policy
@@ -51,6 +52,8 @@ class OldLogprobs:
 
     recompute: bool = False
     importance_cap: float = 0.0
+    truncation: Truncation = NO_TRUNCATION
+    """What the sampler samples from; where its completions do not say what it kept, the policy's own logits do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +113,18 @@ class Learner(ABC, Generic[R]):
         """
         load_optimizer(folder, self.updater)
 
+    def sampled_rows(self, graded: GradedGroups) -> tuple[list[TokenRow], list[Floats]]:
+        """Returns the graded completions as rows, and the sampler's logprobs [T] of each.
+
+        With truncated sampling, the rows have the tokens that were kept: the ratio of every update is that of the
+        distribution over them.
+        """
+        rows, logprobs = sampled_rows(graded)
+        truncation = self.old_logprobs.truncation
+        if not truncation.keeps_all and any(row.kept is None for row in rows):
+            rows = self.updater.with_kept(rows, truncation)
+        return rows, logprobs
+
     def take_old_logprobs(self, rows: Sequence[TokenRow], sampled: Sequence[Floats]) -> SampledWith:
         """Returns the logprobs that ratios are taken against: the sampler's, or where asked for the policy's own.
 
@@ -141,14 +156,14 @@ class GroupLearner(Learner[TrainingRow]):
 
     def make_batch(self, graded: GradedGroups) -> Batch[TrainingRow]:
         """Returns the rows of groups; the policy's own old_logprobs only of those that can carry gradient."""
-        rows, old = sampled_rows(graded)
+        rows, old = self.sampled_rows(graded)
         advantages, of_tokens = self._advantages(graded, rows)
         chosen = [i for i, values in enumerate(of_tokens) if self.updater.carries_gradient(values)]
         found = self.take_old_logprobs([rows[i] for i in chosen], [old[i] for i in chosen])
         for place, i in enumerate(chosen):
             old[i], of_tokens[i] = found.logprobs[place], found.weighted(place, of_tokens[i])
         training = [
-            TrainingRow(row.prompt, row.completion, logprobs, values)
+            TrainingRow(row.prompt, row.completion, logprobs, values, kept=row.kept)
             for row, logprobs, values in zip(rows, old, of_tokens, strict=True)
         ]
         return Batch(by_group(training, graded), advantages, found.metrics)
@@ -175,7 +190,20 @@ class GroupLearner(Learner[TrainingRow]):
 def sampled_rows(graded: GradedGroups) -> tuple[list[TokenRow], list[Floats]]:
     """Returns the graded completions as rows, and the sampler's logprobs [T] of each."""
     pairs = list(graded.graded_completions())
-    return [TokenRow(group.prompt_tokens, c.tokens) for group, c in pairs], [c.logprobs for _, c in pairs]
+    rows = [TokenRow(group.prompt_tokens, c.tokens, kept=c.kept) for group, c in pairs]
+    return rows, [c.logprobs for _, c in pairs]
+
+
+def without_truncated(rows: Sequence[Sequence[R]], graded: GradedGroups) -> list[list[R]]:
+    """Returns the rows of each group without those of completions that were cut, and no group without rows.
+
+    Args:
+        rows: those of all graded completions, group by group.
+        graded: the groups.
+    """
+    finished = iter(completion.finish_reason != "length" for _, completion in graded.graded_completions())
+    kept = [[row for row in group if next(finished)] for group in rows]
+    return [group for group in kept if group]
 
 
 def by_group(rows: Sequence[R], graded: GradedGroups) -> list[list[R]]:

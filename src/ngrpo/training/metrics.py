@@ -1,7 +1,11 @@
-"""The state of a run, the metrics of a step and the lines of its rollouts, under the names in docs/metrics.md."""
+"""The state of a run, the metrics of a step, the lines of its rollouts, and why it has fewer groups than asked for.
+
+The names of metrics are those of docs/metrics.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngrpo.config import Config
 from ngrpo.diagnostics import group_metrics
 from ngrpo.filters import group_kinds
 from ngrpo.methods import Method
@@ -125,3 +130,29 @@ def rollout_lines(step: int, collected: Collected, advantages: Tensor) -> list[d
                 }
             )
     return lines
+
+
+def shortfalls(collected: Collected, config: Config, step: int) -> Iterator[tuple[str, str]]:
+    """Yields each reason for which problems were left out or the batch is not full, as a key and a line.
+
+    Args:
+        collected: the groups of the step.
+        config: its limits.
+        step: counted from 1.
+    """
+    sampling, method = config.sampling, config.method
+    wanted, batch = sampling.problems_per_step, len(collected.batch)
+    if collected.overlong:
+        yield (
+            "overlong",
+            f"step {step}: {collected.overlong} problems left out, their prompts are longer than "
+            f"{sampling.max_prompt_tokens} tokens ([sampling] max_prompt_tokens)",
+        )
+    if batch == wanted or not (method.refill or collected.no_problem_left):
+        return
+    why = "no problem is left" if collected.no_problem_left else "[method] max_refill_factor is reached"
+    yield (
+        why,
+        f"step {step}: {batch} of {wanted} groups after sampling {len(collected.sampled)} problems: filter "
+        f"'{method.filter}' dropped the others, and {why}",
+    )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ngrpo.config import OptimizerSettings
 from ngrpo.errors import TrainingError
+from ngrpo.models.out_of_memory import is_out_of_memory
 from ngrpo.training.memory import MicroBatchBudget
+from ngrpo.training.ranks import ALONE, Ranks
 
 Result = TypeVar("Result")
 
@@ -36,6 +38,21 @@ class UpdateSums:
     def add(self, name: str, total: Tensor) -> None:
         """Adds a sum over tokens to that of its name."""
         self.per_token[name] = self.per_token[name] + total if name in self.per_token else total
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what differs between ranks, as JSON."""
+        per_token = {name: float(total) for name, total in self.per_token.items()}
+        return {"tokens": self.tokens, "loss": float(self.loss), "per_token": per_token}
+
+    @classmethod
+    def joined(cls, parts: Sequence[Mapping[str, Any]], *, rows: int, computed: int) -> Self:
+        """Returns the sums over all ranks, of `to_json` of each; the numbers of rows are those of the whole update."""
+        names = dict.fromkeys(name for part in parts for name in part["per_token"])
+        per_token = {
+            name: torch.tensor(sum(p["per_token"].get(name, 0.0) for p in parts), dtype=torch.float64) for name in names
+        }
+        tokens, loss = sum(part["tokens"] for part in parts), sum(part["loss"] for part in parts)
+        return cls(rows, computed, tokens, loss, per_token)
 
 
 @dataclass(slots=True)
@@ -95,6 +112,7 @@ class Updater:
             self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused
         )
         self.budget = MicroBatchBudget(settings.tokens_per_micro_batch)
+        self.ranks: Ranks = ALONE
         self.stops_when_not_finite = True
         self._skipped_in_a_row = 0
 
@@ -117,7 +135,11 @@ class Updater:
             group["lr"] = self.learning_rate(step)
 
     def take_step(self) -> float:
-        """Takes an optimiser step with the gradient that was accumulated, unless it is not finite; returns its norm."""
+        """Takes an optimiser step with the gradient that was accumulated, unless it is not finite; returns its norm.
+
+        Raises:
+            TrainingError: when memory runs out in it, or too many in a row had no finite gradient.
+        """
         if all(parameter.grad is None for parameter in self.parameters.values()):
             # No row was computed. AdamW passes over a missing gradient, but under one of 0 its moments and the weights
             # decay: that is what computing the rows would have given. A parameter that never had any stays as it is.
@@ -125,7 +147,7 @@ class Updater:
                 parameter.grad = torch.zeros_like(parameter)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_grad_norm))
         if math.isfinite(norm):
-            self.optimizer.step()
+            self._step()
             self._skipped_in_a_row = 0
         else:  # stepping would make every weight NaN
             self._skipped_in_a_row += 1
@@ -137,3 +159,16 @@ class Updater:
                 "tripwires"
             )
         return norm
+
+    def _step(self) -> None:
+        try:
+            self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # Some weights may be updated and others not, so that it cannot be made again.
+            raise TrainingError(
+                "out of memory in the optimiser's step, which needs 8 bytes per trained parameter for AdamW's moments: "
+                "train a [model.lora] or a smaller model, or give more memory; the last checkpoint is whole, --resume "
+                "auto continues from it"
+            ) from None

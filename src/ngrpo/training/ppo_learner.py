@@ -24,7 +24,6 @@ from ngrpo.training.learner import (
     OldLogprobs,
     by_group,
     completion_means,
-    sampled_rows,
 )
 from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
 from ngrpo.training.update import PolicyUpdater, update_metrics
@@ -56,7 +55,7 @@ class PPOLearner(Learner[ValuedRow]):
 
     def make_batch(self, graded: GradedGroups) -> Batch[ValuedRow]:
         """Returns the rows of groups with old values, returns and advantages of their tokens."""
-        rows, sampled = sampled_rows(graded)
+        rows, sampled = self.sampled_rows(graded)
         found = self.take_old_logprobs(rows, sampled)
         values = self.critic.values(rows)
         of_tokens, metrics = self._token_rewards(rows, graded.rewards[graded.valid], found.logprobs)
@@ -68,7 +67,13 @@ class PPOLearner(Learner[ValuedRow]):
         returns = [r[:length] for r, length in zip(gae.returns.numpy(), lengths, strict=True)]
         valued = [
             ValuedRow(
-                row.prompt, row.completion, found.logprobs[i], found.weighted(i, advantages[i]), values[i], future
+                row.prompt,
+                row.completion,
+                found.logprobs[i],
+                found.weighted(i, advantages[i]),
+                values[i],
+                future,
+                kept=row.kept,
             )
             for i, (row, future) in enumerate(zip(rows, returns, strict=True))
         ]
@@ -88,21 +93,29 @@ class PPOLearner(Learner[ValuedRow]):
         policy, critic = UpdateTotals(), UpdateTotals()
         self.updater.begin_step(step)
         self.critic.begin_step(step)
+        parameters = [parameter for updater in self.updaters for parameter in updater.parameters.values()]
         for rows in updates:
-            values, sums = self.updater.budget.fitted(
-                partial(self._gradients, rows, warming=warming), longest=max(map(len, rows)), undo=self._drop_gradients
+            accumulate = partial(
+                self.updater.budget.fitted,
+                partial(self._gradients, rows, warming=warming),
+                longest=max(map(len, rows)),
+                undo=self._drop_gradients,
             )
-            if sums is not None:
+            values, *of_policy = self.updater.ranks.accumulated(accumulate, parameters)
+            for sums in of_policy:
                 policy.add(sums, self.updater.take_step())
             critic.add(values, self.critic.take_step())
         return update_metrics(policy) | {"critic/loss": critic.mean_loss, "critic/grad_norm": critic.mean_grad_norm}
 
-    def _gradients(self, rows: Sequence[ValuedRow], *, warming: bool) -> tuple[UpdateSums, UpdateSums | None]:
-        """Accumulates both gradients before either step: they meet in a shared trunk, which the policy's step moves."""
+    def _gradients(self, rows: Sequence[ValuedRow], *, warming: bool) -> list[UpdateSums]:
+        """Accumulates both gradients before either step: they meet in a shared trunk, which the policy's step moves.
+
+        Returns the critic's sums and, after the warm-up, the policy's.
+        """
         values = self.critic.accumulate_gradient(rows, through_trunk=not warming)
         if warming:
-            return values, None
-        return values, self.updater.accumulate_gradient(rows, self.updater.denominator(rows))
+            return [values]
+        return [values, self.updater.accumulate_gradient(rows, self.updater.denominator(rows))]
 
     def _drop_gradients(self) -> None:
         for updater in self.updaters:

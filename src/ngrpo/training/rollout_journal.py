@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ngrpo.sampling import Decoding, Request, Sampler
 from ngrpo.storage import json_line
-from ngrpo.types import Completion, FinishReason
+from ngrpo.types import Completion, FinishReason, KeptTokens
 
 Key = tuple[str, int]
 """A problem's id and the sample's index."""
@@ -65,7 +66,9 @@ class JournaledSampler(Sampler):
             wanted = [requests[i] for i in missing]
             for place, completion in self._sampler.stream(wanted, decoding, seed=seed, round_name=round_name):
                 index = missing[place]
-                file.write(json_line(_line(keys[index], completion)))
+                problem_id, sample = keys[index]
+                line = {"problem_id": problem_id, "sample": sample, **completion_record(completion)}
+                file.write(json_line(line))
                 file.flush()
                 yield index, completion
 
@@ -74,15 +77,36 @@ class JournaledSampler(Sampler):
         self._path.write_bytes(json_line({"round": round_name}))
 
 
-def _line(key: Key, completion: Completion) -> Mapping[str, Any]:
+def completion_record(completion: Completion) -> dict[str, Any]:
+    """Returns a completion as JSON, its arrays in base64."""
+    kept = completion.kept
     return {
-        "problem_id": key[0],
-        "sample": key[1],
         "text": completion.text,
         "tokens": base64.b64encode(completion.tokens.astype("<i8").tobytes()).decode(),
         "logprobs": base64.b64encode(completion.logprobs.astype("<f4").tobytes()).decode(),
         "finish_reason": completion.finish_reason,
+        **({} if kept is None else {"kept": [_int32_text(kept.counts), _int32_text(kept.tokens)]}),
     }
+
+
+def _int32_text(values: NDArray[np.int32]) -> str:
+    return base64.b64encode(values.astype("<i4").tobytes()).decode()
+
+
+def _kept(row: Any, length: int) -> KeptTokens | None:
+    """Returns the kept tokens of a line, if it has any.
+
+    Raises:
+        ValueError: where they are not those of a completion of this length.
+    """
+    if "kept" not in row:
+        return None
+    counts, tokens = (
+        np.frombuffer(base64.b64decode(text, validate=True), dtype="<i4").astype(np.int32) for text in row["kept"]
+    )
+    if len(counts) != length or counts.sum() != len(tokens):
+        raise ValueError("not the tokens that were kept")
+    return KeptTokens(counts, tokens)
 
 
 def _read(path: Path, round_name: str) -> dict[Key, Completion]:
@@ -100,8 +124,8 @@ def _read(path: Path, round_name: str) -> dict[Key, Completion]:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                key, completion = _completion(json.loads(line))
-                kept[key] = completion
+                row = json.loads(line)
+                kept[str(row["problem_id"]), int(row["sample"])] = completion_of(row)
                 end += len(line)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             pass
@@ -113,12 +137,11 @@ def _read(path: Path, round_name: str) -> dict[Key, Completion]:
     return kept
 
 
-def _completion(row: Any) -> tuple[Key, Completion]:
+def completion_of(row: Any) -> Completion:
+    """Returns the completion of a record; raises ValueError, TypeError or KeyError where it is none."""
     tokens = np.frombuffer(base64.b64decode(row["tokens"], validate=True), dtype="<i8").astype(np.int64)
     logprobs = np.frombuffer(base64.b64decode(row["logprobs"], validate=True), dtype="<f4").astype(np.float32)
     reason = row["finish_reason"]
     if reason not in get_args(FinishReason) or len(tokens) != len(logprobs) or not isinstance(row["text"], str):
         raise ValueError("not a completion")
-    return (str(row["problem_id"]), int(row["sample"])), Completion(
-        row["text"], tokens, logprobs, cast("FinishReason", reason)
-    )
+    return Completion(row["text"], tokens, logprobs, cast("FinishReason", reason), kept=_kept(row, len(tokens)))

@@ -76,11 +76,11 @@ class Tripwires:
 
     def check_collected(self, collected: Collected, step: int) -> None:
         """Raises TrainingError when the grader could not grade too many completions."""
-        ungraded = int((~collected.sampled.valid).sum())
-        if ungraded > self._config.run.max_ungraded_share * collected.rollouts_sampled:
+        ungraded = collected.sampled.ungradable()
+        if len(ungraded) > self._config.run.max_ungraded_share * collected.rollouts_sampled:
             raise TrainingError(
-                f"step {step}: {ungraded} of {collected.rollouts_sampled} completions could not be graded "
-                f"({collected.sampled.ungraded_reason() or 'no reason given'}): a fault of the grader, not of the "
+                f"step {step}: {len(ungraded)} of {collected.rollouts_sampled} completions could not be graded "
+                f"({ungraded[0].reason or 'no reason given'}): a fault of the grader, not of the "
                 "model (limit: [run] max_ungraded_share)"
             )
 

@@ -15,13 +15,18 @@ from torch import Tensor
 
 from ngrpo.config import OptimizerSettings
 from ngrpo.fused_loss import LinearHead, fused_token_loss
+from ngrpo.kept_tokens import Truncation, joined, kept_sets
 from ngrpo.logprobs import TokenLogprobs, chunked_logprobs
 from ngrpo.losses import TokenLosses, kl_divergence, token_weights
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.training.batch import MicroBatch, TokenRow, TrainingRow, micro_batches, values_of
+from ngrpo.training.divisions import ROW_VALUES
 from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
+from ngrpo.types import KeptTokens
 
+KEPT_ROWS = 128
+"""Positions whose logits are sorted at a time, in float64."""
 _MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
 """Means over the computed tokens that every step reports, 0 where it computed none."""
 
@@ -131,7 +136,7 @@ class PolicyUpdater(Updater):
         totals = UpdateTotals()
         self.begin_step(step)
         for rows in updates:
-            sums = self.fitted(rows, partial(self.accumulate_gradient, rows, self.denominator(rows)))
+            [sums] = self.ranks.accumulated(partial(self._accumulated, rows), self.parameters.values())
             totals.add(sums, self.take_step())
         return totals
 
@@ -152,11 +157,11 @@ class PolicyUpdater(Updater):
         return self.method.trains_on_zero_advantage or bool(advantages.any())
 
     def accumulate_gradient(self, rows: Sequence[TrainingRow], denominator: float) -> UpdateSums:
-        """Adds the gradient of the rows' part in an update's loss to the parameters."""
+        """Adds the gradient of the rows' part in an update's loss to the parameters; of several ranks, each its own."""
         computed = [row for row in rows if self.carries_gradient(row.advantages)]  # the others need not be computed
         sums = UpdateSums(rows=len(rows), rows_computed=len(computed))
         with self.policy.packed_attention(self.policy.packs):  # the backward pass may compute activations again
-            for batch in self._micro_batches(computed):
+            for batch in self._micro_batches(self.ranks.own(computed)):
                 loss = self._loss(batch, denominator, sums)
                 sums.loss = sums.loss + loss.detach()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -165,6 +170,24 @@ class PolicyUpdater(Updater):
     def logprobs(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the logprobs [T] of each row's tokens under the policy as it is."""
         return self._values_of(rows, lambda batch: self._score(self.policy, batch, entropy=False).logprobs)
+
+    @torch.no_grad()
+    def with_kept(self, rows: Sequence[TokenRow], truncation: Truncation) -> list[TokenRow]:
+        """Returns the rows with what a truncation keeps under the policy as it is, and their own tokens in any case."""
+        lm = self.policy
+
+        def keep() -> dict[int, KeptTokens]:
+            found: dict[int, KeptTokens] = {}
+            for batch in micro_batches(rows, token_budget=self.budget.tokens, device=lm.device, packed=lm.packs):
+                with lm.packed_attention(batch.packing is not None), lm.autocast():
+                    hidden = batch.predicting(lm.hidden_states(batch.input_ids, batch.packing))
+                    parts = zip(torch.split(hidden, KEPT_ROWS), torch.split(batch.tokens, KEPT_ROWS), strict=True)
+                    sets = [kept_sets(lm.head(h), truncation, ids, self.temperature) for h, ids in parts]
+                found |= {id(row): kept for row, kept in zip(batch.rows, batch.split_kept(joined(sets)), strict=True)}
+            return found
+
+        kept = self.fitted(rows, keep)
+        return [TokenRow(row.prompt, row.completion, kept=kept[id(row)]) for row in rows]
 
     def entropies(self, rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
         """Returns the entropies [T] of the distributions that each row's tokens were sampled from."""
@@ -177,6 +200,9 @@ class PolicyUpdater(Updater):
         with self._reference() as reference:
             return self._values_of(rows, lambda batch: self._score(reference, batch, entropy=False).logprobs)
 
+    def _accumulated(self, rows: Sequence[TrainingRow]) -> list[UpdateSums]:
+        return [self.fitted(rows, partial(self.accumulate_gradient, rows, self.denominator(rows)))]
+
     def _micro_batches(self, rows: Sequence[TrainingRow]) -> Iterator[MicroBatch[TrainingRow]]:
         budget, lm = self.budget.tokens, self.policy
         return micro_batches(rows, token_budget=budget, device=lm.device, packed=lm.packs)
@@ -186,10 +212,14 @@ class PolicyUpdater(Updater):
         self, rows: Sequence[TokenRow], function: Callable[[MicroBatch[TokenRow]], Tensor]
     ) -> list[NDArray[np.float32]]:
         lm = self.policy
-        return self.fitted(
-            rows,
-            lambda: values_of(rows, function, token_budget=self.budget.tokens, device=lm.device, packed=lm.packs),
-        )
+
+        def values(own: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
+            return self.fitted(
+                own,
+                lambda: values_of(own, function, token_budget=self.budget.tokens, device=lm.device, packed=lm.packs),
+            )
+
+        return self.ranks.spread(rows, values, ROW_VALUES)
 
     def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums) -> Tensor:
         lm, method = self.policy, self.method
@@ -199,7 +229,13 @@ class PolicyUpdater(Updater):
             hidden = batch.predicting(lm.hidden_states(batch.input_ids, batch.packing))
             if method.loss_is_per_token and isinstance(lm.head, LinearHead):
                 fused = fused_token_loss(
-                    hidden, batch.tokens, lm.head, loss_of, temperature=self.temperature, entropy=entropy
+                    hidden,
+                    batch.tokens,
+                    lm.head,
+                    loss_of,
+                    temperature=self.temperature,
+                    entropy=entropy,
+                    kept=batch.kept,
                 )
                 loss_of.add_facts(sums, fused.logprobs, fused.entropies)
                 return fused.loss
@@ -210,6 +246,7 @@ class PolicyUpdater(Updater):
                 temperature=self.temperature,
                 entropy=entropy,
                 entropy_gradient=entropy,
+                kept=batch.kept,
             )
         loss_of.add_facts(sums, scored.logprobs, scored.entropies)
         return loss_of(scored.logprobs, scored.entropies, slice(None))
@@ -230,6 +267,7 @@ class PolicyUpdater(Updater):
                 model.head,
                 temperature=self.temperature,
                 entropy=entropy,
+                kept=batch.kept,
             )
 
     @contextmanager

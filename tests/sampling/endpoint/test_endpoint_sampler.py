@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -138,6 +139,24 @@ def test_a_final_assistant_message_is_continued_by_the_server() -> None:
         _, body = request_body(Request(prompt, 0), Decoding(), Form("chat", logprobs=False), "vllm")
         assert body.get("continue_final_message", False) == continued
         assert body.get("add_generation_prompt", True) != continued
+
+
+def test_a_decoding_becomes_the_fields_of_the_server_or_one_line() -> None:
+    request, form = Request(Prompt(Problem("p", "", ""), np.arange(3)), 0), Form("completions", logprobs=True)
+    decoding = Decoding(1.0, 1.0, 8, top_k=5, min_p=0.1, stop=("\n", "Q:"), include_stop=True)
+    wanted = {"top_k": 5, "min_p": 0.1, "stop": ["\n", "Q:"]}
+    for kind, kept in (("vllm", {"include_stop_str_in_output": True}), ("sglang", {"no_stop_trim": True})):
+        _, body = request_body(request, decoding, form, kind)
+        assert {key: body[key] for key in (*wanted, *kept)} == {**wanted, **kept}
+        assert "logprobs" not in body  # a server's are those of the whole softmax
+    for kind, without, message in (
+        ("llamacpp", {}, r"^\[sampling\] include_stop is true, but the server is not known"),
+        ("somebody", {"include_stop": False}, r"^\[evaluation\] top_k is 5, but the server is not known to take it"),
+    ):
+        with pytest.raises(ConfigError, match=message) as error:
+            request_body(request, replace(decoding, **without), form, kind)
+        assert "\n" not in str(error.value)
+    assert request_body(request, Decoding(stop=("x",)), form, "somebody")[1]["stop"] == ["x"]
 
 
 @pytest.mark.parametrize(

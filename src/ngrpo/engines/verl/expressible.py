@@ -67,6 +67,12 @@ def _of_sampling(config: Config) -> Iterator[str]:
         yield f"[sampling] sampler '{sampling.sampler}' is for evaluation only; verl starts its own vLLM"
     if sampling.keep_special_tokens:
         yield "[sampling] keep_special_tokens is not supported: verl decodes completions without special tokens"
+    if sampling.min_p or (config.evaluation.every and config.evaluation.min_p):
+        yield "min_p is not supported: verl has no such setting; use top_p or top_k"
+    if sampling.stop or (config.evaluation.every and config.evaluation.stop):
+        yield "stop is not supported: verl has no such setting for training; use --engine local"
+    if sampling.truncated != "graded":
+        yield f"[sampling] truncated '{sampling.truncated}' is not translated; use 'graded' or --engine local"
     if sampling.old_logprobs == "sampler":
         yield "[sampling] old_logprobs 'sampler' is not translated: verl recomputes them; use 'auto' or 'recompute'"
 

@@ -28,6 +28,8 @@ LOGGED = "VERL_FILE_LOGGER_PATH"
 """Where verl writes its metrics."""
 EXTERNAL = "VERL_USE_EXTERNAL_MODULES"
 """Modules that every process of verl imports."""
+NO_TOP_K = -1
+"""verl's `top_k` for all tokens."""
 QUIET = "ngrpo.engines.verl.quiet"
 
 
@@ -153,6 +155,7 @@ def _rollout(config: Config, cluster: ClusterSettings) -> Values:
         "n": sampling.group_size,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
+        "top_k": sampling.top_k or NO_TOP_K,
         "seed": config.run.seed,
         "dtype": "float32" if is_float32(config, cluster) else "bfloat16",
         "max_num_seqs": sampling.max_sequences,
@@ -164,6 +167,7 @@ def _rollout(config: Config, cluster: ClusterSettings) -> Values:
         "val_kwargs.n": evaluation.samples,
         "val_kwargs.temperature": evaluation.temperature,
         "val_kwargs.top_p": evaluation.top_p,
+        "val_kwargs.top_k": evaluation.top_k or NO_TOP_K,
         "val_kwargs.do_sample": evaluation.temperature > 0,
     }
     if config.model.lora is not None:

@@ -33,7 +33,7 @@ def check_step(collected: Collected, step: int, config: Config, *, problems: int
     missing = total - collected.rollouts_sampled
     ungraded = missing + int((~collected.sampled.valid).sum())
     if ungraded > config.run.max_ungraded_share * total:
-        reason = "verl delivered no completion" if ungraded == missing else collected.sampled.ungraded_reason()
+        reason = "verl delivered no completion" if ungraded == missing else collected.sampled.ungradable()[0].reason
         raise TrainingError(
             f"step {step}: {ungraded} of {total} completions could not be graded ({reason or 'no reason given'}): the "
             "grader or the sampler is at fault, not the model (limit: [run] max_ungraded_share)"

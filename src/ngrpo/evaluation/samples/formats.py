@@ -56,7 +56,7 @@ def format_of(row: JsonRow, choices: Choices = NO_CHOICES, place: str = "line") 
     Raises:
         ConfigError: for a choice that the format does not have.
 
-    Example:
+    Examples:
         >>> format_of({"question_id": 0, "generation_id": 0, "label": True}).name
         "the reference implementation's lines"
     """

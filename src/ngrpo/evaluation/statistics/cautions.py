@@ -26,7 +26,7 @@ def caution_notes(
         clusters: of problems, where intervals are over clusters.
         identical: share of completions that repeat one of the same problem.
 
-    Example:
+    Examples:
         >>> caution_notes(problems=500, samples_per_problem=64, largest_k=64, several_seeds=True)
         ['Pass@64 from 64 samples per problem is noisy: rely on k <= 32, or sample 128 per problem']
         >>> caution_notes(problems=500, samples_per_problem=64, largest_k=32, several_seeds=True)

@@ -26,7 +26,7 @@ def upper_share(count: int, trials: int, tail: float) -> float:
     Raises:
         ConfigError: outside these ranges.
 
-    Example:
+    Examples:
         >>> round(upper_share(0, 30, 0.025), 4), round(upper_share(3, 5000, 0.025), 5), upper_share(30, 30, 0.025)
         (0.1157, 0.00175, 1.0)
 
@@ -63,7 +63,7 @@ def upper_shares(shares: NDArray[np.float64], trials: int, tail: float) -> NDArr
     Raises:
         ConfigError: as `upper_share` does.
 
-    Example:
+    Examples:
         >>> upper_shares(np.array([0.0, 0.05, 0.1]), 10, 0.025).round(3)
         array([0.308, 0.377, 0.445])
     """

@@ -113,7 +113,7 @@ def compare(
     Raises:
         DataError, ConfigError: as `aligned_values` does; ConfigError where A or B has no file.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from ngrpo.evaluation.samples.counts import Counts
         >>> counts = [Counts(("p", "q"), np.array([2, 2]), np.array(c), np.array([0, 0])) for c in ([1, 2], [0, 2])]

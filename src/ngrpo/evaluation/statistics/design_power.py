@@ -47,7 +47,7 @@ def plan_of(
         ConfigError: for a design of no seed or fewer than two problems, or a power outside (0, 1).
         DataError: as `components`.
 
-    Example:
+    Examples:
         >>> pilot = [[0.1, 0.0, 0.2, 0.1], [0.0, 0.1, 0.3, -0.1], [0.2, 0.1, 0.0, 0.1]]
         >>> found = plan_of(pilot, seeds=10, problems=1024)
         >>> round(found.smallest, 3), round(found.chance, 2)

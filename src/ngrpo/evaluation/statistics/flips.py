@@ -32,7 +32,7 @@ def flips(a: Sequence[SamplesFile], b: Sequence[SamplesFile], *, ungraded: str =
         DataError: unless all files hold the same problems.
         ConfigError: for another `ungraded`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from ngrpo.evaluation.samples.counts import Counts
         >>> files = [Counts(("p",), np.array([4]), np.array([c]), np.array([0])) for c in (1, 0)]

@@ -76,7 +76,7 @@ def mean_intervals(
             of clusters that is not that of the problems.
         ConfigError: for a level outside (0, 1) or fewer than one resample.
 
-    Example:
+    Examples:
         >>> mean_intervals([[0.0], [0.0], [0.5], [1.0], [0.25], [0.0], [0.75], [0.0]]).round(2)
         array([[0.08, 0.69]])
         >>> mean_intervals([[1.0]] * 30).round(3)
@@ -127,7 +127,7 @@ def difference_intervals(
         DataError: when the shapes differ, or for values that `mean_intervals` refuses.
         ConfigError: for a level outside (0, 1).
 
-    Example:
+    Examples:
         >>> difference_intervals([[0.5], [0.75], [1.0], [0.25]], [[0.5], [0.5], [0.75], [0.25]]).round(3)
         array([[-0.16,  0.39]])
 

@@ -127,7 +127,7 @@ def split_verdicts(votes: Mapping[str, Votes]) -> Iterator[Split]:
 
     Their votes are split between the correct answer and a wrong one of the same text.
 
-    Example:
+    Examples:
         >>> list(split_verdicts({"p": Votes(2, Counter({"7": 1}), right=Counter({"7": 2}))}))
         [Split(problem_id='p', answer='7', correct=2, wrong=1)]
     """
@@ -158,7 +158,7 @@ def majority_curve(
         DataError: when no problem has a graded completion.
         ConfigError: for a k below 1 or above the fewest graded completions, or for no draws.
 
-    Example:
+    Examples:
         >>> majority_curve([Votes(correct=2, wrong=Counter({"7": 1})), Votes(wrong=Counter({"7": 3}))], [1, 3]).shares
         {1: 0.333..., 3: 0.5}
     """
@@ -195,7 +195,7 @@ def majority_shares(votes: Votes, ks: Sequence[int], *, draws: int = DRAWS, seed
     Raises:
         ConfigError: for a k below 1 or above the number of completions, or for no draws.
 
-    Example:
+    Examples:
         >>> majority_shares(Votes(correct=2, wrong=Counter({"7": 2, "8": 1})), [1, 3, 5]).tolist()
         [0.4, 0.433..., 0.5]
     """

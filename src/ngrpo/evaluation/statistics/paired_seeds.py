@@ -98,7 +98,7 @@ def paired_differences(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Pa
     Raises:
         DataError: for different shapes, and as `components`.
 
-    Example:
+    Examples:
         >>> a, b = [[[0.5], [1.0], [0.0]], [[0.25], [1.0], [0.5]]], [[[0.25], [0.5], [0.0]], [[0.25], [0.75], [0.25]]]
         >>> found = paired_differences(a, b)
         >>> found.difference.round(3), found.interval.round(2)
@@ -119,7 +119,7 @@ def paired_differences(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Pa
 def holm(p_values: ArrayLike) -> Floats:
     """Returns p-values adjusted by Holm for their number: the chance of any false rejection is bounded by the level.
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04, 0.03])
         array([0.03, 0.06, 0.06])
 

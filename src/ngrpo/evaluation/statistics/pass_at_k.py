@@ -44,7 +44,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> float | NDArray[np.float64]
         DataError: for counts that are not whole, negative, or c > n.
         ConfigError: for a k below 1 or above the smallest n.
 
-    Example:
+    Examples:
         >>> pass_at_k(8, 1, 4)
         0.5
         >>> pass_at_k([8, 8, 4], [0, 6, 1], 4)
@@ -81,7 +81,7 @@ def pass_at_k_curve(n: ArrayLike, c: ArrayLike, ks: Iterable[int] | None = None)
         DataError: when there are no problems, or for impossible counts.
         ConfigError: for a k below 1 or above the smallest n.
 
-    Example:
+    Examples:
         >>> pass_at_k_curve(4, [0, 1, 4])
         {1: 0.416..., 2: 0.5, 4: 0.666...}
     """
@@ -110,7 +110,7 @@ def auc(curve: Mapping[int, float]) -> float | None:
     Args:
         curve: Pass@k by k, in any order and spacing.
 
-    Example:
+    Examples:
         >>> auc({1: 0.0, 2: 0.5, 4: 1.0})
         0.5
         >>> auc({1: 0.3}) is None

@@ -60,7 +60,7 @@ def problem_values(
     Raises:
         DataError, ConfigError: as `pass_at_k` does.
 
-    Example:
+    Examples:
         >>> problem_values(np.array([4, 4]), np.array([0, 1]), [1, 2], [1, 2, 4])
         array([[0.    , 0.    , 0.    ],
                [0.25  , 0.5   , 0.5625]])

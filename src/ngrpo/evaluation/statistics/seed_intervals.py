@@ -67,7 +67,7 @@ def seeded_mean_intervals(
         DataError: for values outside [0, 1], of other dimensions, or without any seed or problem.
         ConfigError: for a level outside (0, 1).
 
-    Example:
+    Examples:
         >>> seeded_mean_intervals([[[0.5], [1.0], [0.0], [0.5]], [[0.25], [1.0], [0.25], [0.5]]]).round(2)
         array([[0.15, 0.89]])
 
@@ -118,7 +118,7 @@ def seeded_difference_intervals(
         DataError: when problems or statistics differ in number, or for values that `seeded_mean_intervals` refuses.
         ConfigError: for a level outside (0, 1).
 
-    Example:
+    Examples:
         >>> a = [[[0.5], [1.0], [0.0], [0.5]], [[0.25], [1.0], [0.25], [0.5]]]
         >>> seeded_difference_intervals(a, [[[0.25], [0.75], [0.0], [0.5]]]).round(2)
         array([[-0.25,  0.43]])

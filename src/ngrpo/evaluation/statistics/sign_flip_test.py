@@ -34,7 +34,7 @@ def sign_flip_p_value(differences: ArrayLike, *, resamples: int = 10_000, seed: 
         DataError: unless there is one dimension and every value is finite.
         ConfigError: for fewer than one resample.
 
-    Example:
+    Examples:
         >>> sign_flip_p_value([0.25, 0.25, 0.5, 0.0])  # 2 of 8 choices are as extreme: all plus, all minus
         0.25
 

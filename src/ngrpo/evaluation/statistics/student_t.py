@@ -28,7 +28,7 @@ def student_quantile(probability: float, df: float) -> float:
     Raises:
         ConfigError: outside these ranges.
 
-    Example:
+    Examples:
         >>> round(student_quantile(0.975, 29), 4), round(student_quantile(0.025, 2.5), 3)
         (2.0452, -3.575)
 

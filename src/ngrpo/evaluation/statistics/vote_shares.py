@@ -42,7 +42,7 @@ def exact_shares(correct: int, wrong: Sequence[int], silent: int, most_k: int | 
         silent: completions without an answer.
         most_k: the largest k that is wanted, by default n, all of them; a smaller one takes less time.
 
-    Example:
+    Examples:
         >>> exact_shares(2, [1], 0).round(3).tolist()
         [0.0, 0.667, 0.667, 1.0]
     """

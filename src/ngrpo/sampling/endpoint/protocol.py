@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ngrpo.errors import DataError, short_line
+from ngrpo.errors import ConfigError, DataError, short_line
 from ngrpo.sampling.sampler import Decoding, Request
 from ngrpo.types import Completion, FinishReason
 
@@ -46,6 +46,11 @@ vLLM and SGLang take defaults from the model's generation_config.json (Qwen's: t
 llama.cpp has some of its own (top_k 40, min_p 0.05).
 """
 
+_INCLUDE_STOP: Mapping[str, Mapping[str, Any]] = {
+    "vllm": {"include_stop_str_in_output": True},
+    "sglang": {"no_stop_trim": True},
+}
+"""By `owned_by` of /v1/models: the field that keeps a stop string in the text."""
 _NO_TEMPLATE = re.compile(
     r"chat[ _]template.*(no longer allowed|not (set|defined|found|available|supported)|provide|missing|does not|has no)"
     r"|(no|without|missing|provide|lacks?) (a |any |the )?chat[ _]template",
@@ -79,9 +84,11 @@ def request_body(request: Request, decoding: Decoding, form: Form, server: str) 
 
     Raises:
         DataError: for a prompt with neither.
+        ConfigError: for a decoding that the server has no field for.
     """
     prompt = request.prompt
     api: Api = form.api if prompt.messages else "completions"
+    own = _own_fields(decoding, server)
     body: dict[str, Any] = {
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
@@ -89,6 +96,7 @@ def request_body(request: Request, decoding: Decoding, form: Form, server: str) 
         "n": 1,
         "stream": False,
         **NEUTRAL.get(server, {}),
+        **own,
     }
     if api == "chat":
         body["messages"] = [{"role": message.role, "content": message.content} for message in prompt.messages]
@@ -114,6 +122,29 @@ def request_body(request: Request, decoding: Decoding, form: Form, server: str) 
     return api, body
 
 
+def _own_fields(decoding: Decoding, server: str) -> dict[str, Any]:
+    """Returns the fields of a decoding that are no part of the OpenAI protocol, or not needed by default."""
+    fields: dict[str, Any] = {}
+    for key, value in (("top_k", decoding.top_k), ("min_p", decoding.min_p)):
+        if value and server not in NEUTRAL:
+            raise ConfigError(
+                f"[evaluation] {key} is {value:g}, but the server is not known to take it (vLLM, SGLang and llama.cpp "
+                f"do); give it as [endpoint] body = {{{key} = {value:g}}} if it does"
+            )
+        if value:
+            fields[key] = value
+    if decoding.stop:
+        fields["stop"] = list(decoding.stop)
+        if decoding.include_stop and server not in _INCLUDE_STOP:
+            raise ConfigError(
+                "[sampling] include_stop is true, but the server is not known to keep a stop string in the text "
+                "(vLLM and SGLang do)"
+            )
+        if decoding.include_stop:
+            fields |= _INCLUDE_STOP[server]
+    return fields
+
+
 def after_refusal(form: Form, message: str, *, may_leave_chat: bool) -> Form | None:
     """Returns the form to go on with after a refusal (400 or 422), None where another form would not help."""
     if form.api == "chat" and may_leave_chat and _NO_TEMPLATE.search(message):
@@ -127,7 +158,7 @@ def completion_of(answer: Any, api: Api, decoding: Decoding) -> Completion:
     """Returns the completion in the JSON of an answer.
 
     Tokens are -1 where the server does not name them, logprobs NaN where it does not give those that the tokens were
-    sampled with: servers report the model's own logprobs, which are these at temperature 1 and top_p 1 alone. At
+    sampled with: servers report the model's own logprobs, which are these at temperature 1 without truncation alone. At
     temperature 0 they are 0.
 
     Raises:
@@ -174,7 +205,7 @@ def message_of(text: str) -> str:
 
 
 def _plain(decoding: Decoding) -> bool:
-    return decoding.temperature == 1.0 and decoding.top_p == 1.0
+    return decoding.temperature == 1.0 and decoding.top_p == 1.0 and not (decoding.top_k or decoding.min_p)
 
 
 def _sampled_with(logprobs: list[float], count: int, decoding: Decoding) -> NDArray[np.float32]:

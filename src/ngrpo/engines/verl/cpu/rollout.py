@@ -17,6 +17,8 @@ from verl.workers.rollout import base
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry, TokenOutput
 
+from ngrpo.kept_tokens import Truncation, kept_counts
+
 NAME = "ngrpo_cpu"
 
 
@@ -54,7 +56,8 @@ class Server:
 
     @torch.no_grad()
     def _sampled(self, prompt: list[int], settings: dict[str, Any]) -> tuple[list[int], list[float], bool]:
-        temperature, top_p = settings.get("temperature", 1.0), settings.get("top_p", 1.0)
+        temperature = settings.get("temperature", 1.0)
+        truncation = Truncation(max(0, settings.get("top_k", 0)), settings.get("top_p", 1.0))
         limit = min(settings.get("max_tokens") or self.longest, self.longest)
         key = f"{self.seed}/{self.step}/{prompt}"
         self.asked[key] += 1
@@ -68,7 +71,7 @@ class Server:
             past = output.past_key_values
             distribution = torch.log_softmax(output.logits[0, -1].float() / (temperature or 1.0), dim=-1)
             token = (
-                int(torch.multinomial(_nucleus(distribution, top_p), 1, generator=random))
+                int(torch.multinomial(_kept(distribution, truncation), 1, generator=random))
                 if temperature
                 else int(distribution.argmax())
             )
@@ -87,14 +90,13 @@ class Server:
     release_kv_cache = resume_kv_cache = start_profile = stop_profile = nothing
 
 
-def _nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
+def _kept(logprobs: torch.Tensor, truncation: Truncation) -> torch.Tensor:
     probabilities = logprobs.exp()
-    if top_p >= 1.0:
+    if truncation.keeps_all:
         return probabilities
     ordered, index = probabilities.sort(descending=True)
-    before = ordered.cumsum(dim=0) - ordered
-    kept: torch.Tensor = torch.zeros_like(probabilities).scatter(0, index, ordered * (before < top_p))
-    return kept
+    count = int(kept_counts(ordered[None], truncation)[0])
+    return torch.zeros_like(probabilities).scatter(0, index[:count], ordered[:count])
 
 
 class Replica(RolloutReplica):  # type: ignore[misc, unused-ignore]
