@@ -226,9 +226,11 @@ def _train_with_verl(
 ) -> RunDir:
     from ngrpo.engines.verl.expressible import check_expressible
     from ngrpo.engines.verl.installed import check_installed
+    from ngrpo.engines.verl.raw_overrides import check_schema
 
     check_expressible(config, config.cluster)
     check_installed(config, config.cluster)
+    check_schema(config.cluster.overrides)
     check_before_loading(config)
     from ngrpo.engines.verl.run import run_verl  # imports torch
     from ngrpo.engines.verl.verl_opening import open_verl_run

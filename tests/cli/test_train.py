@@ -221,6 +221,14 @@ def test_a_dry_run_prints_one_command_and_writes_nothing(run, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+def test_a_dry_run_shows_raw_settings_of_verl(run, tmp_path):
+    raw = 'cluster.overrides={"actor_rollout_ref.actor.fsdp_config.param_offload" = true}'
+    outcome = run("train", CONFIG, "--engine", "verl", "--dry-run", "--set", raw, "--out", tmp_path / "r")
+    assert "actor_rollout_ref.actor.fsdp_config.param_offload=true" in outcome.out
+    unchecked = "verl is not installed here: [cluster.overrides] is not checked against its schema"
+    assert (unchecked in outcome.err) == (find_spec("verl") is None)
+
+
 def test_a_run_of_verl_is_not_resumed_by_another_engine(run, tmp_path):
     folder = tmp_path / "r"
     config = load_config(CONFIG)

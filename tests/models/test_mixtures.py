@@ -11,6 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from ngrpo.errors import ConfigError
+from ngrpo.losses import load_balancing_loss
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.sampling.transformers_sampler import TransformersSampler
 from ngrpo.types import Problem
@@ -32,7 +34,7 @@ def test_router_logits_are_off_in_training_and_as_before_in_the_saved_config(
         scored = lm.head(lm.hidden_states(ids))[0, len(TOKENS[0]) - 1 : -1].log_softmax(-1)
     expected = scored.gather(-1, ids[0, len(TOKENS[0]) :, None])[:, 0]
     torch.testing.assert_close(torch.from_numpy(sampled[0].logprobs), expected, atol=1e-4, rtol=1e-4)
-    assert lm.facts[0] == "mixture of experts: the router's auxiliary loss (load balancing) is not trained"
+    assert lm.facts[0].startswith("mixture of experts: the router's auxiliary loss (load balancing) is not trained")
     lm.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["output_router_logits"] is True
     assert lm.plain.config.output_router_logits is False
@@ -57,6 +59,42 @@ def test_phi_moe_is_the_reference_in_evaluation_and_training(make_model: MakeMod
     lm.head(lm.hidden_states(TOKENS)).log_softmax(-1)[..., 3].sum().backward()
     routers = [p.grad for name, p in lm.trained_parameters() if "router" in name]
     assert any(gradient.abs().max() > 0 for gradient in routers)  # none where the mask leaves one expert
+
+
+@pytest.mark.parametrize("family", [name for name in WITH_ROUTER_LOGITS if name not in {"phimoe", "granitemoe"}])
+def test_the_routers_loss_is_that_of_transformers(make_model: MakeModel, family: str) -> None:
+    """The same value and the same gradient as the model's own auxiliary loss."""
+    folder = make_model(family, router_aux_loss_coef=0.03)
+    lm = load(folder, for_training=True, router_aux_loss_coef="config")
+    assert lm.router_aux_loss_coef == 0.03
+    assert lm.facts[0] == "mixture of experts: load-balancing loss of the router, weight 0.03"
+    hidden, router_logits = lm.routed_hidden_states(TOKENS)
+    torch.testing.assert_close(hidden, lm.hidden_states(TOKENS))
+    ours = load_balancing_loss(torch.cat(router_logits), lm.experts_per_token)
+    theirs = lm.plain(input_ids=TOKENS, output_router_logits=True).aux_loss
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert ours > lm.experts_per_token + 1e-4
+    parameters = [parameter for name, parameter in lm.trained_parameters() if "router" in name or "gate." in name]
+    found = torch.autograd.grad(ours, parameters, allow_unused=True)
+    wanted = torch.autograd.grad(theirs, parameters, allow_unused=True)
+    pairs = [(a, b) for a, b in zip(found, wanted, strict=True) if b is not None]
+    assert pairs
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "value", "message"),
+    [
+        ("qwen2", 0.1, "models of type 'qwen2' do not give the logits of a router"),
+        ("granitemoe", 0.1, "models of type 'granitemoe' do not give the logits of a router"),
+        ("qwen2", "config", "has no router_aux_loss_coef: give a number"),
+    ],
+)
+def test_a_model_without_a_router_is_one_line(make_model: MakeModel, family: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        load(make_model(family), for_training=True, router_aux_loss_coef=value)
+    assert "\n" not in str(error.value)
 
 
 NOISE: dict[str, dict[str, Any]] = {

@@ -137,10 +137,13 @@ def _show_verl_command(
 
     from ngrpo.config import load_config
     from ngrpo.engines.verl.overrides import verl_command, verl_environment
+    from ngrpo.engines.verl.raw_overrides import check_schema
 
     config = load_config(path, overrides)
     folder = out or Path("runs") / config.run.name
     command = verl_command(config, folder, resume=resume)
+    if config.cluster.overrides and not check_schema(config.cluster.overrides):
+        typer.echo("ngrpo: verl is not installed here: [cluster.overrides] is not checked against its schema", err=True)
     environment = verl_environment(config, folder)
     if json_output:
         typer.echo(json.dumps({"command": command, "environment": environment}))

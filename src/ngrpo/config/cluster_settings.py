@@ -25,6 +25,11 @@ class ClusterSettings(Settings):
     device: Literal["cuda", "cpu"] = "cuda"
     """What it runs on; 'cpu' is for trying a config out, without vLLM."""
 
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Raw settings of verl by their own keys, dotted or as tables, such as
+    "actor_rollout_ref.actor.fsdp_config.param_offload" = true; not those that the rest of the config decides. Checked
+    against verl's schema where verl is installed, shown by --dry-run."""
+
     @model_validator(mode="before")
     @classmethod
     def _one_worker_without_gpus(cls, table: Any) -> Any:

@@ -13,6 +13,10 @@ from ngrpo.settings import Settings
 class OptimizerSettings(Settings):
     """How the updates are taken: AdamW."""
 
+    name: Literal["adamw", "adamw_8bit"] = "adamw"
+    """'adamw', or 'adamw_8bit': moments in 8 bits by the package bitsandbytes, a quarter of the memory; tensors of
+    fewer than 4,096 values keep 32 bits. Local engine only."""
+
     lr: float = Field(1e-6, gt=0.0)
     """Learning rate."""
     schedule: Literal["constant", "warmup", "linear", "cosine"] = "constant"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -43,6 +43,12 @@ class ModelSettings(Settings):
     float32 either way."""
     device: str = "auto"
     """'auto' (a GPU where there is one), 'cpu', 'cuda', 'cuda:1', ..."""
+    attention: Literal["", "sdpa", "eager", "flex_attention", "flash_attention_2", "flash_attention_3"] = ""
+    """Attention kernel by its name in transformers; empty for its default, usually sdpa. With any but sdpa, updates
+    read padded rows with this kernel; otherwise prompts are read once per group, by torch's sdpa."""
+    router_aux_loss_coef: Annotated[float, Field(ge=0.0)] | Literal["config"] = 0.0
+    """Mixtures of experts: weight of the router's load-balancing loss, over the tokens of each micro-batch; 'config'
+    for the value in the model's config.json, 0 for none. Local engine only."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     lora: LoraSettings | None = None

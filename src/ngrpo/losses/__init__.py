@@ -15,6 +15,7 @@ from ngrpo.losses.cispo import cispo_policy_loss, cispo_token_losses
 from ngrpo.losses.clipped import PolicyLoss, TokenLosses, clipped_policy_loss, clipped_token_losses
 from ngrpo.losses.gspo import gspo_policy_loss, gspo_token_losses
 from ngrpo.losses.kl import kl_divergence
+from ngrpo.losses.load_balancing import load_balancing_loss
 from ngrpo.losses.masked_tokens import MAX_LOG_RATIO, aggregate_tokens, loss_denominator, token_weights
 from ngrpo.losses.value import value_loss
 
@@ -32,6 +33,7 @@ __all__ = [
     "gspo_policy_loss",
     "gspo_token_losses",
     "kl_divergence",
+    "load_balancing_loss",
     "loss_denominator",
     "token_weights",
     "value_loss",

@@ -36,6 +36,10 @@ class LanguageModel:
     dtype: torch.dtype
     quiet: QuietConfig = field(default_factory=QuietConfig)
     """What was switched off in the model's config."""
+    router_aux_loss_coef: float = 0.0
+    """Weight of the router's load-balancing loss in an update."""
+    reads_padded: bool = False
+    """Never read packed tokens: the attention kernel was named."""
 
     @cached_property
     def plain(self) -> Any:
@@ -82,9 +86,16 @@ class LanguageModel:
     def facts(self) -> list[str]:
         """What a run should say about the model before its first step."""
         facts = []
-        if hasattr(self._text_config, "output_router_logits"):
-            facts.append("mixture of experts: the router's auxiliary loss (load balancing) is not trained")
-        if not self.packs:
+        if self.router_aux_loss_coef:
+            facts.append(f"mixture of experts: load-balancing loss of the router, weight {self.router_aux_loss_coef:g}")
+        elif hasattr(self._text_config, "output_router_logits"):
+            facts.append(
+                "mixture of experts: the router's auxiliary loss (load balancing) is not trained; see [model] "
+                "router_aux_loss_coef"
+            )
+        if self.reads_padded:
+            facts.append("attention kernel by name: updates read prompts once per completion, with padding")
+        elif not self.packs:
             facts.append(
                 f"attention of '{self.model_type}' is more than causal: updates read prompts once per completion, with "
                 "padding, not once per group"
@@ -182,6 +193,27 @@ class LanguageModel:
         hidden: Tensor = self.plain.get_decoder()(input_ids=input_ids, use_cache=False, **how).last_hidden_state
         return hidden
 
+    def routed_hidden_states(self, input_ids: Tensor, packing: Packing | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Returns hidden states as `hidden_states` does, and of each mixture of experts its router's logits [B * L, E].
+
+        Raises:
+            ConfigError: when the family does not give them.
+        """
+        how = {} if packing is None else {"position_ids": packing.position_ids, "packing": packing}
+        out = self.plain.get_decoder()(input_ids=input_ids, use_cache=False, output_router_logits=True, **how)
+        logits = getattr(out, "router_logits", None)
+        if not logits:
+            raise ConfigError(
+                f"[model] router_aux_loss_coef is set, but models of type '{self.model_type}' do not give "
+                "the logits of a router"
+            )
+        return out.last_hidden_state, [layer.reshape(-1, layer.shape[-1]) for layer in logits if layer is not None]
+
+    @property
+    def experts_per_token(self) -> int:
+        """How many experts a token is sent to."""
+        return int(self._text_config.num_experts_per_tok)
+
     def packed_attention(self, packed: bool) -> AbstractContextManager[None]:
         """Returns the context for reading packed tokens, and for their gradient; of no effect where not `packed`."""
         return packed_attention_of(self.plain.get_decoder().config) if packed else nullcontext()
@@ -189,7 +221,7 @@ class LanguageModel:
     @cached_property
     def packs(self) -> bool:
         """True where prompts and completions can be read as a pack: an exact test on a few tokens."""
-        return reads_packs(self)
+        return not self.reads_padded and reads_packs(self)
 
     @cached_property
     def head(self) -> Callable[[Tensor], Tensor]:

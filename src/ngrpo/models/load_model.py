@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,16 @@ from ngrpo.models.quiet_config import QuietConfig
 
 _LOAD_ERRORS = (OSError, SafetensorError, StrictDataclassError, *STRUCTURE_ERRORS)
 """What Hugging Face raises for files that are missing, torn, or say something impossible."""
+
+
+_KERNELS = {
+    "flash_attention_2": ("flash_attn", "pip install flash-attn --no-build-isolation"),
+    "flash_attention_3": (
+        "flash_attn_interface",
+        "build it from https://github.com/Dao-AILab/flash-attention, hopper/",
+    ),
+}
+"""Attention kernel -> module that it needs, and how that is installed."""
 
 
 def load_tokenizer(path: str, shown: str, revision: str = "") -> Any:
@@ -69,7 +81,12 @@ def load_language_model(settings: ModelSettings, *, for_training: bool) -> Langu
         model = with_adapters(model, lora)
     model.to(device)
     model.eval()
-    loaded = LanguageModel(model, tokenizer, device, dtype, quiet)
+    coefficient = _router_aux_loss_coef(settings, model) if for_training else 0.0
+    by_name = settings.attention not in {"", "sdpa"}
+    loaded = LanguageModel(model, tokenizer, device, dtype, quiet, coefficient, reads_padded=by_name)
+    if coefficient:
+        with torch.no_grad(), loaded.autocast():
+            loaded.routed_hidden_states(torch.arange(4, device=device)[None] % loaded.vocabulary_size)
     if for_training and settings.gradient_checkpointing:
         loaded.checkpoint_activations()
     loaded.check_head()
@@ -82,10 +99,13 @@ def _load(path: str, settings: ModelSettings, dtype: torch.dtype) -> tuple[Any, 
 
     logging.disable_progress_bar()
     shown = settings.path
+    _check_attention(settings.attention)
     try:
-        return _model_at(path, dtype, settings.revision)
+        return _model_at(path, dtype, settings.revision, settings.attention)
     except torch.OutOfMemoryError:
         raise
+    except ImportError as error:
+        raise ConfigError(f"[model] attention '{settings.attention}' cannot be used: {error_line(error)}") from error
     except _LOAD_ERRORS as error:
         if isinstance(error, ConfigError):
             raise ConfigError(f"model '{shown}': {error}") from error
@@ -96,13 +116,38 @@ def _load(path: str, settings: ModelSettings, dtype: torch.dtype) -> tuple[Any, 
         ) from error
 
 
-def _model_at(path: str, dtype: torch.dtype, revision: str = "") -> tuple[Any, QuietConfig]:
+def _check_attention(name: str) -> None:
+    """Raises ConfigError for an attention kernel whose package is not installed."""
+    module, install = _KERNELS.get(name, ("", ""))
+    if module and find_spec(module) is None:
+        raise ConfigError(f"[model] attention '{name}' needs the package {module}: {install}")
+
+
+def _router_aux_loss_coef(settings: ModelSettings, model: Any) -> float:
+    """Returns the weight of the router's load-balancing loss.
+
+    Raises:
+        ConfigError: for 'config' with a model whose config has none.
+    """
+    if settings.router_aux_loss_coef != "config":
+        return settings.router_aux_loss_coef
+    config = getattr(model, "base_model", model).config.get_text_config(decoder=True)
+    found = getattr(config, "router_aux_loss_coef", None)
+    if found is None:
+        raise ConfigError(
+            f"[model] router_aux_loss_coef is 'config', but the config of '{settings.path}' has no "
+            "router_aux_loss_coef: give a number"
+        )
+    return float(found)
+
+
+def _model_at(path: str, dtype: torch.dtype, revision: str = "", attention: str = "") -> tuple[Any, QuietConfig]:
     if is_adapter(path):
-        return merged_adapter(path, dtype, _model_at)
-    return _from_pretrained(path, dtype, revision or "main")
+        return merged_adapter(path, dtype, partial(_model_at, attention=attention))
+    return _from_pretrained(path, dtype, revision or "main", attention)
 
 
-def _from_pretrained(path: str, dtype: torch.dtype, revision: str) -> tuple[Any, QuietConfig]:
+def _from_pretrained(path: str, dtype: torch.dtype, revision: str, attention: str) -> tuple[Any, QuietConfig]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
@@ -112,6 +157,7 @@ def _from_pretrained(path: str, dtype: torch.dtype, revision: str) -> tuple[Any,
         config=config,
         revision=revision,
         dtype=dtype,
+        attn_implementation=attention or None,
         trust_remote_code=False,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # reported below

@@ -19,6 +19,8 @@ def check_before_loading(config: Config) -> None:
     """
     if config.model.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("peft", "peft", "[model.lora]")
+    if config.optimizer.name == "adamw_8bit" and find_spec("bitsandbytes") is None:
+        raise MissingDependencyError("bitsandbytes", "bitsandbytes", "[optimizer] name 'adamw_8bit'")
     package = config.sampling.kind.package
     if package is not None and find_spec(package) is None:
         raise MissingDependencyError(package, package, f"[sampling] sampler '{config.sampling.sampler}'")

@@ -80,17 +80,14 @@ class VerifiersTaskset(MathTask):
             ConfigError: when there is no such taskset, it does not take the options, or it cannot be used here.
             DataError: for a task that cannot be used here, an id that repeats, or no task.
         """
-        if split == "test" and self.test_options:
-            return self._problems({**self.options, **self.test_options}, slice(0, self.test_size))
-        of_split = (
-            slice(0, self.test_size) if split == "test" and not self.test_options else slice(self.test_size, None)
-        )
-        return self._problems(self.options, slice(0, None) if self.test_options else of_split)
+        if split == "test":
+            return self._problems({**self.options, **self.test_options}, 0, self.test_size)
+        return self._problems(self.options, 0 if self.test_options else self.test_size, None)
 
-    def _problems(self, options: Mapping[str, Any], part: slice) -> Sequence[Problem]:
-        tasks = self._tasks(options)
-        stop = part.stop if self.size == 0 else min(self.size, part.stop or self.size)
-        problems = [self._problem(task, options) for task in itertools.islice(tasks, part.start, stop)]
+    def _problems(self, options: Mapping[str, Any], start: int, stop: int | None) -> Sequence[Problem]:
+        if self.size:
+            stop = min(self.size, stop or self.size)
+        problems = [self._problem(task, options) for task in itertools.islice(self._tasks(options), start, stop)]
         if not problems:
             raise DataError(f"task '{self.name}' has no tasks for this split ([task] size, test_size and test_options)")
         seen: set[str] = set()

@@ -63,6 +63,14 @@ class MicroBatch(Generic[Row]):
     places: Tensor
     completion_mask: Tensor
 
+    def rows_of_tokens(self, values: Tensor) -> Tensor:
+        """Returns of values [B * L, ...] of the places of `input_ids` those of tokens, without those of padding."""
+        if self.packing is not None:
+            return values
+        lengths = torch.tensor([len(row) - 1 for row in self.rows], device=values.device)
+        real = torch.arange(self.input_ids.shape[1], device=values.device) < lengths[:, None]
+        return values[real.flatten()]
+
     @property
     def kept(self) -> KeptSets | None:
         """What truncated sampling kept at the places of `tokens`; None where it kept all.

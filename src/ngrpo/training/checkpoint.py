@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from ngrpo.config import ModelSettings
 from ngrpo.errors import CheckpointError, ConfigError, error_line, short_line
@@ -33,7 +34,9 @@ from ngrpo.training.update import PolicyUpdater
 
 _STATE, _OPTIMIZER = "trainer_state.json", "optimizer.safetensors"
 _WEIGHTS, _ADAPTER = "model.safetensors", "adapter_model.safetensors"
-_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+_MOMENTS, _MOMENTS_8BIT = {"step", "exp_avg", "exp_avg_sq"}, {"step", "state1", "state2"}
+_OF_THE_PARAMETERS_SHAPE = {"exp_avg", "exp_avg_sq", "state1", "state2"}
+"""The other values are step counters and, of 8-bit moments, the scales of blocks and their code."""
 
 
 def save_policy(folder: Path, updater: PolicyUpdater) -> None:
@@ -115,20 +118,28 @@ def load_optimizer(folder: Path, updater: Updater) -> None:
     Raises:
         CheckpointError: when the file is missing or torn or does not fit the policy.
     """
-    state: dict[Any, dict[str, torch.Tensor]] = {}
+    state: dict[Any, dict[str, Any]] = {}
     for name, tensor in _tensors(folder / _OPTIMIZER).items():
         parameter_name, _, key = name.rpartition("/")
         parameter = updater.parameters.get(parameter_name)
-        if parameter is None or (key != "step" and tensor.shape != parameter.shape):
+        if parameter is None or (key in _OF_THE_PARAMETERS_SHAPE and tensor.shape != parameter.shape):
             raise CheckpointError(f"{folder}: the optimiser's '{name}' does not fit the model of this run")
-        # A fused AdamW has its step counters where the parameters are, any other on the CPU.
-        stays = key == "step" and not updater.optimizer.defaults["fused"]
-        state.setdefault(parameter, {})[key] = tensor if stays else tensor.to(parameter.device)
+        state.setdefault(parameter, {})[key] = _placed(updater, parameter, key, tensor)
+    moments = _MOMENTS_8BIT if updater.settings.name == "adamw_8bit" else _MOMENTS
     for name, parameter in updater.parameters.items():
-        if state and state.get(parameter, {}).keys() != _MOMENTS:
+        if state and not moments <= state.get(parameter, {}).keys():
             raise CheckpointError(f"{folder}: {_OPTIMIZER} lacks the moments of '{name}'")
     updater.optimizer.state.update(state)
     _check_finite(updater, f"checkpoint {folder} cannot be used; remove it to continue from an older one")
+
+
+def _placed(updater: Updater, parameter: nn.Parameter, key: str, tensor: torch.Tensor) -> torch.Tensor | int:
+    """Returns a value of an optimiser's state where and as the optimiser has it."""
+    if key == "step" and updater.settings.name == "adamw_8bit":
+        return int(tensor)
+    # A fused AdamW has its step counters where the parameters are, any other on the CPU.
+    stays = key == "step" and not updater.optimizer.defaults["fused"]
+    return tensor if stays else tensor.to(parameter.device)
 
 
 def load_state(folder: Path) -> TrainerState:
@@ -157,7 +168,8 @@ def _check_finite(updater: Updater, consequence: str) -> None:
 
 def _save_optimizer(folder: Path, updater: Updater) -> None:
     moments = {
-        f"{name}/{key}": torch.as_tensor(value).contiguous()
+        # The 8-bit moments of all parameters share their code, and a file may not hold a tensor twice.
+        f"{name}/{key}": value.clone() if key.startswith("qmap") else torch.as_tensor(value).contiguous()
         for name, parameter in updater.parameters.items()
         for key, value in updater.optimizer.state[parameter].items()
     }

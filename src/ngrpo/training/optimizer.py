@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ngrpo.config import OptimizerSettings
-from ngrpo.errors import TrainingError
+from ngrpo.errors import MissingDependencyError, TrainingError
 from ngrpo.models.out_of_memory import is_out_of_memory
 from ngrpo.training.memory import MicroBatchBudget
 from ngrpo.training.ranks import ALONE, Ranks
@@ -93,6 +94,25 @@ class UpdateTotals:
         return self.grad_norm / max(1, self.updates)
 
 
+def _adamw(parameters: Sequence[nn.Parameter], settings: OptimizerSettings, lr: float) -> torch.optim.Optimizer:
+    """Returns the AdamW that `[optimizer] name` asks for.
+
+    Raises:
+        MissingDependencyError: when its package is not installed.
+    """
+    if settings.name == "adamw_8bit":
+        if find_spec("bitsandbytes") is None:
+            raise MissingDependencyError("bitsandbytes", "bitsandbytes", "[optimizer] name 'adamw_8bit'")
+        from bitsandbytes.optim import AdamW8bit
+
+        optimizer: torch.optim.Optimizer = AdamW8bit(
+            parameters, lr=lr, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+        return optimizer
+    fused = all(parameter.device.type in _FUSED_DEVICES for parameter in parameters)
+    return torch.optim.AdamW(parameters, lr=lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused)
+
+
 class Updater:
     """Named parameters, their AdamW, and how one step of it is taken.
 
@@ -107,10 +127,7 @@ class Updater:
         self, parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings, *, lr: float, lr_key: str
     ) -> None:
         self.parameters, self.settings, self.lr, self.lr_key = dict(parameters), settings, lr, lr_key
-        fused = all(parameter.device.type in _FUSED_DEVICES for parameter in self.parameters.values())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused
-        )
+        self.optimizer = _adamw(list(self.parameters.values()), settings, lr)
         self.budget = MicroBatchBudget(settings.tokens_per_micro_batch)
         self.ranks: Ranks = ALONE
         self.stops_when_not_finite = True

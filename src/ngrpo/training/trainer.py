@@ -139,7 +139,7 @@ class Trainer:
         self.state.advance(
             step,
             sampled=collected.rollouts_sampled,
-            trained=collected.rollouts_trained,
+            trained=sum(map(len, rows)),
             updates=int(learned["update/count"]),
         )
         self.state.cursor, self.state.empty_steps = self.source.cursor, empty_steps

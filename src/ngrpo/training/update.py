@@ -17,7 +17,7 @@ from ngrpo.config import OptimizerSettings
 from ngrpo.fused_loss import LinearHead, fused_token_loss
 from ngrpo.kept_tokens import Truncation, joined, kept_sets
 from ngrpo.logprobs import TokenLogprobs, chunked_logprobs
-from ngrpo.losses import TokenLosses, kl_divergence, token_weights
+from ngrpo.losses import TokenLosses, kl_divergence, load_balancing_loss, token_weights
 from ngrpo.methods import Method
 from ngrpo.models import LanguageModel
 from ngrpo.training.batch import MicroBatch, TokenRow, TrainingRow, micro_batches, values_of
@@ -160,9 +160,10 @@ class PolicyUpdater(Updater):
         """Adds the gradient of the rows' part in an update's loss to the parameters; of several ranks, each its own."""
         computed = [row for row in rows if self.carries_gradient(row.advantages)]  # the others need not be computed
         sums = UpdateSums(rows=len(rows), rows_computed=len(computed))
+        tokens = sum(len(row.completion) for row in computed)
         with self.policy.packed_attention(self.policy.packs):  # the backward pass may compute activations again
             for batch in self._micro_batches(self.ranks.own(computed)):
-                loss = self._loss(batch, denominator, sums)
+                loss = self._loss(batch, denominator, sums, share=len(batch.tokens) / tokens)
                 sums.loss = sums.loss + loss.detach()
                 loss.backward()  # type: ignore[no-untyped-call]
         return sums
@@ -221,33 +222,47 @@ class PolicyUpdater(Updater):
 
         return self.ranks.spread(rows, values, ROW_VALUES)
 
-    def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums) -> Tensor:
-        lm, method = self.policy, self.method
-        loss_of = self._batch_loss(batch, denominator)
-        entropy = method.entropy_bonus != 0.0
+    def _loss(self, batch: MicroBatch[TrainingRow], denominator: float, sums: UpdateSums, *, share: float) -> Tensor:
+        """Returns a micro-batch's part in an update's loss; `share` is that of its tokens in the update's."""
+        loss_of, lm = self._batch_loss(batch, denominator), self.policy
         with lm.autocast():
-            hidden = batch.predicting(lm.hidden_states(batch.input_ids, batch.packing))
-            if method.loss_is_per_token and isinstance(lm.head, LinearHead):
-                fused = fused_token_loss(
-                    hidden,
-                    batch.tokens,
-                    lm.head,
-                    loss_of,
-                    temperature=self.temperature,
-                    entropy=entropy,
-                    kept=batch.kept,
-                )
-                loss_of.add_facts(sums, fused.logprobs, fused.entropies)
-                return fused.loss
-            scored = chunked_logprobs(
+            if not lm.router_aux_loss_coef:
+                hidden = batch.predicting(lm.hidden_states(batch.input_ids, batch.packing))
+                return self._policy_loss(batch, hidden, loss_of, sums)
+            states, router_logits = lm.routed_hidden_states(batch.input_ids, batch.packing)
+            of_tokens = torch.cat([batch.rows_of_tokens(layer) for layer in router_logits])
+            balance = load_balancing_loss(of_tokens, lm.experts_per_token)
+            sums.add("update/router_aux_loss", balance.detach() * len(batch.tokens))
+            loss = self._policy_loss(batch, batch.predicting(states), loss_of, sums)
+        return loss + lm.router_aux_loss_coef * share * balance
+
+    def _policy_loss(
+        self, batch: MicroBatch[TrainingRow], hidden: Tensor, loss_of: BatchLoss, sums: UpdateSums
+    ) -> Tensor:
+        """Returns the method's loss of a micro-batch, given the hidden states [N, D] before its completion tokens."""
+        lm, method = self.policy, self.method
+        entropy = method.entropy_bonus != 0.0
+        if method.loss_is_per_token and isinstance(lm.head, LinearHead):
+            fused = fused_token_loss(
                 hidden,
                 batch.tokens,
                 lm.head,
+                loss_of,
                 temperature=self.temperature,
                 entropy=entropy,
-                entropy_gradient=entropy,
                 kept=batch.kept,
             )
+            loss_of.add_facts(sums, fused.logprobs, fused.entropies)
+            return fused.loss
+        scored = chunked_logprobs(
+            hidden,
+            batch.tokens,
+            lm.head,
+            temperature=self.temperature,
+            entropy=entropy,
+            entropy_gradient=entropy,
+            kept=batch.kept,
+        )
         loss_of.add_facts(sums, scored.logprobs, scored.entropies)
         return loss_of(scored.logprobs, scored.entropies, slice(None))
 

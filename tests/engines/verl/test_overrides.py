@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("verl")
 
-from ngrpo.config import load_config
+from ngrpo.config import config_of, load_config
 from ngrpo.engines.verl.networks import NO_DUAL_CLIP
 from ngrpo.engines.verl.overrides import verl_command
+from ngrpo.engines.verl.raw_overrides import check_schema
 from ngrpo.errors import ConfigError
 from ngrpo.methods import METHODS
 
@@ -146,6 +147,15 @@ def test_every_method_has_an_estimator_or_is_refused(tmp_path):
         ("evaluation.max_completion_tokens=4096", "with the length of training, 3072"),
         ("sampling.problems_per_step=4", "8 completions, which 8 workers|do not divide"),
         ("model.lora.alpha=1.5", "whole numbers"),
+        ("sampling.min_p=0.1", "min_p is not supported"),
+        ('sampling.stop=["Q:"]', "stop is not supported"),
+        ("sampling.truncated=masked", "truncated 'masked' is not translated"),
+        ("model.router_aux_loss_coef=0.01", "router_aux_loss_coef is not translated"),
+        ("optimizer.name=adamw_8bit", "name 'adamw_8bit' is not translated"),
+        (
+            'cluster.overrides={"actor_rollout_ref.rollout.n" = 4}',
+            "'actor_rollout_ref.rollout.n' follows from the rest",
+        ),
     ],
 )
 def test_what_verl_cannot_do_is_an_error(override, message, tmp_path):
@@ -170,3 +180,61 @@ def test_lora_constant_aggregate_and_importance_weights(tmp_path):
     assert found.actor_rollout_ref.actor.loss_scale_factor == 3072
     assert found.algorithm.rollout_correction.rollout_is == "token"
     assert found.algorithm.rollout_correction.rollout_is_threshold == 2.0
+
+
+def test_raw_settings_of_verl_are_passed_through(tmp_path):
+    raw = {
+        "actor_rollout_ref": {"actor": {"fsdp_config": {"param_offload": True}}, "rollout": {"max_num_seqs": 64}},
+        "actor_rollout_ref.rollout.max_num_batched_tokens": 16384,
+        "+actor_rollout_ref.rollout.engine_kwargs.vllm.max_lora_rank": 8,
+    }
+    tables = {name: table for name, table in load_config(PAPER / "ngrpo.toml").to_json().items() if name != "cluster"}
+    config = config_of({**tables, "cluster": {"overrides": raw}})
+    assert check_schema(config.cluster.overrides)
+    found = composed(config, tmp_path)
+    assert found.actor_rollout_ref.actor.fsdp_config.param_offload is True
+    assert found.actor_rollout_ref.rollout.max_num_seqs == 64
+    assert found.actor_rollout_ref.rollout.max_num_batched_tokens == 16384
+    assert found.actor_rollout_ref.rollout.engine_kwargs.vllm.max_lora_rank == 8
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"actor_rollout_ref.actor.fsdp_config.param_offlod": True}, "verl has no setting '.*param_offlod'"),
+        ({"actor_rollout_ref.rollout.max_num_batched_tokens": "many"}, "is many, but verl's default is 8192"),
+        ({"actor_rollout_ref.rollout.enable_chunked_prefill": 3}, "is 3, but verl's default is true"),
+        ({"+actor_rollout_ref.rollout.enable_chunked_prefill": False}, "verl has no setting"),
+    ],
+)
+def test_raw_settings_are_checked_against_verls_schema(raw, message):
+    with pytest.raises(ConfigError, match=r"^\[cluster.overrides\] .*" + message) as error:
+        check_schema(raw)
+    assert "\n" not in str(error.value)
+
+
+def test_what_the_papers_configs_have_besides_on_gpus(tmp_path):
+    """What a user of verl would set for Qwen2.5-Math-7B on 8 x 80 GB."""
+    found = composed(load_config(PAPER / "ngrpo.toml"), tmp_path)
+    actor, rollout = found.actor_rollout_ref.actor, found.actor_rollout_ref.rollout
+    assert (actor.strategy, actor.use_dynamic_bsz, found.actor_rollout_ref.model.use_remove_padding) == (
+        "fsdp2",
+        True,
+        True,
+    )
+    assert actor.fsdp_config.entropy_from_logits_with_chunking is True
+    assert actor.fsdp_config.entropy_checkpointing is True
+    assert (rollout.tensor_model_parallel_size, rollout.gpu_memory_utilization) == (1, 0.6)
+    assert (rollout.enable_chunked_prefill, rollout.free_cache_engine, rollout.top_k) == (True, True, -1)
+    assert found.actor_rollout_ref.ref.fsdp_config.param_offload is False  # there is no reference model
+    grpo = composed(load_config(PAPER / "grpo.toml", ["method.kl_coefficient=0.001"]), tmp_path)
+    assert grpo.actor_rollout_ref.ref.fsdp_config.param_offload is True
+    ppo = composed(load_config(PAPER / "ppo.toml"), tmp_path)
+    assert ppo.actor_rollout_ref.rollout.gpu_memory_utilization == 0.5  # two models are trained
+
+
+def test_an_attention_kernel_by_name(tmp_path):
+    found = composed(small(PAPER / "ppo.toml", "model.attention=sdpa", "sampling.top_k=20"), tmp_path)
+    assert found.actor_rollout_ref.model.override_config.attn_implementation == "sdpa"
+    assert found.critic.model.override_config.attn_implementation == "sdpa"
+    assert found.actor_rollout_ref.rollout.top_k == 20

@@ -34,6 +34,10 @@ def _complaints(config: Config, cluster: ClusterSettings) -> Iterator[str]:
         yield "[task] continue_final_message is not supported: verl starts a new assistant message"
     if config.task.prefill or config.task.chat_template_kwargs or not config.task.chat:
         yield "[task] prefill, chat_template_kwargs and chat = false are not supported: verl makes its own prompts"
+    if config.model.router_aux_loss_coef:
+        yield "[model] router_aux_loss_coef is not translated; use --engine local"
+    if config.optimizer.name != "adamw":
+        yield f"[optimizer] name '{config.optimizer.name}' is not translated; see [cluster.overrides]"
     if config.optimizer.falls:
         yield f"[optimizer] schedule '{config.optimizer.schedule}' is not translated; use 'constant' or 'warmup'"
     if config.model.device not in ("auto", cluster.device):

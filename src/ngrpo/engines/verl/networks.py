@@ -39,6 +39,8 @@ def model_overrides(config: Config, cluster: ClusterSettings) -> Values:
     }
     if not has_chat_template(path):
         values["custom_chat_template"] = JOINED
+    if config.model.attention and cluster.device == "cuda":
+        values["override_config.attn_implementation"] = config.model.attention
     if (lora := config.model.lora) is not None:
         values |= {
             "lora_rank": lora.rank,
@@ -46,6 +48,11 @@ def model_overrides(config: Config, cluster: ClusterSettings) -> Values:
             "target_modules": list(lora.target_modules) or "all-linear",
         }
     return values
+
+
+def prefixed(prefix: str, values: Values) -> Values:
+    """Returns settings under their full keys; a `+` adds those that verl's schema leaves open."""
+    return {f"{'+' if key.startswith('override_config.') else ''}{prefix}{key}": value for key, value in values.items()}
 
 
 def has_chat_template(path: str) -> bool:
@@ -81,11 +88,16 @@ def actor_overrides(config: Config, cluster: ClusterSettings) -> Values:
         "fsdp_config.seed": config.run.seed,
         "checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
     }
+    if cluster.device == "cuda":
+        # Entropies of 36,000 tokens x 152,000 logits at once would take more memory than the model.
+        values |= {"entropy_from_logits_with_chunking": True, "entropy_checkpointing": True}
     if method.aggregate == "constant":
         values["loss_scale_factor"] = sampling.max_completion_tokens
     values |= {f"optim.{key}": value for key, value in _optimizer(config).items()}
     prefix = "actor_rollout_ref.actor."
     named = {prefix + key: value for key, value in values.items()}
+    if cluster.device == "cuda" and method.needs_reference and config.model.lora is None:
+        named["actor_rollout_ref.ref.fsdp_config.param_offload"] = True  # it is read once a step
     if is_float32(config, cluster):
         named[f"+{prefix}fsdp_config.mixed_precision"] = FULL_PRECISION
         named["+actor_rollout_ref.ref.fsdp_config.mixed_precision"] = FULL_PRECISION
@@ -106,9 +118,9 @@ def critic_overrides(config: Config, cluster: ClusterSettings) -> Values:
         "fsdp.strategy": "fsdp2",
         "fsdp.seed": config.run.seed,
     }
-    values |= {f"model.{key}": value for key, value in model_overrides(config, cluster).items()}
     values |= {f"optim.{key}": value for key, value in {**_optimizer(config), "lr": method.critic_lr}.items()}
     named = {f"critic.{key}": value for key, value in values.items()}
+    named |= prefixed("critic.model.", model_overrides(config, cluster))
     if is_float32(config, cluster):
         named["+critic.fsdp.mixed_precision"] = FULL_PRECISION
     return named

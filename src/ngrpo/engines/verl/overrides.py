@@ -15,7 +15,8 @@ from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.engines.verl.cpu.cpu_overrides import cpu_environment, cpu_overrides
 from ngrpo.engines.verl.expressible import check_expressible, is_float32
 from ngrpo.engines.verl.hydra import hydra_override
-from ngrpo.engines.verl.networks import actor_overrides, critic_overrides, model_overrides
+from ngrpo.engines.verl.networks import actor_overrides, critic_overrides, model_overrides, prefixed
+from ngrpo.engines.verl.raw_overrides import with_raw
 from ngrpo.engines.verl.verl_files import VerlFiles
 from ngrpo.methods import PPO
 
@@ -75,9 +76,9 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
     cluster = config.cluster
     check_expressible(config, cluster)
     files = VerlFiles(run_folder.resolve())
-    return {
+    values = {
         **_data(config, files),
-        **{f"actor_rollout_ref.model.{key}": value for key, value in model_overrides(config, cluster).items()},
+        **prefixed("actor_rollout_ref.model.", model_overrides(config, cluster)),
         **_algorithm(config, files),
         **actor_overrides(config, cluster),
         **critic_overrides(config, cluster),
@@ -88,6 +89,7 @@ def verl_overrides(config: Config, run_folder: Path, *, resume: bool = False) ->
         "hydra.run.dir": files.folder / "hydra",  # else in the folder that the command was given in
         **(cpu_overrides(config) if cluster.device == "cpu" else {}),
     }
+    return with_raw(values, cluster.overrides)
 
 
 def _data(config: Config, files: VerlFiles) -> Values:
