@@ -161,7 +161,7 @@ def gradient_figure(runs: Sequence[ReportedRun]) -> Figure:
         "Which groups does the gradient come from?",
         f"Mean over the steps: {'; '.join(told)}." if told else "",
         panels,
-        [LegendEntry(KINDS[kind], f"var(--{kind})") for kind in kinds],
+        [LegendEntry(KINDS[kind], f"var(--{kind})") for kind in KINDS if kind in kinds],
         "Share of the summed absolute advantage, which is each part's share of the gradient to first order. "
         + (
             "Above 0: completions that are pushed up; below: pushed down."

@@ -77,7 +77,7 @@ CONFIG: dict[str, Any] = {
         "symbolSize": 140,
         "symbolOpacity": 1,
         "offset": 28,
-        "symbolStrokeWidth": 2,
+        "symbolStrokeWidth": 0,
     },
     "title": {"color": "var(--ink)", "subtitleColor": "var(--muted)", "anchor": "start", "fontSize": 15, "offset": 12},
     "text": {"color": "var(--ink)"},
