@@ -44,12 +44,14 @@ def test_answers_and_dead_groups(tmp_path: Path):
     answers = ["a", "a", None, "b"]
     rows = [row(sample=at, answer=answer, advantage=0.0) for at, answer in enumerate(answers)]
     (group,) = scanned(tmp_path / "r", *rows)
-    assert group.distinct_answers() == 0.75
+    assert group.answer_kind() == "some"
     assert group.is_dead()
     (group,) = scanned(tmp_path / "r", row(advantage=None), row(sample=1, advantage=-0.5))
     assert not group.is_dead()
-    (group,) = scanned(tmp_path / "r", row(completion="x"), row(sample=1, completion="y"))
-    assert group.distinct_answers() == 1.0, "a log without answers is told apart by its completions"
+    (group,) = scanned(tmp_path / "r", row(completion="x"), row(sample=1, completion="y", answer=None))
+    assert group.answer_kind() == "different", "without answers the completions count"
+    (group,) = scanned(tmp_path / "r", row(answer="1"), row(sample=1, answer="1"))
+    assert group.answer_kind() == "same"
 
 
 def test_a_problem_that_is_sampled_twice_in_a_step_makes_two_groups(tmp_path: Path):

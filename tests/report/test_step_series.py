@@ -16,31 +16,33 @@ GROUPS = [
     group(1, [0.0, 0.0, 0.0], [1, 2, 3], [-1.0, -1.0, -1.0]),
     group(1, [0.0, 0.0, 0.0], [1, 1, 1], [-1.0, -1.0, -1.0]),
     group(1, [0.0, 0.0, 1.0], [1, 1, 2], [-1.0, -1.0, 2.0]),
+    group(1, [0.0, 0.0, 0.0], [1, 1, 2], [0.0, 0.0, 0.0]),
     group(2, [1.0, 1.0, 1.0], [4, 4, 4], [None, None, None]),
 ]
 METRICS = [
-    {"step": 1, "group/all_wrong": 2 / 3, "group/mixed": 1 / 3, "group/all_correct": 0.0, "group/ungraded": 0.0},
+    {"step": 1, "group/all_wrong": 0.75, "group/mixed": 0.25, "group/all_correct": 0.0, "group/ungraded": 0.0},
     {"step": 2, "group/all_wrong": 0.0, "group/mixed": 0.0, "group/all_correct": 1.0, "group/ungraded": 0.0},
 ]
 
 
 @pytest.mark.parametrize("metrics", [METRICS, []])
 def test_all_wrong_groups_are_split_by_their_answers(metrics):
-    shares = kind_shares(metrics, steps_of(GROUPS, 1.0), 0)
-    assert {kind: [round(y, 6) for _, y in points] for kind, points in shares.items()} == {
-        "same": [pytest.approx(1 / 3, abs=1e-5), 0.0],
-        "different": [pytest.approx(1 / 3, abs=1e-5), 0.0],
-        "mixed": [pytest.approx(1 / 3, abs=1e-5), 0.0],
-        "all_correct": [0.0, 1.0],
+    shares = kind_shares(metrics, steps_of(GROUPS, 1.0))
+    assert shares == {
+        "same": [(1, 0.25), (2, 0.0)],
+        "some": [(1, 0.25), (2, 0.0)],
+        "different": [(1, 0.25), (2, 0.0)],
+        "mixed": [(1, 0.25), (2, 0.0)],
+        "all_correct": [(1, 0.0), (2, 1.0)],
     }
 
 
-def test_the_logged_share_of_distinct_answers_comes_first_and_needs_no_rollouts():
-    metrics = [{**METRICS[0], "group/all_wrong_distinct": 0.25}]
-    shares = kind_shares(metrics, {}, 4)
-    assert shares["same"] == [(1, pytest.approx(2 / 3))]
-    assert "different" not in shares
-    assert kind_shares(METRICS, {}, 4)["all_wrong"] == [(1, pytest.approx(2 / 3)), (2, 0.0)]
+def test_logged_shares_of_answers_come_first_and_need_no_rollouts():
+    metrics = [{**METRICS[0], "group/all_wrong_distinct": 0.5, "group/all_wrong_same": 0.125}]
+    for steps in ({}, steps_of(GROUPS[:4], 1.0)):
+        shares = kind_shares(metrics, steps)
+        assert shares == {"same": [(1, 0.125)], "some": [(1, 0.125)], "different": [(1, 0.5)], "mixed": [(1, 0.25)]}
+    assert kind_shares(METRICS, {})["all_wrong"] == [(1, 0.75), (2, 0.0)]
 
 
 def test_gradient_by_kind_and_sign():
@@ -54,7 +56,7 @@ def test_gradient_by_kind_and_sign():
 
 def test_dead_groups_are_counted():
     steps = steps_of(GROUPS, 1.0)
-    assert [(step, of.groups, of.dead) for step, of in steps.items()] == [(1, 3, 0), (2, 1, 1)]
+    assert [(step, of.groups, of.dead) for step, of in steps.items()] == [(1, 4, 1), (2, 1, 1)]
 
 
 def test_bins_keep_the_mean():

@@ -49,7 +49,7 @@ def study(tmp_path: Path) -> Path:
 def test_variants_differences_and_charts(study: Path, browser: Browser):
     page = page_of([study])
     assert page.summary[0] == "6 finished runs: 2 variants (grpo, <b>ngrpo</b>) with 3 seeds each."
-    assert "chance over problems does not explain it" in page.summary[2]
+    assert "chance over seeds and problems does not explain it" in page.summary[2]
     path = study / "report.html"
     path.write_text(page_html(page), encoding="utf-8")
     browser.open(path.as_uri())

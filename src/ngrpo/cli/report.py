@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -71,4 +72,5 @@ def _serve(runs: list[Path], port: int, *, open_page: bool) -> None:
         typer.echo(f"live report: {server.address} (Ctrl-C ends)")
         if open_page:
             webbrowser.open(server.address)
-        server.serve()
+        with suppress(KeyboardInterrupt):
+            server.serve()

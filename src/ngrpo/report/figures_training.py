@@ -9,12 +9,12 @@ from typing import NamedTuple
 from ngrpo.report.figure import Figure, LegendEntry, Panel, percent, run_legend
 from ngrpo.report.report_charts import Axes, Layer, Series, line_spec, stack_spec
 from ngrpo.report.reported_run import ReportedRun
-from ngrpo.report.rollout_scan import number
 from ngrpo.report.step_series import Points, binned, gradient_shares, kind_shares, metric_points
 
 KINDS = {
     "same": "all-wrong, the same answer",
-    "different": "all-wrong, different answers",
+    "some": "all-wrong, some answers repeated",
+    "different": "all-wrong, G different answers",
     "all_wrong": "all-wrong",
     "mixed": "mixed",
     "all_correct": "all-correct",
@@ -99,7 +99,7 @@ def kinds_figure(runs: Sequence[ReportedRun]) -> Figure:
     """Returns the kinds of group by step, a panel for each run."""
     panels, used, told = [], dict[str, None](), []
     for run in runs:
-        shares = kind_shares(run.metrics, run.steps, int(number(run.table("sampling").get("group_size")) or 0))
+        shares = kind_shares(run.metrics, run.steps)
         if not shares:
             continue
         layers = [_layer(KINDS[kind], kind, points, 100.0) for kind, points in shares.items()]
@@ -118,15 +118,18 @@ def kinds_figure(runs: Sequence[ReportedRun]) -> Figure:
         f"Mean over the steps: {'; '.join(told)}." if told else "",
         panels,
         [LegendEntry(KINDS[kind], f"var(--{kind})") for kind in KINDS if kind in used],
-        "Everything that was sampled, before the filter. All-wrong groups are split by their share of distinct "
-        "answers: G different answers count wholly as different, one answer G times wholly as the same."
-        if {"same", "different"} & used.keys()
-        else "Everything that was sampled, before the filter.",
+        "Everything that was sampled, before the filter."
+        + (
+            " In an all-wrong group with G different answers the model searches and does not find; with the same "
+            "answer G times it no longer searches."
+            if {"same", "some", "different"} & used.keys()
+            else ""
+        ),
         "" if panels else "Neither metrics nor rollouts are there yet.",
     )
 
 
-WRONG = ("same", "different", "all_wrong")
+WRONG = ("same", "some", "different", "all_wrong")
 
 
 def gradient_figure(runs: Sequence[ReportedRun]) -> Figure:
@@ -158,7 +161,7 @@ def gradient_figure(runs: Sequence[ReportedRun]) -> Figure:
         "Which groups does the gradient come from?",
         f"Mean over the steps: {'; '.join(told)}." if told else "",
         panels,
-        [LegendEntry(KINDS[kind], f"var(--{kind})") for kind in kinds],
+        [LegendEntry(KINDS[kind], f"var(--{kind})") for kind in KINDS if kind in kinds],
         "Share of the summed absolute advantage, which is each part's share of the gradient to first order. "
         + (
             "Above 0: completions that are pushed up; below: pushed down."

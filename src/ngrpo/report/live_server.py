@@ -7,6 +7,7 @@ when it is another. A page is made when it is asked for and kept until its versi
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,6 +92,11 @@ class LiveServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     live: LiveServer
+
+    def handle_error(self, *_: Any) -> None:
+        """Says nothing of a browser that goes away before it has the whole page."""
+        if not isinstance(sys.exception(), ConnectionError):
+            raise
 
 
 class _Handler(BaseHTTPRequestHandler):

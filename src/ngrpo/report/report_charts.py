@@ -71,7 +71,6 @@ def line_spec(series: Sequence[Series], axes: Axes, *, height: int = 200) -> Spe
     ]
     names = [line.name for line in series]
     color = _by_series(alt.Color, names, [series_color(line.place) for line in series])
-    fill = _by_series(alt.Fill, names, [series_color(line.place) for line in series], legend=None)
     dash = _by_series(alt.StrokeDash, names, [list(series_dash(line.place)) for line in series])
     shape = _by_series(alt.Shape, names, [series_shape(line.place) for line in series])
     base: Any = alt.Chart(alt.Data(values=rows))  # type: ignore[no-untyped-call]
@@ -86,7 +85,7 @@ def line_spec(series: Sequence[Series], axes: Axes, *, height: int = 200) -> Spe
         layers.append(_zero(y=_y("value", axes)))
     if any(line.band for line in series):
         band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.14)
-        layers.append(band.encode(x=x, y=_y("low", axes), y2="high:Q", fill=fill))
+        layers.append(band.encode(x=x, y=_y("low", axes), y2="high:Q", color=color))
         tooltip += [
             alt.Tooltip(f"{end}:Q", title=f"{axes.band}, {end}", format=axes.y_format) for end in ("low", "high")
         ]

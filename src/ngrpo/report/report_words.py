@@ -35,8 +35,8 @@ def run_table(runs: Sequence[ReportedRun]) -> Table:
     return Table("", headings, rows)
 
 
-def differences_sentence(differences: Sequence[PairedDifference]) -> str:
-    """Returns what paired differences of AUC are, with their intervals, and which of them chance does not explain."""
+def differences_sentence(differences: Sequence[PairedDifference], chance: str) -> str:
+    """Returns what paired differences of AUC are, with their intervals, and which of them `chance` does not explain."""
     known = [(difference, difference.auc) for difference in differences if difference.auc is not None]
     if not known:
         return ""
@@ -46,13 +46,9 @@ def differences_sentence(differences: Sequence[PairedDifference]) -> str:
         told.append(f"{difference.name} {points(auc.value)}{interval}")
     shown = [d.name for d, auc in known if auc.interval is not None and not auc.interval[0] <= 0 <= auc.interval[1]]
     if len(shown) == len(known):
-        verdict = (
-            "chance over problems does not explain it"
-            if len(known) == 1
-            else "chance over problems explains none of them"
-        )
+        verdict = f"{chance} does not explain it" if len(known) == 1 else f"{chance} explains none of them"
     elif shown:
-        verdict = f"chance over problems does not explain {', '.join(shown)}"
+        verdict = f"{chance} does not explain {', '.join(shown)}"
     else:
         verdict = (
             "the interval holds 0, so no difference is shown"
@@ -100,7 +96,8 @@ def summary_of_outcomes(outcomes: Sequence[Outcome]) -> list[str]:
             continue
         listed = "; ".join(_auc(result) for result in known)
         text = f"AUC of Pass@k on {outcome.task}: {listed}."
-        sentences = [differences_sentence((outcome.differences or outcome.to_base)[:8])]
+        chance = f"chance over {'seeds and problems' if outcome.seeds else 'problems'}"
+        sentences = [differences_sentence((outcome.differences or outcome.to_base)[:8], chance)]
         if not outcome.seeds and len(known) > 1:
             sentences.append("Intervals are over problems; another training seed would move the results too.")
         paragraphs.append(" ".join([text, *filter(None, sentences)]))

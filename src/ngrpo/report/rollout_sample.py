@@ -98,7 +98,7 @@ def _rows(file: IO[bytes], offsets: Sequence[int]) -> list[dict[str, Any]]:
 def _group(group: ScannedGroup, rows: Sequence[dict[str, Any]], max_reward: float) -> list[Any]:
     kind: str = group.kind(max_reward)
     if kind == "all_wrong":
-        kind = "same" if len({*group.answers}) == 1 and len(group.answers) > 1 else "different"
+        kind = group.answer_kind()
     prompt = next((row["prompt"] for row in rows if isinstance(row.get("prompt"), str)), None)
     reference = next((row.get("reference") for row in rows), None)
     return [

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 KindOfGroup = Literal["all_wrong", "mixed", "all_correct", "ungraded"]
+AnswerKind = Literal["same", "some", "different"]
 STATUSES = ("correct", "wrong", "no_answer", "ungraded")
 
 
@@ -22,7 +23,8 @@ class ScannedGroup:
     """The completions of one problem in one step, in the file's order.
 
     `rewards` are None where ungraded, `advantages` None where the filter dropped the group; `answers` are hashes that
-    hold inside this process; `offsets` are where the lines begin in the file, in bytes.
+    hold inside this process, of the completion where there is no answer; `offsets` are where the lines begin in the
+    file, in bytes.
     """
 
     step: int
@@ -44,10 +46,12 @@ class ScannedGroup:
             return "all_wrong"
         return "all_correct" if correct == len(graded) else "mixed"
 
-    def distinct_answers(self) -> float:
-        """Returns the share of distinct answers among the graded completions, 1/G to 1; no answer counts as one."""
-        told = [answer for answer, reward in zip(self.answers, self.rewards, strict=True) if reward is not None]
-        return len({*told}) / len(told) if told else 0.0
+    def answer_kind(self) -> AnswerKind:
+        """Returns whether all answers of the group are different, the same, or neither, as the trainer's metrics do."""
+        distinct = len({*self.answers})
+        if distinct == len(self.answers):
+            return "different"
+        return "same" if distinct == 1 else "some"
 
     def is_dead(self) -> bool:
         """Returns whether no completion got an advantage."""
@@ -117,5 +121,5 @@ def _add(group: ScannedGroup, row: dict[str, Any], sample: int, offset: int) -> 
     group.samples.add(sample)
     group.statuses.append(status if status in STATUSES else "ungraded")
     group.rewards.append(None if status == "ungraded" else number(row.get("reward")))
-    group.answers.append(hash(str(row["answer"] if "answer" in row else row.get("completion"))))
+    group.answers.append(hash(str(row.get("answer") or row.get("completion"))))
     group.advantages.append(number(row.get("advantage")))

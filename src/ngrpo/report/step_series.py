@@ -13,19 +13,21 @@ Points = list[tuple[float, float]]
 MOST_POINTS = 240
 """Of a line; longer runs are shown as means over as many neighbouring steps as it takes."""
 
-DISTINCT = "group/all_wrong_distinct"
+ANSWERS = {"different": "group/all_wrong_distinct", "same": "group/all_wrong_same"}
 
 
 @dataclass(slots=True)
 class StepGroups:
-    """The groups of one step: counts of each kind, advantage by kind and sign, groups without any advantage."""
+    """The groups of one step: counts of each kind, of all-wrong ones by their answers, advantage by kind and sign.
+
+    `dead` counts the groups without any advantage.
+    """
 
     kinds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     masses: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
-    distinct: list[float] = field(default_factory=list)
+    answers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     dead: int = 0
     groups: int = 0
-    group_size: int = 0
 
 
 def steps_of(groups: Iterable[ScannedGroup], max_reward: float) -> dict[int, StepGroups]:
@@ -36,9 +38,8 @@ def steps_of(groups: Iterable[ScannedGroup], max_reward: float) -> dict[int, Ste
         of_step.groups += 1
         of_step.kinds[kind] += 1
         of_step.dead += group.is_dead()
-        of_step.group_size = max(of_step.group_size, len(group.rewards))
         if kind == "all_wrong":
-            of_step.distinct.append(group.distinct_answers())
+            of_step.answers[group.answer_kind()] += 1
         for advantage in group.advantages:
             if advantage:
                 of_step.masses[kind, 1 if advantage > 0 else -1] += abs(advantage)
@@ -51,48 +52,45 @@ def metric_points(metrics: Sequence[Mapping[str, Any]], key: str) -> Points:
     return [(step, value) for step, value in found if step is not None and value is not None]
 
 
-def kind_shares(
-    metrics: Sequence[Mapping[str, Any]], steps: Mapping[int, StepGroups], group_size: int
-) -> dict[str, Points]:
-    """Returns the share of groups of each kind by step, the all-wrong ones as `different` and `same`.
+def kind_shares(metrics: Sequence[Mapping[str, Any]], steps: Mapping[int, StepGroups]) -> dict[str, Points]:
+    """Returns the share of groups of each kind by step, the all-wrong ones as `same`, `some` and `different`.
 
-    With d the mean share of distinct answers of a step's all-wrong groups, (G d - 1) / (G - 1) of them count as
-    different: all where every group holds G different answers, none where each holds one. Without answers all-wrong
-    groups are one kind, `all_wrong`.
+    An all-wrong group is `different` with G different answers, `same` with one answer G times, else `some`. Where
+    neither metrics nor rollouts tell, all-wrong groups are one kind, `all_wrong`.
 
     Args:
         metrics: the lines of metrics.jsonl.
         steps: what rollouts say; it fills in where metrics are missing.
-        group_size: G, where no rollouts tell it.
     """
     rows: dict[int, dict[str, float]] = {}
+    answers: dict[int, dict[str, float]] = {}
     for step, of_step in steps.items():
         rows[step] = {kind: count / of_step.groups for kind, count in of_step.kinds.items()}
+        answers[step] = {kind: of_step.answers.get(kind, 0) / of_step.groups for kind in ANSWERS}
     for line in metrics:
         logged = number(line.get("step"))
         shares = {kind: number(line.get(f"group/{kind}")) for kind in ("all_wrong", "mixed", "all_correct", "ungraded")}
-        if logged is not None and shares["all_wrong"] is not None:
-            rows[int(logged)] = {kind: share or 0.0 for kind, share in shares.items()}
-    distinct = {int(step): value for step, value in metric_points(metrics, DISTINCT)}
-    known = {step: sum(s.distinct) / len(s.distinct) for step, s in steps.items() if s.distinct} | distinct
-    sizes = [of_step.group_size for of_step in steps.values()]
-    size = max(sizes, default=group_size)
-    return _split(rows, known, size)
+        if logged is None or shares["all_wrong"] is None:
+            continue
+        rows[int(logged)] = {kind: share or 0.0 for kind, share in shares.items()}
+        told = {kind: number(line.get(key)) for kind, key in ANSWERS.items()}
+        if None not in told.values():
+            answers[int(logged)] = {kind: share or 0.0 for kind, share in told.items()}
+    return _split(rows, answers)
 
 
-def _split(rows: Mapping[int, Mapping[str, float]], distinct: Mapping[int, float], size: int) -> dict[str, Points]:
-    series: dict[str, Points] = {
-        kind: [] for kind in ("same", "different", "all_wrong", "mixed", "all_correct", "ungraded")
-    }
+def _split(rows: Mapping[int, Mapping[str, float]], answers: Mapping[int, Mapping[str, float]]) -> dict[str, Points]:
+    kinds = ("same", "some", "different", "all_wrong", "mixed", "all_correct", "ungraded")
+    series: dict[str, Points] = {kind: [] for kind in kinds}
     for step, row in sorted(rows.items()):
         wrong = row.get("all_wrong", 0.0)
-        split = bool(distinct) and size > 1
-        share = min(1.0, max(0.0, (size * distinct.get(step, 1.0) - 1) / (size - 1))) if split else 0.0
-        parts = {"different": wrong * share, "same": wrong * (1 - share), "all_wrong": 0.0}
-        parts = parts if split else {"different": 0.0, "same": 0.0, "all_wrong": wrong}
+        parts = {**row, "all_wrong": wrong}
+        if step in answers:
+            told = answers[step]
+            parts |= {**told, "some": max(0.0, wrong - sum(told.values())), "all_wrong": 0.0}
         for kind, points in series.items():
-            points.append((step, parts.get(kind, row.get(kind, 0.0))))
-    return {kind: points for kind, points in series.items() if any(value for _, value in points)}
+            points.append((step, parts.get(kind, 0.0)))
+    return {kind: points for kind, points in series.items() if any(value > 1e-9 for _, value in points)}
 
 
 def gradient_shares(

@@ -24,7 +24,7 @@
   // Rollouts: a group is [run, step, problem, kind, prompt, reference, table, completions], see rollout_sample.py.
   const data = read("rollout-data").rollouts;
   const KINDS = {
-    different: "all-wrong, several answers", same: "all-wrong, one answer", mixed: "mixed", all_correct: "all-correct", ungraded: "ungraded",
+    different: "all-wrong, different answers", some: "all-wrong, repeated answers", same: "all-wrong, one answer", mixed: "mixed", all_correct: "all-correct", ungraded: "ungraded",
   };
   const STATUSES = { correct: ["correct", "●"], wrong: ["wrong", "○"], no_answer: ["no answer", "–"], ungraded: ["ungraded", "?"] };
   const AT_ONCE = 40;
