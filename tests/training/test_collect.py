@@ -9,12 +9,8 @@ import pytest
 from ngrpo.config import SamplingSettings
 from ngrpo.errors import DataError, GradingError
 from ngrpo.methods import load_method
-from ngrpo.training.collect import (
-    Collected,
-    PromptSource,
-    collect_groups,
-    rewards_of,
-)
+from ngrpo.training.collect import Collected, collect_groups, rewards_of
+from ngrpo.training.prompt_source import PromptSource
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ngrpo.types import Group, Rollout
 def groups(small_config: Any, load_base: Any) -> list[Group]:
     """24 groups of 4 as the shipped model writes them."""
     from ngrpo.sampling.transformers_sampler import TransformersSampler
-    from ngrpo.training.collect import PromptSource
+    from ngrpo.training.prompt_source import PromptSource
 
     config = small_config("sampling.problems_per_step=24", "method.refill=false", "method.filter=none")
     lm = load_base()

@@ -8,10 +8,10 @@ import torch
 
 from ngrpo.config import SamplingSettings
 from ngrpo.methods import load_method
-from ngrpo.training.collect import Collected, GradedGroups, PromptSource, collect_groups
+from ngrpo.training.collect import Collected, GradedGroups, collect_groups
 from ngrpo.training.metrics import TrainerState, step_metrics
-from ngrpo.training.optimizer import UpdateSums, UpdateTotals
-from ngrpo.training.update import update_metrics
+from ngrpo.training.optimizer import UpdateSums, UpdateTotals, update_metrics
+from ngrpo.training.prompt_source import PromptSource
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ngrpo.errors import ConfigError
 from ngrpo.losses import load_balancing_loss
 from ngrpo.models import LanguageModel, load_language_model
 from ngrpo.training.batch import TokenRow, TrainingRow, micro_batches
-from ngrpo.training.update import update_metrics
+from ngrpo.training.optimizer import update_metrics
 
 SHAPE = {
     "vocab_size": 300,

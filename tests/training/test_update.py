@@ -17,8 +17,8 @@ from ngrpo.models import LanguageModel
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.sampling.transformers_sampler import TransformersSampler
 from ngrpo.training.batch import TrainingRow
-from ngrpo.training.optimizer import MAX_SKIPPED_UPDATES
-from ngrpo.training.update import PolicyUpdater, update_metrics
+from ngrpo.training.optimizer import MAX_SKIPPED_UPDATES, update_metrics
+from ngrpo.training.update import PolicyUpdater
 from ngrpo.types import Problem
 
 AGGREGATES = ("token_mean", "sequence_mean", "constant")

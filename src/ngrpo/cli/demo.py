@@ -104,8 +104,9 @@ def _gradient_sources(settings: Sequence[str]) -> dict[str, GroupShares]:
     from ngrpo.models import load_language_model
     from ngrpo.sampling import Decoding
     from ngrpo.sampling.transformers_sampler import TransformersSampler
-    from ngrpo.training.collect import PromptSource, grade_groups
+    from ngrpo.training.collect import grade_groups
     from ngrpo.training.gradient import gradient_share_by_kind
+    from ngrpo.training.prompt_source import PromptSource
     from ngrpo.training.update import PolicyUpdater
 
     config = load_config(CONFIG, settings)

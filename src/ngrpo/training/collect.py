@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,9 +17,9 @@ from ngrpo.evaluation.background_grader import BackgroundGrader
 from ngrpo.filters import kept_groups
 from ngrpo.methods import Method
 from ngrpo.sampling import Decoding, Prompt, Request, Sampler
-from ngrpo.sampling.prompts import encode_prompt
 from ngrpo.tasks import Task
 from ngrpo.training.divisions import GROUPS
+from ngrpo.training.prompt_source import PromptSource
 from ngrpo.training.ranks import ALONE, Ranks
 from ngrpo.types import Completion, Grade, Group, Problem, Rollout
 
@@ -30,64 +29,6 @@ MAX_EMPTY_STEPS = 10
 
 TRUNCATED = Grade("ungraded", 0.0, None, "truncated ([sampling] truncated)")
 """The grade of a completion that is left out because it was cut at the limit."""
-
-
-class PromptSource:
-    """The training problems in a seeded order, each epoch shuffled anew, and how far they have been used.
-
-    Args:
-        task: gives the problems and their messages.
-        tokenizer: encodes them.
-        seed: decides the order.
-        max_prompt_tokens: longer prompts, and empty ones, are passed over.
-        problems: those to take, the task's training problems when None.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        tokenizer: Any,
-        *,
-        seed: int,
-        max_prompt_tokens: int,
-        problems: Sequence[Problem] | None = None,
-    ) -> None:
-        self._task, self._tokenizer, self._seed = task, tokenizer, seed
-        self._problems = task.problems("train") if problems is None else problems
-        self._max_prompt_tokens = max_prompt_tokens
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
-        self.cursor = 0
-
-    def __len__(self) -> int:
-        return len(self._problems)
-
-    def take(self, count: int, used: set[str]) -> list[Prompt]:
-        """Returns the next prompts, at most `count`, none whose problem id is in `used`.
-
-        `used` grows by the problems returned and by those passed over because of their length. Fewer are returned only
-        when every problem is in it: a problem that came twice in a step would be sampled from the same random streams
-        twice.
-        """
-        prompts: list[Prompt] = []
-        for _ in range(2 * len(self)):  # two epochs pass every problem that is not used
-            if len(prompts) == count or len(used) == len(self):
-                break
-            problem = self._next()
-            if problem.id in used:
-                continue
-            used.add(problem.id)
-            prompt = encode_prompt(self._task, problem, self._tokenizer)
-            if 0 < len(prompt.tokens) <= self._max_prompt_tokens:
-                prompts.append(prompt)
-        return prompts
-
-    def _next(self) -> Problem:
-        epoch, place = divmod(self.cursor, len(self))
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
-        self.cursor += 1
-        return self._problems[int(self._order[place])]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,11 @@ from ngrpo.runs.checks import check_before_loading
 from ngrpo.sampling.samplers import training_sampler
 from ngrpo.training.batch import split_into_updates
 from ngrpo.training.checkpoint import load_policy
-from ngrpo.training.collect import Collected, PromptSource, collect_groups
+from ngrpo.training.collect import Collected, collect_groups
 from ngrpo.training.device_memory import DeviceMemory
 from ngrpo.training.learner import Learner
 from ngrpo.training.learner_choice import learner_of
+from ngrpo.training.prompt_source import PromptSource
 
 _GIB = 1 << 30
 

@@ -22,8 +22,8 @@ from ngrpo.methods import GroupMethod
 from ngrpo.training.batch import TokenRow, TrainingRow, padded
 from ngrpo.training.checkpoint import load_optimizer, save_policy
 from ngrpo.training.collect import GradedGroups
-from ngrpo.training.optimizer import Updater
-from ngrpo.training.update import PolicyUpdater, update_metrics
+from ngrpo.training.optimizer import Updater, update_metrics
+from ngrpo.training.update import PolicyUpdater
 
 Floats = NDArray[np.float32]
 R = TypeVar("R", bound=TrainingRow)

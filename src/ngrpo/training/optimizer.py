@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 MAX_SKIPPED_UPDATES = 10
 """After so many updates in a row without a finite gradient the run has diverged."""
 
+_MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
+"""Means over the computed tokens that every step reports, 0 where it computed none."""
 _FUSED_DEVICES = ("cpu", "cuda")
 """Where torch has an AdamW of one kernel."""
 
@@ -189,3 +191,16 @@ class Updater:
                 "train a [model.lora] or a smaller model, or give more memory; the last checkpoint is whole, --resume "
                 "auto continues from it"
             ) from None
+
+
+def update_metrics(totals: UpdateTotals) -> dict[str, float]:
+    """Returns the metrics of the policy's updates: means over those taken, and over the tokens computed in them."""
+    means = dict.fromkeys(_MEANS, 0.0) | totals.per_token
+    return {
+        "update/count": totals.updates,
+        "update/skipped": totals.skipped,
+        "update/rows": totals.rows,
+        "update/rows_computed": totals.rows_computed,
+        "update/loss": totals.mean_loss,
+        "update/grad_norm": totals.mean_grad_norm,
+    } | {name: total / max(1, totals.tokens) for name, total in sorted(means.items())}

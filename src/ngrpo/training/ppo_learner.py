@@ -25,8 +25,8 @@ from ngrpo.training.learner import (
     by_group,
     completion_means,
 )
-from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals
-from ngrpo.training.update import PolicyUpdater, update_metrics
+from ngrpo.training.optimizer import Updater, UpdateSums, UpdateTotals, update_metrics
+from ngrpo.training.update import PolicyUpdater
 
 CRITIC = "critic"
 """Folder of the critic in a checkpoint."""

@@ -27,10 +27,11 @@ from ngrpo.training.all_wrong_warning import all_wrong_warning
 from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
 from ngrpo.training.checkpoint import load_policy, load_state, save_state
-from ngrpo.training.collect import Collected, PromptSource, collect_groups
+from ngrpo.training.collect import Collected, collect_groups
 from ngrpo.training.learner import without_truncated
 from ngrpo.training.learner_choice import learner_of
 from ngrpo.training.metrics import TrainerState, rollout_lines, shortfalls, step_metrics
+from ngrpo.training.prompt_source import PromptSource
 from ngrpo.training.ranks import ALONE, Ranks
 from ngrpo.training.rollout_journal import JournaledSampler
 from ngrpo.training.spread_sampler import SpreadSampler, sample_for_first_rank

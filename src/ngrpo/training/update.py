@@ -27,8 +27,6 @@ from ngrpo.types import KeptTokens
 
 KEPT_ROWS = 128
 """Positions whose logits are sorted at a time, in float64."""
-_MEANS = ("clip/low_fraction", "clip/high_fraction", "policy/approx_kl")
-"""Means over the computed tokens that every step reports, 0 where it computed none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -292,16 +290,3 @@ class PolicyUpdater(Updater):
         else:
             with self.policy.starting_weights():
                 yield self.policy
-
-
-def update_metrics(totals: UpdateTotals) -> dict[str, float]:
-    """Returns the metrics of the policy's updates: means over those taken, and over the tokens computed in them."""
-    means = dict.fromkeys(_MEANS, 0.0) | totals.per_token
-    return {
-        "update/count": totals.updates,
-        "update/skipped": totals.skipped,
-        "update/rows": totals.rows,
-        "update/rows_computed": totals.rows_computed,
-        "update/loss": totals.mean_loss,
-        "update/grad_norm": totals.mean_grad_norm,
-    } | {name: total / max(1, totals.tokens) for name, total in sorted(means.items())}
