@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -74,7 +75,8 @@ def train(
             raise DataError(f"no run folder at {path}")
         if engine == "verl":
             return _train_with_verl(settings, path, followers, resume=resume, overwrite=overwrite)
-        return train_locally(settings, path, followers, ranks, resume=resume, overwrite=overwrite)
+        lint = partial(_show_faults, followers)
+        return train_locally(settings, path, followers, ranks, before_start=lint, resume=resume, overwrite=overwrite)
 
     if engine == "verl":
         refuse_torchrun("--engine verl, which starts its own processes,")
@@ -221,6 +223,16 @@ def checked_config(config: Config | Mapping[str, Any] | str | Path, overrides: S
     return config_of(tables)
 
 
+def _show_faults(followers: Sequence[Observer], config: Config) -> None:
+    """Shows what `ngrpo lint` finds in a config, without its notes."""
+    from ngrpo.linting import lint_config
+
+    for finding in lint_config(config):
+        if finding.level != "note":
+            for follower in followers:
+                follower.on_message(f"lint: {finding.key}: {finding.reason}; fix: {finding.fix}")
+
+
 def _train_with_verl(
     config: Config, folder: Path, followers: Sequence[Observer], *, resume: ResumeRun, overwrite: bool
 ) -> RunDir:
@@ -235,13 +247,12 @@ def _train_with_verl(
     from ngrpo.engines.verl.run import run_verl  # imports torch
     from ngrpo.engines.verl.verl_opening import open_verl_run
     from ngrpo.runs.trackers import tracker_observers
-    from ngrpo.training.local_run import show_faults
 
     with locked_folder(folder), storage_errors(lambda: f"{folder} is incomplete; continue with --resume"):
         opened = open_verl_run(folder, config, followers[0].on_message, resume=resume, overwrite=overwrite)
         if opened.finished:
             return opened.run
-        show_faults(config, followers)
+        _show_faults(followers, config)
         observer = Observers([*followers, *tracker_observers(config, opened.run.path)])
         try:
             run_verl(config, opened.run, observer, resume=opened.continued)

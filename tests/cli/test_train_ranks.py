@@ -1,4 +1,7 @@
-"""`ngrpo train` as the processes that torchrun starts: the run of one process, and one end for all of them."""
+"""`ngrpo train` as the processes that torchrun starts: the run of one process, and one end for all of them.
+
+Five steps under torchrun itself: tests/engines/test_torchrun.py.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,7 @@ def assert_same_run(one: Path, other: Path, step: int) -> None:
 @pytest.mark.parametrize(
     ("ranks", "settings"),
     [
-        (2, ["run.steps=5", "evaluation.every=5"]),
+        (2, ["run.steps=2", "evaluation.every=2"]),
         (2, ["run.steps=1", "method.name=ppo", "method.reward_kl_coefficient=0.01", "method.critic_lr=1e-5"]),
         (3, ["run.steps=1", "method.name=dapo", "method.overlong_buffer_tokens=0", "sampling.old_logprobs=recompute"]),
     ],
@@ -155,13 +158,13 @@ def test_a_signal_while_sampling_ends_all_ranks_at_once(commands: RankCommands) 
 
 def test_memory_that_runs_out_in_one_rank_is_made_up_for_there(commands: RankCommands) -> None:
     update = ("ngrpo.training.update:PolicyUpdater", "_loss")
-    settings = ("--set", "optimizer.lr=1e-5", "--set", "run.steps=2")
+    settings = ("--set", "optimizer.lr=1e-5", "--set", "run.steps=1", "--set", "evaluation.every=0")
     whole = commands.train(*settings, name="one")
     assert whole.status == 0, whole.err
     once = commands.train_ranks(*settings, hooks={1: (f"{HOOKS}run_out_of_memory", *update, 1)})
     assert [one.status for one in once] == [0, 0], once
     assert once[1].err.startswith("ngrpo: rank 1: out of memory in an update: micro-batches of 4096 tokens")
-    assert_same_run(commands.folder / "one", commands.folder / "r", 2)
+    assert_same_run(commands.folder / "one", commands.folder / "r", 1)
 
 
 def test_the_error_of_one_rank_is_one_line_of_the_first(commands: RankCommands) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(
-    find_spec("trl") is None, reason="half a minute: in the environment of the engine tests only"
+    find_spec("trl") is None, reason="a minute: in the environment of the engine tests only"
 )
 ROOT = Path(__file__).parents[2]
 LIMIT = 700 << 20
@@ -35,13 +35,13 @@ chat = false
 [method]
 filter = "none"
 [sampling]
-problems_per_step = 8
+problems_per_step = 4
 group_size = 8
 max_prompt_tokens = 16
 max_completion_tokens = 112
 [optimizer]
 updates_per_step = 1
-tokens_per_micro_batch = 1024
+tokens_per_micro_batch = 2048
 [run]
 steps = 1
 """
@@ -59,7 +59,7 @@ def config(tiny_model_folder: Path, tmp_path: Path) -> Path:
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     problems = tmp_path / "problems.jsonl"
-    rows = [{"question": f"What is {n} plus 30?"[:16].ljust(16, "?"), "answer": "1"} for n in range(10, 20)]
+    rows = [{"question": f"What is {n} plus 30?"[:16].ljust(16, "?"), "answer": "1"} for n in range(10, 14)]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.format(model=tmp_path / "model", problems=problems))

@@ -21,7 +21,14 @@ from ngrpo.training.ranks import Ranks
 
 
 def train_locally(
-    config: Config, path: Path, followers: Sequence[Observer], ranks: Ranks, *, resume: Resume, overwrite: bool
+    config: Config,
+    path: Path,
+    followers: Sequence[Observer],
+    ranks: Ranks,
+    *,
+    before_start: Callable[[Config], None],
+    resume: Resume,
+    overwrite: bool,
 ) -> RunDir:
     """Trains in a run folder, and returns it.
 
@@ -30,6 +37,7 @@ def train_locally(
         path: the run folder.
         followers: are told what happens; the first one shows messages.
         ranks: the processes that share the work.
+        before_start: is called where there are steps to take, before the model is loaded.
         resume: continue the run that is there.
         overwrite: replace the run that is there.
 
@@ -41,19 +49,9 @@ def train_locally(
     with locked_folder(path) if ranks.leads else nullcontext(), storage_errors(lambda: _kept(RunDir(path))):
         opened = _opened(ranks, path, config, followers[0].on_message, resume=resume, overwrite=overwrite)
         if not opened.finished:
-            show_faults(config, followers)
+            before_start(config)
             _train(opened.config, opened.run, followers, ranks)
     return opened.run
-
-
-def show_faults(config: Config, followers: Sequence[Observer]) -> None:
-    """Shows what `ngrpo lint` finds in a config, without its notes."""
-    from ngrpo.linting import lint_config
-
-    for finding in lint_config(config):
-        if finding.level != "note":
-            for follower in followers:
-                follower.on_message(f"lint: {finding.key}: {finding.reason}; fix: {finding.fix}")
 
 
 def _opened(
