@@ -170,7 +170,7 @@ def _evaluations(config: Config) -> tuple[int, int]:
         return 0, 0
     plan = EvaluationPlan.of(config)
     completions = sum(len(problems_of(task, plan)) for task in config.evaluation_tasks()) * plan.samples
-    return 1 + -(-steps // every), completions
+    return config.evaluation.at_start + -(-steps // every), completions
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
