@@ -36,7 +36,7 @@ def sample_tokens(
     Returns:
         Tokens [B] int64 and logprobs [B] float32, in nats.
 
-    Examples:
+    Example:
         >>> sample_tokens(torch.zeros(2, 4), torch.tensor([0.0, 0.6], dtype=torch.float64), top_p=0.5)
         (tensor([0, 1]), tensor([-0.6931, -0.6931]))
     """
