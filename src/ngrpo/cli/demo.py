@@ -80,13 +80,12 @@ def _write_report(folder: Path, out: Path | None) -> Path:
     """Returns where the report of the runs is; without a folder of its own it stays beside the temporary one."""
     from ngrpo.report import page_of, write_page
 
+    page = page_of([folder / name for name in METHODS])
     if out is None:
         number, name = tempfile.mkstemp(prefix="ngrpo-demo-", suffix=".html")
         os.close(number)
-        path = Path(name)
-    else:
-        path = out / "report.html"
-    write_page(page_of([folder / name for name in METHODS]), path)
+    path = Path(name) if out is None else out / "report.html"
+    write_page(page, path)
     return path
 
 
