@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FORMER = {
-    "grader": r"\bverifiers?\b|\bjudge[sd]?\b|\bjudgements?\b|--policy\b|--verifier\b",
+    # `verifiers` is the name of a package.
+    "grader": r"\bverifier\b|\bjudge[sd]?\b|\bjudgements?\b|--policy\b|--verifier\b",
     "sampler": r"--engine (?:transformers|vllm|endpoint)\b|\[sampling\] engine\b",
     "sample": r"\bdraw(?:s|n|ing)? (?:a |the |all |n |\w+ )?(?:completion|token|sample|answer|problem)s?\b|\bredrawn\b",
     "plain English": r"\bsaid once\b|\banew\b|\bhangs on\b|\bis there twice\b",

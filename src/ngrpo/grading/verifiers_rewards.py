@@ -9,11 +9,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import verifiers.v1 as vf
-from verifiers.v1.state import state_cls
-from verifiers.v1.types import AssistantMessage, SystemMessage, UserMessage
-from verifiers.v1.utils.loaders import task_type, taskset_config_type
-
 from ngrpo.grading.graders import OPTIONS, TASK_DATA
 
 
@@ -26,6 +21,8 @@ def rewards_of(taskset: str) -> Callable[[str, str, Mapping[str, Any]], float]:
     Raises:
         ModuleNotFoundError: when there is no such taskset.
     """
+    from verifiers.v1.utils.loaders import task_type, taskset_config_type
+
     kind, config_type = task_type(taskset), taskset_config_type(taskset)
     data_type = kind.data_type()
 
@@ -41,6 +38,10 @@ def rewards_of(taskset: str) -> Callable[[str, str, Mapping[str, Any]], float]:
 
 def trace_of(task: Any, completion: str) -> Any:
     """Returns the trace of a conversation in which the model answered a task's prompt with one message."""
+    import verifiers.v1 as vf
+    from verifiers.v1.state import state_cls
+    from verifiers.v1.types import AssistantMessage, SystemMessage, UserMessage
+
     data = task.data
     messages: list[Any] = [SystemMessage(content=data.system_prompt)] if data.system_prompt else []
     messages += [UserMessage(content=data.prompt)] if isinstance(data.prompt, str) else list(data.prompt)

@@ -21,7 +21,7 @@ class VerifiersTaskset(MathTask):
     """`verifiers:NAME`: the tasks of an installed taskset of `verifiers` 0.4, graded by its own rewards.
 
     Tasks are a prompt that the model answers with one message of text. A taskset that needs tools, several turns, a
-    container, a runtime or a judge model is an error.
+    container, a runtime or a grading model is an error.
     """
 
     argument: ClassVar[str] = "NAME"
@@ -153,7 +153,7 @@ def unusable(name: str, taskset: Any) -> str:
     if hooks:
         return f"needs a runtime ({kind.__name__}.{hooks[0]})"
     if config.task.judges:
-        return f"needs a judge model ({config.task.judges[0].id})"
+        return f"needs a grading model ({config.task.judges[0].id})"
     rewards = kind(kind.data_type().model_construct(), config.task).hooks("reward")
     if not rewards:
         return "has no rewards"
