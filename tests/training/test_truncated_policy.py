@@ -18,8 +18,8 @@ from ngrpo.sampling.transformers_sampler import TransformersSampler
 from ngrpo.training.batch import TokenRow, TrainingRow
 from ngrpo.training.collect import GradedGroups, grade_groups
 from ngrpo.training.learner import GroupLearner, OldLogprobs, without_truncated
+from ngrpo.training.optimizer import update_metrics
 from ngrpo.training.rollout_journal import JournaledSampler
-from ngrpo.training.update import update_metrics
 from ngrpo.types import Completion, Problem
 
 DECODINGS = {
