@@ -79,7 +79,6 @@ REFUSED: dict[str, dict[str, Any]] = {
         "layer_types": ["linear_attention", "full_attention"],
     },
 }
-BEFORE = {"countdown": "62edd42a2b5ac95a", "spread": "92cdc36e1f438e5e", "equal": "ccf30fefcf1427be"}
 
 
 class WordTokenizer:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ngrpo.config import Config
-from ngrpo.errors import CheckpointError, ConfigError
+from ngrpo.config import Config, config_of
+from ngrpo.errors import CheckpointError, ConfigError, NgrpoError
 from ngrpo.evaluation.resume_record import model_digest, problems_digest
 from ngrpo.models.paths import resolve_model_path
 from ngrpo.runs.folder_state import has_results
@@ -196,7 +196,7 @@ def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list
     Raises:
         ConfigError: when a setting differs that decides results.
     """
-    changes = list(differences(saved, current))
+    changes = list(differences(_with_later_settings(saved), current))
     for table, key, old, new in changes:
         if key not in FREE.get(table, ()):
             raise ConfigError(
@@ -204,6 +204,14 @@ def check_same_run(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list
                 "config.json, or choose another --out"
             )
     return [change for change in changes if change[1] in FREE.get(change[0], ())]
+
+
+def _with_later_settings(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a run's config with the defaults of settings that are newer than the run; a damaged one as it is."""
+    try:
+        return config_of(saved).to_json()
+    except NgrpoError:
+        return saved
 
 
 def _check_fingerprint(saved: Any, current: Mapping[str, str], config: Config) -> None:
