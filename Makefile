@@ -24,10 +24,9 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Three environments: verl imports names that TRL no longer has wherever it finds a TRL, and verifiers wants another openai than
-# vLLM. Side by side, for their tests wait more
-# than they compute; each by itself without pytest-xdist. Warnings of the engines are not errors here. Each test is a line as
-# it ends, with the name of its target in front.
+# Three environments: verl imports names that TRL no longer has wherever it finds a TRL, and verifiers wants another openai
+# than vLLM. Side by side, for their tests wait more than they compute; each by itself without pytest-xdist. Warnings of the
+# engines are not errors here. Each test is a line as it ends, with the name of its target in front.
 test-engines:
 	$(MAKE) --jobs=2 test-vllm-trl test-verl test-verifiers
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tests.report.headless import CHROMIUM, Browser
+
 
 def test_the_demo_shows_all_three_methods(run, tmp_path):
     outcome = run("demo", "--steps", 1, "--problems", 16, "--out", tmp_path / "d", "--json")
@@ -21,3 +23,8 @@ def test_the_demo_shows_all_three_methods(run, tmp_path):
     assert result["report"] == str(tmp_path / "d" / "report.html")
     assert f"report: {result['report']}" in outcome.err
     assert "3 runs of builtin:countdown-base on countdown: grpo, 1 step" in (tmp_path / "d" / "report.html").read_text()
+    if CHROMIUM is not None:  # else tests/report says why its tests are skipped
+        with Browser() as browser:
+            browser.open((tmp_path / "d" / "report.html").as_uri())
+            assert browser.evaluate("Number(document.documentElement.dataset.charts)") > 0
+            assert (browser.errors, browser.requests) == ([], [])

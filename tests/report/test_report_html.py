@@ -27,7 +27,7 @@ def data_of(page: str, name: str) -> Any:
     return json.loads(match[1])
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
 def test_every_chart_is_drawn_and_nothing_is_asked_for(browser: Browser, page_file: Path, width: int, dark: bool):
     browser.open(page_file.as_uri(), width=width, dark=dark)
     charts = data_of(page_file.read_text(encoding="utf-8"), "charts")["charts"]
