@@ -279,8 +279,8 @@ class Fuzzer:
             is_kept(checkpoint)
             changed_log(checkpoint, {"metrics.jsonl": run.metrics_path})
         elif kind == "journal":
-            run.journal_path.write_bytes(content)
-            read_rollout_journal(run.journal_path, "step 2")
+            run.journal_path().write_bytes(content)
+            read_rollout_journal(run.journal_path(), "step 2")
         elif kind == "config":
             run.config_path.write_bytes(content)
             own_tables(str(run.path))

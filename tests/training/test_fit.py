@@ -87,7 +87,7 @@ def test_an_update_and_a_block_of_samples_are_real(
     assert probe.update(200)
     assert any((a != b).any() for a, b in zip(before, probe._learner.updater.parameters.values(), strict=True))
     assert probe.sample(6)
-    monkeypatch.setattr(PolicyUpdater, "_loss", lambda *_: (_ for _ in ()).throw(RuntimeError(ALLOCATOR)))
+    monkeypatch.setattr(PolicyUpdater, "_loss", lambda *_, **__: (_ for _ in ()).throw(RuntimeError(ALLOCATOR)))
     [found] = tried(probe.update, [100], probe.memory)
     assert not found["fits"]
 

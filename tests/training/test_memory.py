@@ -53,11 +53,11 @@ def test_an_update_that_fails_half_way_is_that_of_the_smaller_budget(
     failing, smaller = (make_updater({"name": "ngrpo"}, tokens_per_micro_batch=budget) for budget in (64, 32))
     loss, calls = failing._loss, [0]
 
-    def fail_once(*arguments: Any) -> Any:
+    def fail_once(*arguments: Any, **named: Any) -> Any:
         calls[0] += 1
         if calls[0] == 2:  # after the gradient of the first micro-batch
             raise RuntimeError(ALLOCATOR)
-        return loss(*arguments)
+        return loss(*arguments, **named)
 
     monkeypatch.setattr(failing, "_loss", fail_once)
     for updater in (failing, smaller):
