@@ -82,7 +82,7 @@ $(VERL)/installed: REQUIREMENTS := tests/engines/requirements-verl.txt
 # What the documented command would install beside this torch, resolved from the index (tests/engines/verl/test_requirements.py).
 $(VERL)/installed: RESOLVED = $(@D)/bin/python -m pip install --quiet --dry-run --report $(@D)/resolved.json ".[verl]"
 $(ENGINES)/installed $(VERL)/installed: pyproject.toml constraints.txt tests/engines/requirements.txt tests/engines/requirements-verl.txt
-	$(PYTHON) -m venv $(@D)
+	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(RESOLVED)
@@ -91,7 +91,7 @@ $(ENGINES)/installed $(VERL)/installed: pyproject.toml constraints.txt tests/eng
 	touch $@
 
 $(VERIFIERS)/installed: pyproject.toml constraints.txt tests/engines/requirements-verifiers.txt
-	$(PYTHON) -m venv $(@D)
+	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(@D)/bin/python -m pip install --quiet --constraint constraints.txt --constraint tests/engines/requirements-verifiers.txt \
