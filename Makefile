@@ -35,13 +35,13 @@ test-vllm-trl test-verl test-verifiers: .SHELLFLAGS := -o pipefail -c
 NAMED = | awk '{ print "[$@] " $$0; fflush() }'
 
 test-vllm-trl: $(ENGINES)/installed
-	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest -v -W default tests/engines $(NAMED)
+	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -u -m pytest -v -W default tests/engines $(NAMED)
 
 test-verl: $(VERL)/installed
-	OMP_NUM_THREADS=1 $(VERL)/bin/python -m pytest -v -W default tests/engines tests/adapters $(NAMED)
+	OMP_NUM_THREADS=1 $(VERL)/bin/python -u -m pytest -v -W default tests/engines tests/adapters $(NAMED)
 
 test-verifiers: $(VERIFIERS)/installed
-	OMP_NUM_THREADS=1 $(VERIFIERS)/bin/python -m pytest -v -W default tests/engines/test_verifiers.py $(NAMED)
+	OMP_NUM_THREADS=1 $(VERIFIERS)/bin/python -u -m pytest -v -W default tests/engines/test_verifiers.py $(NAMED)
 
 check: install
 	$(BIN)/ruff format --check
