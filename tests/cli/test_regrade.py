@@ -105,3 +105,10 @@ def test_what_is_refused(
     done = run("regrade", *arguments)
     assert (done.status, done.err.count("\n")) == (status, 1), done
     assert message in done.err
+
+
+def test_an_evaluation_of_training_problems_is_graded_against_them(run, tmp_path):
+    made = ("--split", "train", "--problems", 4, "--samples", 2, "--max-completion-tokens", 8, "--out", tmp_path / "e")
+    assert run("eval", "builtin:countdown-base", "--task", "countdown", *made).status == 0
+    outcome = run("regrade", tmp_path / "e", "--json")
+    assert outcome.status == 0, outcome.err

@@ -73,7 +73,8 @@ def _stored(run: Path, spec: str | None) -> list[Stored]:
         raise DataError(f"{run}: no such file or folder")
     samples = run / "samples.jsonl"
     if samples.is_file():
-        return [Stored("samples.jsonl", samples, {"name": spec} if spec else _task_of_evaluation(run), "test", True)]
+        table = {"name": spec} if spec else _task_of_evaluation(run)
+        return [Stored("samples.jsonl", samples, table, _split_of_evaluation(run), True)]
     return _stored_of_run(run)
 
 
@@ -82,6 +83,14 @@ def _task_of_evaluation(folder: Path) -> dict[str, Any]:
         return dict(json.loads((folder / "summary.json").read_text("utf-8"))["task_settings"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(f"{folder} has no summary.json that names its task: give it with --task") from None
+
+
+def _split_of_evaluation(folder: Path) -> Split:
+    try:
+        split = json.loads((folder / "summary.json").read_text("utf-8"))["settings"]["split"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "test"
+    return "train" if split == "train" else "test"
 
 
 def _stored_of_run(path: Path) -> list[Stored]:
@@ -96,7 +105,7 @@ def _stored_of_run(path: Path) -> list[Stored]:
     for summary in run.read_summaries():
         name = f"eval/{summary.step:06d}/{summary.task}/samples.jsonl"
         if summary.task in slugs and (path / name).is_file():
-            stored.append(Stored(name, path / name, slugs[summary.task], "test", True))
+            stored.append(Stored(name, path / name, slugs[summary.task], config.evaluation.split, True))
     if run.rollouts_path.is_file():
         stored.append(Stored("rollouts.jsonl", run.rollouts_path, tables["task"], "train", False))
     if not stored:

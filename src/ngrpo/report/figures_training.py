@@ -147,12 +147,14 @@ def gradient_figure(runs: Sequence[ReportedRun]) -> Figure:
                     name = f"{KINDS[kind]} {SIGNS[sign]}".strip()
                     layers.append(_layer(name, kind, points, -100.0 if sign < 0 else 100.0))
                     kinds[kind] = None
-                    signed = signed or sign != 0
         stacks.append((_title(run, runs), layers))
         wrong = sum(_mean([y for _, y in points]) for (kind, _), points in shares.items() if kind == "all_wrong")
-        down = sum(_mean([y for _, y in points]) for (_, sign), points in shares.items() if sign < 0)
+        down = [_mean([y for _, y in points]) for (_, sign), points in shares.items() if sign < 0]
+        has_signs = any(sign for _, sign in shares)
+        signed = signed or has_signs
         told.append(
-            f"{run.name}: {percent(wrong)} from all-wrong groups" + (f", {percent(down)} pushes down" if signed else "")
+            f"{run.name}: {percent(wrong)} from all-wrong groups"
+            + (f", {percent(sum(down))} pushes down" if has_signs else "")
         )
     axes = Axes("step", "percent of the summed |advantage|", y_range=_common_range([layers for _, layers in stacks]))
     panels = [Panel(name, stack_spec(layers, axes)) for name, layers in stacks]

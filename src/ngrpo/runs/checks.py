@@ -32,5 +32,5 @@ def check_before_loading(config: Config) -> None:
     config.task.check_grader()
     if config.evaluation.every:
         for task in config.evaluation_tasks():
-            task.problems("test")
+            task.problems(config.evaluation.split)
             task.check_grader()

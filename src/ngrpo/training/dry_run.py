@@ -13,6 +13,7 @@ from ngrpo.config import Config
 from ngrpo.evaluation.evaluate import EvaluationPlan, problems_of
 from ngrpo.models import LanguageModel
 from ngrpo.runs.checks import check_before_loading
+from ngrpo.runs.training_problems import training_problems
 from ngrpo.sampling.samplers import training_sampler
 from ngrpo.training.batch import split_into_updates
 from ngrpo.training.checkpoint import load_policy
@@ -122,7 +123,11 @@ def dry_run(config: Config) -> DryRun:
     check_before_loading(config)
     policy = load_policy(config.model, None)
     source = PromptSource(
-        config.task, policy.tokenizer, seed=config.run.seed, max_prompt_tokens=config.sampling.max_prompt_tokens
+        config.task,
+        policy.tokenizer,
+        seed=config.run.seed,
+        max_prompt_tokens=config.sampling.max_prompt_tokens,
+        problems=training_problems(config),
     )
     sampler, learner = training_sampler(config, policy), learner_of(config, policy)
     memory = DeviceMemory(policy.device)

@@ -96,3 +96,18 @@ def test_every_process_of_verl_loads_the_filter_of_repeated_warnings_and_the_use
     assert modules == "ngrpo.engines.verl.quiet,ngrpo.engines.verl.cpu.platform"
     monkeypatch.setenv(name, "mine")
     assert verl_run._environment(on_cpu, tmp_path)[name] == f"{modules},mine"
+
+
+def test_solve_rates_and_the_evaluated_split_hold_for_verl_too(tmp_path):
+    lines = [f'{{"problem_id": "countdown-train-{i}", "sample": 0, "status": "wrong"}}\n' for i in range(4)]
+    (tmp_path / "rates.jsonl").write_text("".join(lines))
+    settings = ["sampling.problems_per_step=4", f"sampling.solve_rates={tmp_path / 'rates.jsonl'}", "run.steps=1"]
+    overrides = ["task.train_size=20", "evaluation.split=train", "evaluation.problems=5", *settings]
+    config = load_config(CONFIG, overrides)
+    folder = RunDir.create(tmp_path / "run", config.to_json(), seed=0)
+    write_inputs(config, folder.path)
+    files = VerlFiles(folder.path)
+    asked = [[row["prompt"] for row in read_rows(path)] for path in (files.train, files.validation)]
+    assert len(asked[0]) == 4
+    assert asked[0] == asked[1][:4]
+    assert {row["extra_info"]["split"] for row in read_rows(files.validation)} == {"test"}, "no NaN in verl's averages"

@@ -114,29 +114,35 @@ def write_inputs(config: Config, run_folder: Path) -> None:
     Raises:
         DataError: when a task's problems cannot be read.
     """
+    from ngrpo.runs.training_problems import training_problems
+
     files = VerlFiles(run_folder.resolve())
     files.folder.mkdir(parents=True, exist_ok=True)
     write_json(files.config, {"config": config.to_json()})
-    _write(files.train, rows_of(config.task, "train"))
+    _write(files.train, rows_of(config.task, training_problems(config), "train"))
     if config.evaluation.every:
-        limit = config.evaluation.problems or None
-        rows = [row for task in config.evaluation_tasks() for row in islice(rows_of(task, "test"), limit)]
+        limit, split = config.evaluation.problems or None, config.evaluation.split
+        rows = [
+            row
+            for task in config.evaluation_tasks()
+            for row in islice(rows_of(task, task.problems(split), "test"), limit)
+        ]
         _write(files.validation, rows)
 
 
-def rows_of(task: Task, split: Split) -> Iterable[dict[str, Any]]:
-    """Yields a row of verl's schema for each problem of a split.
+def rows_of(task: Task, problems: Iterable[Problem], side: Split) -> Iterable[dict[str, Any]]:
+    """Yields a row of verl's schema for each problem; `side` is what it serves, training (train) or evaluation (test).
 
     What the grader needs besides the reference travels as one JSON text: a column of tables must have the same keys in
     every row, and metadata does not.
     """
-    for index, problem in enumerate(task.problems(split)):
+    for index, problem in enumerate(problems):
         yield {
             "data_source": task.slug,
             "prompt": [{"role": m.role, "content": m.content} for m in task.messages(problem)],
             "ability": task.label,
             "reward_model": {"style": "rule", "ground_truth": problem.reference},
-            "extra_info": {"index": index, "split": split, "problem": problem_text(problem)},
+            "extra_info": {"index": index, "split": side, "problem": problem_text(problem)},
         }
 
 
