@@ -27,6 +27,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from ngrpo.models import LanguageModel
 from ngrpo.sampling import Decoding, Prompt
 from ngrpo.sampling.transformers_sampler import TransformersSampler
+from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.types import Problem
 
 VOCABULARY, GROUP_SIZE, PROMPT_TOKENS, STOP = 8192, 8, 60, 1
@@ -43,15 +44,17 @@ class NoText:
 
 
 class StopAtRandom:
-    """A hook on the output head: the stop token's probability makes lengths uniform, or is 0."""
+    """A hook on the output head: the stop token's probability makes lengths uniform, or is 0.
+
+    Call `restart` before each batch.
+    """
 
     def __init__(self, model: Qwen2ForCausalLM, log_normaliser: float) -> None:
         self.spread, self._position, self._log_normaliser = True, 0, log_normaliser
-        model.register_forward_pre_hook(self._count, with_kwargs=True)
         model.lm_head.register_forward_hook(self._set)
 
-    def _count(self, _: Any, __: Any, given: dict[str, Any]) -> None:
-        self._position = 0 if given["input_ids"].shape[1] > 1 else self._position + 1
+    def restart(self) -> None:
+        self._position = 0
 
     def _set(self, _: Any, __: Any, logits: Tensor) -> None:
         left = LONGEST - self._position  # the token at this position makes a completion of position + 1
@@ -59,6 +62,7 @@ class StopAtRandom:
             logits[..., STOP] = -math.inf
         elif left > 1:
             logits[..., STOP] = self._log_normaliser - math.log(left - 1)
+        self._position += 1
 
 
 def random_model() -> Qwen2ForCausalLM:
@@ -94,7 +98,8 @@ class Contenders:
 
     def __init__(self, model: Qwen2ForCausalLM, prompts: Sequence[Prompt]) -> None:
         self.model, self.prompts = model, prompts
-        self.sampler = TransformersSampler(LanguageModel(model, NoText(), torch.device("cpu"), torch.float32))
+        lm = LanguageModel(model, NoText(), torch.device("cpu"), torch.float32)
+        self.sampler = TransformersSampler(lm, max_sequences=len(prompts) * GROUP_SIZE)
         self.ids = torch.from_numpy(np.stack([prompt.tokens for prompt in prompts]))
 
     def ours(self, limit: int, seed: int) -> int:
@@ -171,13 +176,15 @@ def user_seconds(work: Callable[[int, int], int], limit: int, seed: int) -> floa
     return (resource.getrusage(resource.RUSAGE_SELF).ru_utime - began) / tokens
 
 
-def measured(contenders: Contenders, limit: int, repeats: int) -> dict[str, Any]:
+def measured(contenders: Contenders, hook: StopAtRandom, limit: int, repeats: int) -> dict[str, Any]:
     names = ("ours", "generate", "loop", "products")
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for name in names:  # warms up
+        hook.restart()
         getattr(contenders, name)(SHORTEST, 0)
     for turn in range(repeats):
         for name in names:
+            hook.restart()
             seconds[name].append(user_seconds(getattr(contenders, name), limit, turn))
     row: dict[str, Any] = {"microseconds_per_token": {n: statistics.median(s) * 1e6 for n, s in seconds.items()}}
     for name in names[1:]:
@@ -213,10 +220,11 @@ def main() -> None:
     with torch.no_grad():
         logits = model(torch.from_numpy(np.stack([prompt.tokens for prompt in prompts]))).logits
     contenders = Contenders(model, prompts)  # before the hook, which a check of the model would stumble over
+    keep_freed_memory()  # as ngrpo train does, for every contender
     hook = StopAtRandom(model, float(logits.logsumexp(-1).mean()))
-    table = {"spread": measured(contenders, LONGEST, arguments.repeats)}
+    table = {"spread": measured(contenders, hook, LONGEST, arguments.repeats)}
     hook.spread = False
-    table["equal"] = measured(contenders, EQUAL, arguments.repeats)
+    table["equal"] = measured(contenders, hook, EQUAL, arguments.repeats)
     if arguments.json:
         print(json.dumps({"table": table, "greedy_equal": greedy, "greedy_of": 24}))
         return

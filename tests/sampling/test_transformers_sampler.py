@@ -42,6 +42,7 @@ GPT2_SHAPE = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_posi
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
     "qwen2": SHAPE,
+    "qwen3": SHAPE,
     "llama": SHAPE,
     "mistral": {**SHAPE, "sliding_window": 4},
     "gemma2": {**SHAPE, "sliding_window": 4, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 4.0},

@@ -79,10 +79,8 @@ def _by_blocks(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Te
     """
     rows, vocabulary = logits.shape
     whole = vocabulary - vocabulary % _BLOCK
-    shifted = logits - logits.amax(dim=-1, keepdim=True)
-    if temperature != 1.0:
-        shifted /= temperature
-    weights = shifted.exp()
+    largest = logits.amax(dim=-1, keepdim=True)
+    weights = _shifted(logits, largest, temperature).exp_()
     sums = weights[:, :whole].reshape(rows, -1, _BLOCK).sum(dim=-1)
     if whole < vocabulary:
         sums = torch.cat([sums, weights[:, whole:].sum(dim=-1, keepdim=True)], dim=1)
@@ -92,7 +90,7 @@ def _by_blocks(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Te
     block = torch.searchsorted(cumulative, threshold, right=True).clamp(max=cumulative.shape[1] - 1)
     before = cumulative.gather(-1, block) - sums.gather(-1, block).double()
     places = block * _BLOCK + torch.arange(_BLOCK)
-    inside = shifted.gather(-1, places.clamp(max=vocabulary - 1)).double()
+    inside = _shifted(logits.gather(-1, places.clamp(max=vocabulary - 1)), largest, temperature).double()
     own = inside.exp().masked_fill(places >= vocabulary, 0.0)
     upper = before + own.cumsum(dim=-1)
     place = torch.searchsorted(upper, threshold, right=True).clamp(max=_BLOCK - 1)
@@ -101,6 +99,12 @@ def _by_blocks(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Te
     certain = (end - threshold > margin) & (threshold - (end - weight) > margin)  # neither for NaN
     logprobs = (inside.gather(-1, place) - total.log()).float()
     return (block * _BLOCK + place)[:, 0], logprobs[:, 0], certain[:, 0]
+
+
+def _shifted(logits: Tensor, largest: Tensor, temperature: float) -> Tensor:
+    """Returns a copy of logits [B, N], less the largest [B, 1] of their rows, divided by the temperature."""
+    shifted = logits - largest
+    return shifted if temperature == 1.0 else shifted.div_(temperature)
 
 
 def _slices(logits: Tensor, uniforms: Tensor) -> list[tuple[Tensor, Tensor]]:

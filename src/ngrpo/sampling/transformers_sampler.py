@@ -13,9 +13,9 @@ from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.kept_tokens import KeptSets
 from ngrpo.models import LanguageModel
 from ngrpo.models.out_of_memory import is_out_of_memory, release_memory
-from ngrpo.sampling.cached_forward import CachedReader, check_cache
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.detokenizer import Detokenizer
+from ngrpo.sampling.reader_choice import ReaderChoice
 from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.stop_strings import StopSearch, ended
 from ngrpo.sampling.streams import stream_key, uniforms
@@ -26,7 +26,7 @@ FIRST_WIDTH = 256
 
 
 class TransformersSampler(Sampler):
-    """Samples completions with the model's own forward pass and key-value cache.
+    """Samples completions with a key-value cache.
 
     Args:
         language_model: model, tokenizer and precision; the weights are used as they are at each call.
@@ -44,7 +44,7 @@ class TransformersSampler(Sampler):
         self._lm = language_model
         self._detokenizer = Detokenizer(language_model.tokenizer, keep_special_tokens)
         self._max_sequences = max_sequences
-        check_cache(language_model)
+        self._readers = ReaderChoice(language_model)
 
     def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
         """Returns batches of at most max_sequences requests; prompts of like length go together."""
@@ -126,7 +126,7 @@ class TransformersSampler(Sampler):
         )
         sampled, rows = _Sampled(len(keys)), np.arange(len(keys))
         ends = _Ends(self._lm.stop_tokens, decoding, self._detokenizer, len(keys))
-        reader = CachedReader(self._lm)
+        reader = self._readers.reader()
         # Neighbours that share a prompt read it once.
         runs = [(prompt, len(list(run))) for prompt, run in itertools.groupby(requests, key=lambda r: r.prompt)]
         logits = reader.read_prompts([prompt.tokens for prompt, _ in runs], [copies for _, copies in runs], limit)
