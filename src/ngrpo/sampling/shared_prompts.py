@@ -13,8 +13,8 @@ from ngrpo.sampling.growing_layer import GrowingLayer, RowMoves
 
 _FEWEST_ALIVE = 0.75
 """Share of the prompts that have a row left, below which the others are dropped."""
-_FEW_QUERIES = 16
-"""Queries per head up to which two plain products are faster on a CPU than the kernel for long sequences."""
+_FEW_QUERIES = range(2, 17)
+"""Queries per head for which two plain products are faster on a CPU than the kernel for long sequences."""
 
 
 class SharedPrompts:
@@ -150,7 +150,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sc
         mask: [B, 1, 1, T], added to the scores; a row of it has at least one 0.
         scaling: what scores are multiplied by.
     """
-    if query.device.type == "cpu" and query.shape[2] > _FEW_QUERIES:
+    if query.device.type == "cpu" and query.shape[2] not in _FEW_QUERIES:
         out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, attn_mask=mask, scale=scaling
         )
