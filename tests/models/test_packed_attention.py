@@ -76,3 +76,26 @@ def test_checkpointed_activations_and_adapters_read_packs(make_model: Callable[.
     assert lm.packs
     for make in MAKES:
         assert read(lm, make)[1]
+
+
+def test_packs_take_plain_steps_unless_a_hook_or_a_checkpoint_needs_the_models_own(
+    make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = load(make_model("qwen2"), for_training=True)
+    calls: list[int] = []
+    decoder = lm.plain.get_decoder()
+    forward = decoder.forward
+    monkeypatch.setattr(decoder, "forward", lambda **given: calls.append(1) or forward(**given))
+    plain, of_plain = read(lm, pack)
+    assert not calls
+    handle = decoder.layers[0].register_forward_hook(lambda *_: None)
+    own, of_own = read(lm, pack)
+    assert len(calls) == 1
+    handle.remove()
+    lm.checkpoint_activations()
+    read(lm, pack)
+    assert len(calls) == 2
+    for row in rows_once:
+        torch.testing.assert_close(plain[id(row)], own[id(row)], rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(of_plain, of_own, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from ngrpo.errors import ConfigError, error_line
 from ngrpo.fused_loss import LinearHead
 from ngrpo.models.merging import merged_weights, under_checkpoint_names
-from ngrpo.models.packed_attention import STRUCTURE_ERRORS, packed_attention_of, reads_packs
+from ngrpo.models.packed_attention import STRUCTURE_ERRORS, packed_attention_of, plain_hidden_states, reads_packs
 from ngrpo.models.packing import Packing
+from ngrpo.models.plain_decoder import PlainDecoder
 from ngrpo.models.quiet_config import QuietConfig
 
 
@@ -189,9 +190,24 @@ class LanguageModel:
             input_ids: [B, L], or packed [1, M].
             packing: how they are packed; only inside `packed_attention`, and where the model `packs`.
         """
+        if packing is not None and self._plain_packs is not None:
+            return plain_hidden_states(self._plain_packs, input_ids[0], packing)[None]
         how = {} if packing is None else {"position_ids": packing.position_ids, "packing": packing}
         hidden: Tensor = self.plain.get_decoder()(input_ids=input_ids, use_cache=False, **how).last_hidden_state
         return hidden
+
+    @cached_property
+    def plain_decoder(self) -> PlainDecoder | None:
+        """The model's decoder without the work of a general forward pass, None where its family has none."""
+        return PlainDecoder.of(self.plain.get_decoder())
+
+    @property
+    def _plain_packs(self) -> PlainDecoder | None:
+        """The plain decoder where it reads packs: in float32, with all activations kept, and no hook to be called."""
+        decoder = self.plain_decoder
+        if decoder is None or self.dtype != torch.float32 or decoder.is_watched:
+            return None
+        return None if getattr(self.plain, "is_gradient_checkpointing", False) else decoder
 
     def routed_hidden_states(self, input_ids: Tensor, packing: Packing | None = None) -> tuple[Tensor, list[Tensor]]:
         """Returns hidden states as `hidden_states` does, and of each mixture of experts its router's logits [B * L, E].

@@ -16,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ngrpo.errors import ConfigError
 from ngrpo.models.packing import Packing, arrange
+from ngrpo.models.plain_decoder import PlainDecoder
 
 NAME = "ngrpo_packed"
 """Under this name Hugging Face's models find `packed_attention`."""
@@ -82,7 +83,13 @@ def packed_attention(
     strange = [name for name in _NOT_ORDINARY if others.get(name) is not None]
     if strange or packing is None or not getattr(module, "is_causal", True):
         raise ConfigError(f"this attention is not causal alone ({', '.join(strange) or 'no packing'}): use padded rows")
-    q, k, v = (_padded(x[0].transpose(0, 1), packing) for x in (query, key, value))
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    return attention_in_pack(q, k, v, packing, scaling)[None], None
+
+
+def attention_in_pack(query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None) -> Tensor:
+    """Returns what attention gives packed tokens, [M, H, d'], for queries [M, H, d], keys and values [M, H', ...]."""
+    q, k, v = (_padded(x, packing) for x in (query, key, value))
     parts = []
     for block in packing.blocks:
         queries, keys, values = (_cut(x, block.start, block.shape) for x in (q, k, v))
@@ -97,7 +104,16 @@ def packed_attention(
     out = torch.cat(parts)
     if packing.places is not None:
         out = _Unpad.apply(out, packing.places)  # type: ignore[no-untyped-call]
-    return out[None], None
+    return out
+
+
+def plain_hidden_states(decoder: PlainDecoder, tokens: Tensor, packing: Packing) -> Tensor:
+    """Returns the last hidden states [M, D] of packed tokens [M]."""
+
+    def attend(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return attention_in_pack(query, key, value, packing, decoder.scaling).flatten(1)
+
+    return decoder.hidden_states(tokens, packing.position_ids[0], packing.longest, attend)
 
 
 def _padded(packed: Tensor, packing: Packing) -> Tensor:

@@ -42,10 +42,12 @@ class PromptBlock:
 class Packing:
     """How M packed tokens are arranged: their positions [1, M], and the K padded tokens of the blocks in order.
 
-    `places` [M] are those of the packed tokens among the padded ones; None where there is no padding.
+    `longest` is the largest position. `places` [M] are those of the packed tokens among the padded ones; None where
+    there is no padding.
     """
 
     position_ids: Tensor
+    longest: int
     blocks: Sequence[PromptBlock]
     padded_tokens: int
     places: Tensor | None
@@ -98,6 +100,7 @@ class Arrangement:
         positions, places = np.concatenate(self._positions), np.concatenate(self._padded_places)
         return Packing(
             torch.from_numpy(positions)[None].to(device),
+            int(positions.max()),
             blocks,
             self._padded,
             None if self._padded == self._packed else torch.from_numpy(places).to(device),

@@ -1,6 +1,7 @@
-"""One more token of each row through a decoder of the Llama kind, without the work of a general forward pass.
+"""Tokens through a decoder of the Llama kind, without the work of a general forward pass.
 
-Projections and activations are the model's own modules, so an adapter on one of them counts.
+Tokens are a list, whichever rows they belong to: what attention gives each of them is left to the caller. Projections
+are the model's own modules, so an adapter on one of them counts.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
+from ngrpo.models.fused_layers import fused_rms_norm, gated_down
+
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Layer's number, queries [B, H, d], keys and values [B, H', d] of new tokens, to what they attend to, [B, H * d]."""
+"""Layer's number, queries [M, H, d], keys and values [M, H', d] of tokens, to what attention gives them, [M, H * d]."""
 
 _LAYERS = frozenset(
     f"transformers.models.{family}.modeling_{family}.{name}DecoderLayer"
@@ -22,12 +25,14 @@ _LAYERS = frozenset(
 """Layers that compute x + o(attention(norm(x))), then x + down(act(gate(norm(x))) * up(norm(x))), and nothing else."""
 _FIXED_FREQUENCIES = frozenset(("default", "linear", "llama3", "yarn"))
 """Kinds of rotary embedding that depend on a token's position alone, not on the length of what was read."""
+_SILU = frozenset(("SiLU", "SiLUActivation"))
+"""Activations of torch and transformers that `gated_down` has inside."""
 _POSITIONS = 1024
 """Positions by which the table of rotary embeddings grows."""
 
 
 class PlainDecoder:
-    """The layers of a decoder whose attention is causal alone, for single tokens that extend rows.
+    """The layers of a decoder whose attention is causal alone.
 
     Args:
         decoder: Hugging Face's decoder, without the output head, of a family that `of` accepts.
@@ -35,7 +40,7 @@ class PlainDecoder:
 
     def __init__(self, decoder: Any) -> None:
         self._decoder = decoder
-        self._layers = [_Layer(layer) for layer in decoder.layers]
+        self._layers, self._last = [_Layer(layer) for layer in decoder.layers], _norm(decoder.norm)
         self._cos = self._sin = torch.empty(0)
 
     @classmethod
@@ -50,18 +55,23 @@ class PlainDecoder:
         return cls(decoder)
 
     @property
+    def is_watched(self) -> bool:
+        """True where a hook waits for the decoder's own forward pass, or for that of a part of it."""
+        return any(module._forward_hooks or module._forward_pre_hooks for module in self._decoder.modules())
+
+    @property
     def scaling(self) -> float:
         """What scores of attention are multiplied by."""
         return self._layers[0].scaling
 
     def hidden_states(self, tokens: Tensor, positions: Tensor, longest: int, attend: Attend) -> Tensor:
-        """Returns the last hidden states [B, D] after one more token of each row.
+        """Returns the last hidden states [M, D] of tokens.
 
         Args:
-            tokens: [B] int64.
-            positions: [B] int64, how many tokens come before.
-            longest: the largest of the positions.
-            attend: keeps the new keys and values of a layer, and attends to those of each row.
+            tokens: [M] int64.
+            positions: [M] int64, how many tokens come before each in its row.
+            longest: the largest of the positions, or more.
+            attend: attention.
         """
         x: Tensor = self._decoder.embed_tokens(tokens)
         if longest >= len(self._cos):
@@ -70,8 +80,7 @@ class PlainDecoder:
         for number, layer in enumerate(self._layers):
             q, k, v = layer.projected(x)
             x = layer.after(x, attend(number, rotated(q, cos, sin), rotated(k, cos, sin), v))
-        out: Tensor = self._decoder.norm(x)
-        return out
+        return self._last(x)
 
     def _extend_table(self, x: Tensor, longest: int) -> None:
         count = -(-(longest + 1) // _POSITIONS) * _POSITIONS
@@ -92,7 +101,7 @@ class _Layer:
         self._of_queries, self._of_keys = (None if norm is None else _norm(norm) for norm in own)
 
     def projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns queries [B, H, d], keys and values [B, H', d] of hidden states [B, D]."""
+        """Returns queries [M, H, d], keys and values [M, H', d] of hidden states [M, D]."""
         x, attention = self._before(x), self._attention
         parts = (project(x) for project in (attention.q_proj, attention.k_proj, attention.v_proj))
         q, k, v = (part.view(len(x), -1, self._size) for part in parts)
@@ -101,15 +110,18 @@ class _Layer:
         return q, k, v
 
     def after(self, x: Tensor, read: Tensor) -> Tensor:
-        """Returns hidden states [B, D] after the layer: from those before it, and what attention gave [B, H * d]."""
+        """Returns hidden states [M, D] after the layer: from those before it, and what attention gave [M, H * d]."""
         x = x + self._attention.o_proj(read)
         inside, mlp = self._between(x), self._mlp
-        out: Tensor = x + mlp.down_proj(mlp.act_fn(mlp.gate_proj(inside)) * mlp.up_proj(inside))
+        gate, up, down = mlp.gate_proj(inside), mlp.up_proj(inside), mlp.down_proj
+        if torch.is_grad_enabled() and type(down) is nn.Linear and type(mlp.act_fn).__name__ in _SILU:
+            return x + gated_down(gate, up, down.weight, down.bias)
+        out: Tensor = x + down(mlp.act_fn(gate) * up)
         return out
 
 
 def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Returns states [B, H, d] with rotary embeddings; cos and sin are [B, 1, d], the first half of sin negated."""
+    """Returns states [M, H, d] with rotary embeddings; cos and sin are [M, 1, d], the first half of sin negated."""
     return torch.addcmul(states * cos, states.roll(states.shape[-1] // 2, dims=-1), sin)
 
 
@@ -117,6 +129,8 @@ def _norm(module: Any) -> Callable[[Tensor], Tensor]:
     shape, epsilon = tuple(module.weight.shape), module.variance_epsilon
 
     def norm(x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return fused_rms_norm(x, module.weight, epsilon)
         out: Tensor = rms_norm(x.to(module.weight.dtype), shape, module.weight, epsilon)
         return out
 

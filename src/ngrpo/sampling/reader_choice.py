@@ -44,7 +44,7 @@ class ReaderChoice:
                 f"models of type '{lm.model_type}' cannot be sampled from: with a key-value cache and padded prompts "
                 "their logits are not those of a full pass"
             )
-        decoder = PlainDecoder.of(lm.plain.get_decoder())
+        decoder = lm.plain_decoder
         self._decoder = decoder if decoder is not None and _is_exact(lm, decoder, wanted) else None
 
     def reader(self) -> Reader:
