@@ -52,6 +52,7 @@ class Meter:
 
 
 def _child(make: Callable[..., Work], arguments: tuple[Any, ...], warm: int, pipe: Any) -> None:
+    os.dup2(2, 1)  # what a contender prints would be in the midst of the JSON
     import torch
 
     torch.set_num_threads(1)
