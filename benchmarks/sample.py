@@ -12,6 +12,7 @@ temperature 0 give the same tokens as `generate`.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import resource
@@ -96,11 +97,11 @@ def prompts_of(lengths: Sequence[int]) -> list[Prompt]:
 class Contenders:
     """What samples the completions of the prompts; each returns the number of tokens that it sampled."""
 
-    def __init__(self, model: Qwen2ForCausalLM, prompts: Sequence[Prompt]) -> None:
-        self.model, self.prompts = model, prompts
-        lm = LanguageModel(model, NoText(), torch.device("cpu"), torch.float32)
+    def __init__(self, model: Qwen2ForCausalLM, prompts: Sequence[Prompt], dtype: torch.dtype = torch.float32) -> None:
+        self.model, self.prompts = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype), prompts
+        lm = LanguageModel(model, NoText(), model.device, dtype)
         self.sampler = TransformersSampler(lm, max_sequences=len(prompts) * GROUP_SIZE)
-        self.ids = torch.from_numpy(np.stack([prompt.tokens for prompt in prompts]))
+        self.ids = torch.from_numpy(np.stack([prompt.tokens for prompt in prompts])).to(model.device)
 
     def ours(self, limit: int, seed: int) -> int:
         decoding = Decoding(max_completion_tokens=limit)

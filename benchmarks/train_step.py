@@ -13,7 +13,8 @@ user time, TRL's over ours, of peak memory, ours over TRL's, and the least cosin
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,24 @@ def tokenizer() -> Any:
 
 
 def gradient(model: Any) -> Any:
-    return np.concatenate([p.grad.detach().numpy().ravel() for _, p in sorted(model.named_parameters())])
+    return np.concatenate([p.grad.detach().cpu().numpy().ravel() for _, p in sorted(model.named_parameters())])
 
 
-def ours(case: str, groups: int, updates: int, tokens: int = 8192) -> Work:
+@dataclass(frozen=True)
+class Setting:
+    """What both sides compute with: a model's maker, device, precision, what measures, and TRL's own options."""
+
+    model: Callable[[], Any] = random_model
+    device: str = "cpu"
+    dtype: str = "float32"
+    meter: Callable[[], Any] = Meter
+    trl_options: Mapping[str, Any] = field(default_factory=lambda: {"use_cpu": True, "bf16": False})
+
+
+ON_CPU = Setting()
+
+
+def ours(case: str, groups: int, updates: int, tokens: int = 8192, setting: Setting = ON_CPU) -> Work:
     import torch
 
     from ngrpo.config import OptimizerSettings
@@ -99,7 +114,8 @@ def ours(case: str, groups: int, updates: int, tokens: int = 8192) -> Work:
 
     keep_freed_memory()  # as a run does
     given = rollouts(case, groups, updates)
-    lm = LanguageModel(random_model(), tokenizer(), torch.device("cpu"), torch.float32)
+    device = torch.device(setting.device)
+    lm = LanguageModel(setting.model().to(device), tokenizer(), device, getattr(torch, setting.dtype))
     method = load_method({"name": "dr_grpo", "entropy_bonus": given.entropy_bonus, "clip_low": 0.2, "clip_high": 0.2})
     table = {"lr": 1e-6, "weight_decay": 0.0, "updates_per_step": updates, "tokens_per_micro_batch": tokens}
     settings = OptimizerSettings.parse(table)
@@ -127,14 +143,14 @@ def ours(case: str, groups: int, updates: int, tokens: int = 8192) -> Work:
         updater.take_step = recording  # type: ignore[method-assign]
         updater.take_updates(parts, step=1)  # once for the gradients, and to warm up
         updater.take_step = take_step  # type: ignore[method-assign]
-        meter = Meter()
+        meter = setting.meter()
         updater.take_updates(parts, step=1)
         return meter.cost(gradients)
 
     return work
 
 
-def theirs(case: str, groups: int, updates: int) -> Work:
+def theirs(case: str, groups: int, updates: int, setting: Setting = ON_CPU) -> Work:
     given = rollouts(case, groups, updates)
     size = min(MICRO_BATCH, groups * GROUP // updates)
     accumulate = groups * GROUP // updates // size
@@ -146,7 +162,7 @@ def theirs(case: str, groups: int, updates: int) -> Work:
         from trl import GRPOConfig, GRPOTrainer
 
         gradients: list[Any] = []
-        meters: list[Meter] = []
+        meters: list[Any] = []
         costs: list[Cost] = []
 
         class Recorder(TrainerCallback):  # type: ignore[misc]
@@ -157,7 +173,7 @@ def theirs(case: str, groups: int, updates: int) -> Work:
             def on_step_end(self, *given: Any, **_: Any) -> None:
                 state = given[1]
                 if state.global_step == updates:
-                    meters.append(Meter())
+                    meters.append(setting.meter())
                 if state.global_step == 2 * updates:
                     costs.append(meters[0].cost(gradients))
 
@@ -176,13 +192,14 @@ def theirs(case: str, groups: int, updates: int) -> Work:
                 width = max(map(len, given.completions))
                 mask = torch.tensor([[1] * len(c) + [0] * (width - len(c)) for c in given.completions])
                 padded = torch.tensor([[*c, *[0] * (width - len(c))] for c in given.completions])
-                prompts = torch.tensor(np.stack(given.prompts))
+                mask, padded = mask.to(setting.device), padded.to(setting.device)
+                prompts = torch.tensor(np.stack(given.prompts), device=setting.device)
                 batch = {
                     "prompt_ids": prompts,
                     "prompt_mask": torch.ones_like(prompts),
                     "completion_ids": padded,
                     "completion_mask": mask,
-                    "advantages": torch.from_numpy(given.advantages),
+                    "advantages": torch.from_numpy(given.advantages).to(setting.device),
                     "num_items_in_batch": mask.sum(),
                 }
                 if updates > 1:
@@ -210,16 +227,15 @@ def theirs(case: str, groups: int, updates: int) -> Work:
                 entropy_coef=given.entropy_bonus,
                 beta=0.0,
                 epsilon=0.2,
-                bf16=False,
-                use_cpu=True,
                 gradient_checkpointing=False,
                 save_strategy="no",
                 logging_strategy="no",
                 report_to=[],
                 disable_dropout=True,
+                **setting.trl_options,
             )
             trainer = Trainer(
-                random_model(),
+                setting.model(),
                 reward_funcs=lambda completions, **_: [0.0] * len(completions),
                 args=config,
                 train_dataset=Dataset.from_list([{"prompt": "1"}] * groups),
