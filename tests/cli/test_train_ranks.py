@@ -79,14 +79,19 @@ def lines(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def assert_same_run(one: Path, other: Path, step: int) -> None:
-    """Completions, grades and advantages are equal, weights and moments to 1e-6, metrics to 1e-5 of themselves."""
+    """Completions, grades and advantages are equal, weights and moments to 1e-6, metrics to 1e-5 of themselves.
+
+    The critic's to 1e-3: AdamW's first steps are as long for a gradient that is only rounding as for any other.
+    """
     for row, theirs in zip(lines(one, "rollouts.jsonl"), lines(other, "rollouts.jsonl"), strict=True):
         assert row.pop("advantage") == pytest.approx(theirs.pop("advantage"), abs=1e-6)
         assert row == theirs
     for row, theirs in zip(lines(one, "metrics.jsonl"), lines(other, "metrics.jsonl"), strict=True):
         assert list(row) == list(theirs)
         measured = [key for key in row if not key.startswith("time/")]
-        assert [row[key] for key in measured] == pytest.approx([theirs[key] for key in measured], rel=1e-5, abs=1e-6)
+        for key in measured:
+            tolerance = 1e-3 if key.startswith("critic/") else 1e-5
+            assert row[key] == pytest.approx(theirs[key], rel=tolerance, abs=1e-6), key
     files = [{str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} for folder in (one, other)]
     assert files[0] == files[1]
     tensors = [name for name in files[0] if name.startswith(f"checkpoints/step_{step:06d}") and "safetensors" in name]

@@ -48,7 +48,8 @@ def dump_log(rows: list[TableRow]) -> Log:
 
 
 def metrics_log(rows: list[TableRow]) -> Log:
-    """Returns the log of the file logger's lines, `{"step": ..., "data": {...}}`."""
-    metrics = [found for row in rows if (found := renamed({**row["data"], "step": row["step"]}))]
+    """Returns the log of the file logger's lines, `{"step": ..., "data": {...}}`; a line without that table is none."""
+    tables = [{**row["data"], "step": row.get("step")} for row in rows if isinstance(row.get("data"), dict)]
+    metrics = [found for row in tables if (found := renamed(row))]
     verdicts = {int(step["step"]): value for step in metrics if (value := verdict_of(step)) is not None}
     return Log("verl", metrics=metrics, verdicts=verdicts)

@@ -191,7 +191,8 @@ class LanguageModel:
             packing: how they are packed; only inside `packed_attention`, and where the model `packs`.
         """
         if packing is not None and self._plain_packs is not None:
-            return plain_hidden_states(self._plain_packs, input_ids[0], packing)[None]
+            recompute = torch.is_grad_enabled() and getattr(self.plain, "is_gradient_checkpointing", False)
+            return plain_hidden_states(self._plain_packs, input_ids[0], packing, recompute=recompute)[None]
         how = {} if packing is None else {"position_ids": packing.position_ids, "packing": packing}
         hidden: Tensor = self.plain.get_decoder()(input_ids=input_ids, use_cache=False, **how).last_hidden_state
         return hidden
@@ -203,11 +204,9 @@ class LanguageModel:
 
     @property
     def _plain_packs(self) -> PlainDecoder | None:
-        """The plain decoder where it reads packs: in float32, with all activations kept, and no hook to be called."""
+        """The plain decoder where it reads packs: in float32, and without a hook that would not be called."""
         decoder = self.plain_decoder
-        if decoder is None or self.dtype != torch.float32 or decoder.is_watched:
-            return None
-        return None if getattr(self.plain, "is_gradient_checkpointing", False) else decoder
+        return None if decoder is None or self.dtype != torch.float32 or decoder.is_watched else decoder
 
     def routed_hidden_states(self, input_ids: Tensor, packing: Packing | None = None) -> tuple[Tensor, list[Tensor]]:
         """Returns hidden states as `hidden_states` does, and of each mixture of experts its router's logits [B * L, E].

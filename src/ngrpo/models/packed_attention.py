@@ -107,13 +107,13 @@ def attention_in_pack(query: Tensor, key: Tensor, value: Tensor, packing: Packin
     return out
 
 
-def plain_hidden_states(decoder: PlainDecoder, tokens: Tensor, packing: Packing) -> Tensor:
-    """Returns the last hidden states [M, D] of packed tokens [M]."""
+def plain_hidden_states(decoder: PlainDecoder, tokens: Tensor, packing: Packing, *, recompute: bool) -> Tensor:
+    """Returns the last hidden states [M, D] of packed tokens [M]; see `PlainDecoder.hidden_states`."""
 
     def attend(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return attention_in_pack(query, key, value, packing, decoder.scaling).flatten(1)
 
-    return decoder.hidden_states(tokens, packing.position_ids[0], packing.longest, attend)
+    return decoder.hidden_states(tokens, packing.position_ids[0], packing.longest, attend, recompute=recompute)
 
 
 def _padded(packed: Tensor, packing: Packing) -> Tensor:

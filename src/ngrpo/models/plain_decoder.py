@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
+from torch.utils.checkpoint import checkpoint
 
 from ngrpo.models.fused_layers import fused_rms_norm, gated_down
 
@@ -56,15 +57,18 @@ class PlainDecoder:
 
     @property
     def is_watched(self) -> bool:
-        """True where a hook waits for the decoder's own forward pass, or for that of a part of it."""
-        return any(module._forward_hooks or module._forward_pre_hooks for module in self._decoder.modules())
+        """True where a hook waits for the forward pass of a module that is not called here."""
+        passed_by = [self._decoder, *(module for layer in self._layers for module in layer.passed_by)]
+        return any(map(has_hooks, passed_by))
 
     @property
     def scaling(self) -> float:
         """What scores of attention are multiplied by."""
         return self._layers[0].scaling
 
-    def hidden_states(self, tokens: Tensor, positions: Tensor, longest: int, attend: Attend) -> Tensor:
+    def hidden_states(
+        self, tokens: Tensor, positions: Tensor, longest: int, attend: Attend, *, recompute: bool = False
+    ) -> Tensor:
         """Returns the last hidden states [M, D] of tokens.
 
         Args:
@@ -72,14 +76,22 @@ class PlainDecoder:
             positions: [M] int64, how many tokens come before each in its row.
             longest: the largest of the positions, or more.
             attend: attention.
+            recompute: whether a layer's activations are computed again for the gradient, not kept.
         """
         x: Tensor = self._decoder.embed_tokens(tokens)
         if longest >= len(self._cos):
             self._extend_table(x, longest)
         cos, sin = self._cos[positions], self._sin[positions]
-        for number, layer in enumerate(self._layers):
-            q, k, v = layer.projected(x)
-            x = layer.after(x, attend(number, rotated(q, cos, sin), rotated(k, cos, sin), v))
+
+        def step(number: int, x: Tensor) -> Tensor:
+            q, k, v = self._layers[number].projected(x)
+            return self._layers[number].after(x, attend(number, rotated(q, cos, sin), rotated(k, cos, sin), v))
+
+        for number in range(len(self._layers)):
+            if recompute:
+                x = checkpoint(step, number, x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = step(number, x)
         return self._last(x)
 
     def _extend_table(self, x: Tensor, longest: int) -> None:
@@ -90,12 +102,19 @@ class PlainDecoder:
         self._cos, self._sin = cos[0, :, None], signed[0, :, None]  # [T, 1, d]
 
 
+def has_hooks(module: Any) -> bool:
+    """Returns whether something waits for a module's forward pass."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 class _Layer:
     """A layer of the decoder, in two halves around attention."""
 
     def __init__(self, layer: Any) -> None:
         self._attention, self._mlp = layer.self_attn, layer.mlp
         self._size, self.scaling = int(self._attention.head_dim), float(self._attention.scaling)
+        self.passed_by = [layer, layer.self_attn, layer.mlp, layer.mlp.down_proj, layer.mlp.act_fn]
+        self.passed_by += [layer.input_layernorm, layer.post_attention_layernorm]
         self._before, self._between = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
         own = (getattr(self._attention, name, None) for name in ("q_norm", "k_norm"))  # Qwen3
         self._of_queries, self._of_keys = (None if norm is None else _norm(norm) for norm in own)

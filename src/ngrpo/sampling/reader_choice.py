@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ngrpo.errors import ConfigError, error_line
 from ngrpo.models import STRUCTURE_ERRORS, LanguageModel
-from ngrpo.models.plain_decoder import PlainDecoder
+from ngrpo.models.plain_decoder import PlainDecoder, has_hooks
 from ngrpo.sampling.cached_forward import CachedReader, Reader
 from ngrpo.sampling.plain_reader import PlainReader
 
@@ -49,15 +49,9 @@ class ReaderChoice:
 
     def reader(self) -> Reader:
         """Returns a reader for one batch."""
-        if self._decoder is None or is_watched(self._lm):
+        if self._decoder is None or self._decoder.is_watched or any(map(has_hooks, (self._lm.model, self._lm.plain))):
             return CachedReader(self._lm)
         return PlainReader(self._lm, self._decoder)
-
-
-def is_watched(lm: LanguageModel) -> bool:
-    """Returns whether a hook waits for the forward pass of the model or of a part other than the output head."""
-    head = lm.plain.get_output_embeddings()
-    return any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules() if m is not head)
 
 
 def _is_exact(lm: LanguageModel, decoder: PlainDecoder, wanted: Tensor) -> bool:
