@@ -81,7 +81,8 @@ def lines(folder: Path, name: str) -> list[dict[str, Any]]:
 def assert_same_run(one: Path, other: Path, step: int) -> None:
     """Completions, grades and advantages are equal, weights and moments to 1e-6, metrics to 1e-5 of themselves.
 
-    The critic's to 1e-3: AdamW's first steps are as long for a gradient that is only rounding as for any other.
+    The critic's to 1e-3, and its weights to five steps of its learning rate: its returns hold log ratios of policy and
+    reference, which are rounding alone at first, and AdamW's first steps are as long for a tiny gradient as for others.
     """
     for row, theirs in zip(lines(one, "rollouts.jsonl"), lines(other, "rollouts.jsonl"), strict=True):
         assert row.pop("advantage") == pytest.approx(theirs.pop("advantage"), abs=1e-6)
@@ -99,7 +100,8 @@ def assert_same_run(one: Path, other: Path, step: int) -> None:
     for name in tensors:
         ours, theirs = load_file(one / name), load_file(other / name)
         assert ours.keys() == theirs.keys()
-        assert max(float((ours[key].double() - theirs[key].double()).abs().max()) for key in ours) < 1e-6, name
+        tolerance = 5e-5 if "critic" in name else 1e-6
+        assert max(float((ours[key].double() - theirs[key].double()).abs().max()) for key in ours) < tolerance, name
 
 
 @pytest.mark.parametrize(
