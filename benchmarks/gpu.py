@@ -54,23 +54,7 @@ def synchronised() -> float:
 
 
 def half_billion() -> Any:
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=151_936,
-        hidden_size=896,
-        intermediate_size=4864,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        eos_token_id=1,
-        bos_token_id=None,
-        pad_token_id=0,
-    )
-    return Qwen2ForCausalLM(config).eval()
+    return train_step.random_model(151_936, 896, 4864, num_hidden_layers=24, num_attention_heads=14)
 
 
 def commands(device: str) -> dict[str, float]:
@@ -95,19 +79,19 @@ def commands(device: str) -> dict[str, float]:
 
 
 def readers(device: str, tiny: bool) -> Any:
-    """Work: how far logits of plain steps, and gradients of packs, are from those of transformers' own pass."""
+    """Work: in each precision, what reads with a cache, and whether packs are read: where exact, on this device."""
 
     def work() -> dict[str, Any]:
         import torch
 
         from ngrpo.models import LanguageModel
-        from ngrpo.sampling.reader_choice import ReaderChoice
+        from ngrpo.sampling.transformers_sampler import TransformersSampler
 
         found = {}
         for dtype in (torch.float32, torch.bfloat16):
             model = (train_step.random_model if tiny else half_billion)().to(device)
             lm = LanguageModel(model, train_step.tokenizer(), torch.device(device), dtype)
-            reader = type(ReaderChoice(lm).reader()).__name__
+            reader = type(TransformersSampler(lm).reader()).__name__
             found[str(dtype).removeprefix("torch.")] = {"reader": reader, "packs": lm.packs}
         return found
 

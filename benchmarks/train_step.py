@@ -57,17 +57,23 @@ def rollouts(case: str, groups: int, updates: int) -> Rollouts:
     )
 
 
-def random_model() -> Any:
+def random_model(
+    vocab_size: int = VOCABULARY,
+    hidden_size: int = 192,
+    intermediate_size: int = 512,
+    num_hidden_layers: int = 4,
+    num_attention_heads: int = 6,
+) -> Any:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=6,
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=num_attention_heads,
         num_key_value_heads=2,
         tie_word_embeddings=True,
         eos_token_id=1,

@@ -5,21 +5,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import linear, silu
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-from ngrpo.models.plain_decoder import PlainDecoder
+from ngrpo.models.plain_decoder import PlainDecoder, fused_rms_norm, gated_down
 
-SHAPE = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-}
+from .conftest import DENSE
+
+EPSILON = 1e-5
+SHAPE = {**DENSE, "vocab_size": 40, "head_dim": 8, "max_position_embeddings": 64}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 100.0}
 LLAMA3 = {
     "rope_type": "llama3",
@@ -117,3 +112,53 @@ def test_a_layer_that_someone_changed_is_left_to_its_own_pass() -> None:
     decoder = random_decoder(*READ["qwen2"])
     decoder.layers[1].__class__ = Halved
     assert PlainDecoder.of(decoder) is None
+
+
+def plain_norm(x: Tensor, weight: Tensor) -> Tensor:
+    return weight * x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + EPSILON)
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (7, 6), (5, 3, 8), (1100, 4)])
+def test_norm_and_its_gradient(shape: tuple[int, ...]) -> None:
+    x, weight = random(*shape, seed=0), random(shape[-1], seed=1)
+    ours, theirs = fused_rms_norm(x, weight, EPSILON), plain_norm(x, weight)
+    assert torch.allclose(ours, theirs)
+    upstream = random(*shape, seed=2).detach()
+    for a, b in zip(*(torch.autograd.grad(y, (x, weight), upstream) for y in (ours, theirs)), strict=True):
+        assert torch.allclose(a, b)
+
+
+@pytest.mark.parametrize("rows", [1, 9, 513, 1100])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_gated_product_and_its_gradient(rows: int, with_bias: bool) -> None:
+    gate, up, weight = random(rows, 6, seed=0), random(rows, 6, seed=1), random(4, 6, seed=2)
+    bias = random(4, seed=3) if with_bias else None
+    ours, theirs = gated_down(gate, up, weight, bias), linear(silu(gate) * up, weight, bias)
+    assert torch.allclose(ours, theirs)
+    upstream = random(rows, 4, seed=4).detach()
+    inputs = [x for x in (gate, up, weight, bias) if x is not None]
+    for a, b in zip(*(torch.autograd.grad(y, inputs, upstream) for y in (ours, theirs)), strict=True):
+        assert torch.allclose(a, b)
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    gate, up, weight = random(3, 6, seed=0), random(3, 6, seed=1), random(4, 6, seed=2).detach()
+    gated_down(gate, up, weight, None).sum().backward()
+    assert gate.grad is not None
+    assert weight.grad is None
+    x, scale = random(3, 6, seed=0), random(6, seed=1).detach()
+    fused_rms_norm(x, scale, EPSILON).sum().backward()
+    assert x.grad is not None
+    assert scale.grad is None
+
+
+def test_gradients_pass_the_numerical_check() -> None:
+    assert torch.autograd.gradcheck(
+        lambda x, w: fused_rms_norm(x, w, EPSILON), (random(3, 4, seed=0), random(4, seed=1))
+    )
+    arguments = random(3, 5, seed=0), random(3, 5, seed=1), random(2, 5, seed=2), random(2, seed=3)
+    assert torch.autograd.gradcheck(gated_down, arguments)

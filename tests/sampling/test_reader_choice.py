@@ -11,18 +11,9 @@ from ngrpo.models import LanguageModel
 from ngrpo.models.plain_decoder import PlainDecoder
 from ngrpo.sampling.cached_forward import CachedReader
 from ngrpo.sampling.plain_reader import PlainReader
-from ngrpo.sampling.reader_choice import ReaderChoice
+from ngrpo.sampling.transformers_sampler import TransformersSampler
 
-SHAPE = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 4,
-    "max_position_embeddings": 64,
-}
+from .conftest import SHAPE
 
 
 def random_lm(family: str, *, dtype: torch.dtype = torch.float32, **shape: Any) -> LanguageModel:
@@ -34,22 +25,22 @@ def random_lm(family: str, *, dtype: torch.dtype = torch.float32, **shape: Any) 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 def test_plain_steps_where_they_are_exact(family: str, dtype: torch.dtype) -> None:
-    assert isinstance(ReaderChoice(random_lm(family, dtype=dtype)).reader(), PlainReader)
+    assert isinstance(TransformersSampler(random_lm(family, dtype=dtype)).reader(), PlainReader)
 
 
 def test_the_models_own_pass_for_other_families() -> None:
-    assert isinstance(ReaderChoice(random_lm("mistral", sliding_window=4)).reader(), CachedReader)
+    assert isinstance(TransformersSampler(random_lm("mistral", sliding_window=4)).reader(), CachedReader)
 
 
 def test_the_models_own_pass_where_plain_steps_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PlainDecoder, "scaling", 0.4)  # it is 0.5
-    assert isinstance(ReaderChoice(random_lm("llama", initializer_range=0.5)).reader(), CachedReader)
+    assert isinstance(TransformersSampler(random_lm("llama", initializer_range=0.5)).reader(), CachedReader)
 
 
 @pytest.mark.parametrize("part", ["", "model", "model.layers.1.mlp"])
 def test_a_hook_sees_the_models_own_pass(part: str) -> None:
     lm = random_lm("llama")
-    choice = ReaderChoice(lm)
+    choice = TransformersSampler(lm)
     handle = lm.model.get_submodule(part).register_forward_hook(lambda *_: None)
     assert isinstance(choice.reader(), CachedReader)
     handle.remove()
@@ -59,7 +50,7 @@ def test_a_hook_sees_the_models_own_pass(part: str) -> None:
 def test_a_hook_on_the_output_head_is_called_by_plain_steps() -> None:
     lm = random_lm("llama")
     calls: list[int] = []
-    choice = ReaderChoice(lm)
+    choice = TransformersSampler(lm)
     lm.model.lm_head.register_forward_hook(lambda *_: calls.append(1))
     reader = choice.reader()
     with lm.inference():
@@ -81,7 +72,7 @@ def test_adapters_count_in_plain_steps() -> None:
             if "lora_" in name:
                 parameter.normal_(0.0, 0.5)
     with_adapters = LanguageModel(adapted, None, lm.device, lm.dtype)
-    reader = ReaderChoice(with_adapters).reader()
+    reader = TransformersSampler(with_adapters).reader()
     assert isinstance(reader, PlainReader)
     with with_adapters.inference():
         reader.read_prompts([np.arange(5)], [2], 4)

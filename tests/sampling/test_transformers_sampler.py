@@ -16,28 +16,17 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel, load_language_model
-from ngrpo.sampling import Decoding, Prompt, growing_layer
+from ngrpo.sampling import Decoding, Prompt, cached_forward
 from ngrpo.sampling.cached_forward import CachedReader
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.streams import stream_key, uniforms
 from ngrpo.sampling.transformers_sampler import TransformersSampler
 from ngrpo.types import Completion, Problem
 
+from .conftest import SHAPE
+
 CPU = torch.device("cpu")
 SHORT = Decoding(max_completion_tokens=8)
-SHAPE = {
-    "vocab_size": 40,
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 4,
-    "max_position_embeddings": 64,
-    "bos_token_id": 2,
-    "eos_token_id": [1, 5, 9],
-    "pad_token_id": 0,
-}
 GPT2_SHAPE = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64, "eos_token_id": [1, 5, 9]}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -194,6 +183,17 @@ def test_a_completion_does_not_depend_on_its_batch(lm: LanguageModel) -> None:
         assert_same(ours[1], theirs[5])
 
 
+@pytest.mark.parametrize("lengths", [[22] * 8, [22, 20, 21, 19, 22, 21, 20, 22]])
+def test_a_half_of_a_batch_has_the_same_logprobs_to_the_bit(countdown_model: LanguageModel, lengths: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    prompts = prompts_of(*(rng.integers(2, 60, size=length).tolist() for length in lengths))
+    whole = sample_with(countdown_model, prompts, range(4), SHORT)
+    halves = [sample_with(countdown_model, half, range(4), SHORT) for half in (prompts[:4], prompts[4:])]
+    for together, alone in zip(itertools.chain(*whole), itertools.chain(*halves[0], *halves[1]), strict=True):
+        assert together.tokens.tolist() == alone.tokens.tolist()
+        assert together.logprobs.tobytes() == alone.logprobs.tobytes()
+
+
 def test_seed_round_problem_and_sample_each_change_the_draws(lm: LanguageModel) -> None:
     sampler, decoding = TransformersSampler(lm), Decoding(max_completion_tokens=8, temperature=3.0)
     renamed = [replace(prompt, problem=Problem("other", "", "")) for prompt in PROMPTS]
@@ -248,8 +248,7 @@ def test_buffers_that_grow_change_nothing(lm: LanguageModel, monkeypatch: pytest
     decoding = Decoding(max_completion_tokens=23)
     whole = sample_with(lm, PROMPTS, range(8), decoding)
     monkeypatch.setattr("ngrpo.sampling.transformers_sampler.FIRST_WIDTH", 2)
-    for module in ("cached_forward", "growing_layer"):
-        monkeypatch.setattr(f"ngrpo.sampling.{module}.BLOCK_TOKENS", 2)
+    monkeypatch.setattr(cached_forward, "BLOCK_TOKENS", 2)
     grown = sample_with(lm, PROMPTS, range(8), decoding)
     for before, after in zip(itertools.chain(*whole), itertools.chain(*grown), strict=True):
         assert before.tokens.tolist() == after.tokens.tolist()
@@ -302,14 +301,14 @@ def test_prompts_of_one_length_equal_the_naive_sampler(family: str) -> None:
 
 def test_the_cache_is_copied_once_per_block(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     widths: list[int] = []
-    widened = growing_layer.widened
-    monkeypatch.setattr(growing_layer, "widened", lambda states, width: widths.append(width) or widened(states, width))
+    widened = cached_forward.widened
+    monkeypatch.setattr(cached_forward, "widened", lambda states, width: widths.append(width) or widened(states, width))
     reader = CachedReader(lm)
     with lm.inference():
         reader.read_prompts([np.arange(3), np.arange(4)], [2, 2], max_new_tokens=200)
         for _ in range(200):
             reader.read(torch.tensor([3, 4, 5, 6]))
-    block = growing_layer.BLOCK_TOKENS
+    block = cached_forward.BLOCK_TOKENS
     assert sorted(widths) == 4 * [block] + 4 * [204]  # keys and values of two layers; no room beyond the limit
 
 

@@ -11,7 +11,7 @@ import pytest
 from ngrpo import train
 from ngrpo.methods import METHODS, load_method
 from ngrpo.runs.observer import Observer
-from ngrpo.training.all_wrong_warning import FIRST_STEPS, HIGH_SHARE, all_wrong_warning, pushes_all_wrong_groups
+from ngrpo.training.tripwires import FIRST_STEPS, HIGH_SHARE, all_wrong_warning, pushes_all_wrong_groups
 
 PUSHING = {"ngrpo", "constant", "psr_nsr", "nsr"}
 METRICS = {"group/all_wrong": 0.9, "advantage/from_all_wrong": 0.75}

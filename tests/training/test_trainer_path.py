@@ -13,7 +13,7 @@ from ngrpo.runs.observer import Observer
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.training.trainer import Trainer
 
-MOST_FILES = 54
+MOST_FILES = 48
 PACKAGE = str(Path(ngrpo.__file__).parent)
 
 

@@ -190,9 +190,9 @@ class LanguageModel:
             input_ids: [B, L], or packed [1, M].
             packing: how they are packed; only inside `packed_attention`, and where the model `packs`.
         """
-        if packing is not None and self._plain_packs is not None:
+        if packing is not None and (decoder := self._plain_packs) is not None:
             recompute = torch.is_grad_enabled() and getattr(self.plain, "is_gradient_checkpointing", False)
-            return plain_hidden_states(self._plain_packs, input_ids[0], packing, recompute=recompute)[None]
+            return plain_hidden_states(decoder, input_ids[0], packing, recompute=recompute)[None]
         how = {} if packing is None else {"position_ids": packing.position_ids, "packing": packing}
         hidden: Tensor = self.plain.get_decoder()(input_ids=input_ids, use_cache=False, **how).last_hidden_state
         return hidden

@@ -1,4 +1,4 @@
-"""Which reader a model is sampled with: the fastest whose logits are those of full passes."""
+"""Whether a model can be sampled from, and by plain steps: readers tried on a few tokens against full passes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ngrpo.errors import ConfigError, error_line
 from ngrpo.models import STRUCTURE_ERRORS, LanguageModel
-from ngrpo.models.plain_decoder import PlainDecoder, has_hooks
+from ngrpo.models.plain_decoder import PlainDecoder
 from ngrpo.sampling.cached_forward import CachedReader, Reader
 from ngrpo.sampling.plain_reader import PlainReader
 
@@ -17,41 +17,29 @@ _CONTINUATION = range(4, 6)
 """Tokens that the readers are tried on."""
 
 
-class ReaderChoice:
-    """Makes the readers of a model.
-
-    Args:
-        language_model: the model; its weights may change afterwards, its structure not.
+def exact_decoder(lm: LanguageModel) -> PlainDecoder | None:
+    """Returns the decoder whose plain steps sample from a model; None where its own forward pass does.
 
     Raises:
         ConfigError: when reading with a cache gives other logits than full passes: samples would be wrong.
     """
-
-    def __init__(self, language_model: LanguageModel) -> None:
-        self._lm = lm = language_model
-        try:
-            general, wanted = _logits_after(lm, CachedReader(lm)), _logits_of_full_passes(lm)
-        except torch.OutOfMemoryError:
-            raise
-        except STRUCTURE_ERRORS as error:
-            raise ConfigError(
-                f"models of type '{lm.model_type}' cannot be sampled from: reading with a key-value cache failed: "
-                + error_line(error)
-            ) from error
-        # Half precision rounds the two differently, and may route a token to other experts.
-        if not _near(general, wanted, 1e-3 if general.dtype == torch.float32 else 0.2):
-            raise ConfigError(
-                f"models of type '{lm.model_type}' cannot be sampled from: with a key-value cache and padded prompts "
-                "their logits are not those of a full pass"
-            )
-        decoder = lm.plain_decoder
-        self._decoder = decoder if decoder is not None and _is_exact(lm, decoder, wanted) else None
-
-    def reader(self) -> Reader:
-        """Returns a reader for one batch."""
-        if self._decoder is None or self._decoder.is_watched or any(map(has_hooks, (self._lm.model, self._lm.plain))):
-            return CachedReader(self._lm)
-        return PlainReader(self._lm, self._decoder)
+    try:
+        general, wanted = _logits_after(lm, CachedReader(lm)), _logits_of_full_passes(lm)
+    except torch.OutOfMemoryError:
+        raise
+    except STRUCTURE_ERRORS as error:
+        raise ConfigError(
+            f"models of type '{lm.model_type}' cannot be sampled from: reading with a key-value cache failed: "
+            + error_line(error)
+        ) from error
+    # Half precision rounds the two differently, and may route a token to other experts.
+    if not _near(general, wanted, 1e-3 if general.dtype == torch.float32 else 0.2):
+        raise ConfigError(
+            f"models of type '{lm.model_type}' cannot be sampled from: with a key-value cache and padded prompts "
+            "their logits are not those of a full pass"
+        )
+    decoder = lm.plain_decoder
+    return decoder if decoder is not None and _is_exact(lm, decoder, wanted) else None
 
 
 def _is_exact(lm: LanguageModel, decoder: PlainDecoder, wanted: Tensor) -> bool:

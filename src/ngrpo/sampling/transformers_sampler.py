@@ -13,9 +13,12 @@ from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.kept_tokens import KeptSets
 from ngrpo.models import LanguageModel
 from ngrpo.models.out_of_memory import is_out_of_memory, release_memory
+from ngrpo.models.plain_decoder import has_hooks
+from ngrpo.sampling.cached_forward import CachedReader, Reader
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.detokenizer import Detokenizer
-from ngrpo.sampling.reader_choice import ReaderChoice
+from ngrpo.sampling.plain_reader import PlainReader
+from ngrpo.sampling.reader_choice import exact_decoder
 from ngrpo.sampling.sampler import Decoding, Prompt, Request, Sampler
 from ngrpo.sampling.stop_strings import StopSearch, ended
 from ngrpo.sampling.streams import stream_key, uniforms
@@ -44,7 +47,7 @@ class TransformersSampler(Sampler):
         self._lm = language_model
         self._detokenizer = Detokenizer(language_model.tokenizer, keep_special_tokens)
         self._max_sequences = max_sequences
-        self._readers = ReaderChoice(language_model)
+        self._decoder = exact_decoder(language_model)
 
     def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
         """Returns batches of at most max_sequences requests; prompts of like length go together."""
@@ -74,6 +77,13 @@ class TransformersSampler(Sampler):
             self._halve(len(block))
             rest, size = [i for block in waiting for i in block], self._max_sequences
             waiting = [rest[i : i + size] for i in range(0, len(rest), size)]
+
+    def reader(self) -> Reader:
+        """Returns what reads one batch: the model's own forward pass where a hook waits for that."""
+        decoder, modules = self._decoder, (self._lm.model, self._lm.plain)
+        if decoder is None or decoder.is_watched or any(map(has_hooks, modules)):
+            return CachedReader(self._lm)
+        return PlainReader(self._lm, decoder)
 
     def _fitting(
         self, requests: Sequence[Request], decoding: Decoding, seed: int, round_name: str
@@ -126,7 +136,7 @@ class TransformersSampler(Sampler):
         )
         sampled, rows = _Sampled(len(keys)), np.arange(len(keys))
         ends = _Ends(self._lm.stop_tokens, decoding, self._detokenizer, len(keys))
-        reader = self._readers.reader()
+        reader = self.reader()
         # Neighbours that share a prompt read it once.
         runs = [(prompt, len(list(run))) for prompt, run in itertools.groupby(requests, key=lambda r: r.prompt)]
         logits = reader.read_prompts([prompt.tokens for prompt, _ in runs], [copies for _, copies in runs], limit)

@@ -23,7 +23,6 @@ from ngrpo.runs.termination import StopRequested
 from ngrpo.runs.training_problems import training_problems
 from ngrpo.sampling.samplers import training_sampler
 from ngrpo.tasks import Task
-from ngrpo.training.all_wrong_warning import all_wrong_warning
 from ngrpo.training.allocator import keep_freed_memory
 from ngrpo.training.batch import TrainingRow, split_into_updates
 from ngrpo.training.checkpoint import load_policy, load_state, save_state
@@ -35,7 +34,7 @@ from ngrpo.training.prompt_source import PromptSource
 from ngrpo.training.ranks import ALONE, Ranks
 from ngrpo.training.rollout_journal import JournaledSampler
 from ngrpo.training.spread_sampler import SpreadSampler, sample_for_first_rank
-from ngrpo.training.tripwires import Tripwires
+from ngrpo.training.tripwires import Tripwires, all_wrong_warning
 
 
 class Trainer:
