@@ -16,7 +16,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,8 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE, RAW = HERE.parent / "docs/performance.md", HERE.parent / "docs/results/performance.json"
 Result = Mapping[str, Any]
-COMMANDS: dict[str, list[str]] = {
-    "train_step": ["--json"],
-    "logprobs": ["--json"],
-    "prefix": ["--json"],
-    "countdown_step": ["--json"],
-    "sample": ["--json"],
-    "scaling": ["--json"],
-    "advantages": ["--json"],
-    "startup": ["--json"],
-    "passk": ["--problems", "500", "--out", "OUT"],
-}
-"""Benchmarks and their arguments; OUT is a file that receives the JSON, where it is not printed."""
+ARGUMENTS = {"passk": ["--problems", "500"]}
+"""What a benchmark is given beside --json."""
 CASES = {
     "dead_groups": "70 % of groups without advantage, 10 to 200 tokens",
     "all_alive": "all groups with advantage, 10 to 200 tokens",
@@ -151,32 +140,27 @@ def passk(found: Result) -> list[str]:
     return table(["contender", "processor seconds, with imports", "peak memory"], rows)
 
 
-TABLES: dict[str, Callable[[Result], list[str]]] = {
-    table.__name__: table
-    for table in (
-        train_step,
-        logprobs,
-        prefix,
-        countdown_step,
-        sample,
-        scaling,
-        advantages,
-        startup,
-        passk,
-    )
-}
+BENCHMARKS: tuple[Callable[[Result], list[str]], ...] = (
+    train_step,
+    logprobs,
+    prefix,
+    countdown_step,
+    sample,
+    scaling,
+    advantages,
+    startup,
+    passk,
+)
+TABLES = {made.__name__: made for made in BENCHMARKS}
+"""What makes the table of each benchmark, by the benchmark's name."""
 
 
 def measured(name: str, repeats: int | None, python: str) -> Any:
     """Runs a benchmark and returns its JSON."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.json"
-        arguments = [str(out) if argument == "OUT" else argument for argument in COMMANDS[name]]
-        arguments += [] if repeats is None else ["--repeats", str(repeats)]
-        command = [python, str(HERE / f"{name}.py"), *arguments]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        printed = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True).stdout
-        return json.loads(out.read_text() if out.exists() else printed)
+    command = [python, str(HERE / f"{name}.py"), "--json", *ARGUMENTS.get(name, [])]
+    command += [] if repeats is None else ["--repeats", str(repeats)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return json.loads(subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def with_tables(page: str, raw: Mapping[str, Result]) -> str:
@@ -193,7 +177,7 @@ def with_tables(page: str, raw: Mapping[str, Result]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="*", choices=list(COMMANDS), default=list(COMMANDS))
+    parser.add_argument("--only", nargs="*", choices=list(TABLES), default=list(TABLES))
     parser.add_argument(
         "--repeats", type=int, help="paired measurements of each; each benchmark's own number if absent"
     )

@@ -6,7 +6,7 @@ Makes a file in the reference implementation's format in a temporary folder, and
 process of its own, in turns: ngrpo with `summarize(read_counts(FILE))`, intervals included; and the reference's plain
 algorithm, a JSON line at a time into dictionaries, then the NumPy product per problem and k. Both must find the same
 numbers. "majority" is ngrpo with maj@k, where each problem has 5, 20 or 60 different wrong answers. Prints the least
-times, the processes' peak memory and the ratio; writes JSON where --out says.
+times, the processes' peak memory and the ratio.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--completion", type=int, default=1, help="characters of a completion, of which a line has two")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--contender", choices=list(CONTENDERS), help="measure this one on --file and print JSON")
     parser.add_argument("--file", type=Path)
     arguments = parser.parse_args()
@@ -153,6 +153,10 @@ def main() -> None:
     for k, share in theirs["pass_at_k"].items():
         assert abs(ours["pass_at_k"][k] - share) < 1e-9, (k, ours["pass_at_k"][k], share)
     assert abs(ours["auc"] - theirs["auc"]) < 1e-9
+    if arguments.json:
+        content = {"problems": arguments.problems, "samples": arguments.samples, "bytes": size, "table": table}
+        print(json.dumps(content))
+        return
     print(f"{arguments.problems:,} problems x {arguments.samples} samples, {size / 1e6:,.0f} MB\n")
     print("| contender | seconds | of which | processor seconds | peak memory | time, reference = 1 |")
     print("|---|---|---|---|---|---|")
@@ -161,9 +165,6 @@ def main() -> None:
         ratio = run["seconds"] / theirs["seconds"]
         spent, peak = run["processor_seconds"], run["peak_bytes"] / 1e6
         print(f"| {name} | {run['seconds']:.2f} | {parts} | {spent:.2f} | {peak:,.0f} MB | {ratio:.2f} |")
-    if arguments.out is not None:
-        content = {"problems": arguments.problems, "samples": arguments.samples, "bytes": size, "table": table}
-        arguments.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
