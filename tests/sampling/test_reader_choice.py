@@ -32,6 +32,10 @@ def test_the_models_own_pass_for_other_families() -> None:
     assert isinstance(TransformersSampler(random_lm("mistral", sliding_window=4)).reader(), CachedReader)
 
 
+def test_the_models_own_pass_where_prompts_are_not_to_be_shared() -> None:
+    assert isinstance(TransformersSampler(random_lm("llama"), shares_prompts=False).reader(), CachedReader)
+
+
 def test_the_models_own_pass_where_plain_steps_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PlainDecoder, "scaling", 0.4)  # it is 0.5
     assert isinstance(TransformersSampler(random_lm("llama", initializer_range=0.5)).reader(), CachedReader)

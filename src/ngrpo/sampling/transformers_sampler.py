@@ -35,6 +35,8 @@ class TransformersSampler(Sampler):
         language_model: model, tokenizer and precision; the weights are used as they are at each call.
         max_sequences: completions sampled at the same time, at least 1.
         keep_special_tokens: special tokens that stay in a completion's text.
+        shares_prompts: whether a prompt's keys and values may be kept once for all its completions, where the family
+            allows it.
 
     Raises:
         ConfigError: when the tokenizer has no such special token, or the model's family cannot be sampled from with a
@@ -42,12 +44,18 @@ class TransformersSampler(Sampler):
     """
 
     def __init__(
-        self, language_model: LanguageModel, *, max_sequences: int = 512, keep_special_tokens: Sequence[str] = ()
+        self,
+        language_model: LanguageModel,
+        *,
+        max_sequences: int = 512,
+        keep_special_tokens: Sequence[str] = (),
+        shares_prompts: bool = True,
     ) -> None:
         self._lm = language_model
         self._detokenizer = Detokenizer(language_model.tokenizer, keep_special_tokens)
         self._max_sequences = max_sequences
-        self._decoder = exact_decoder(language_model)
+        decoder = exact_decoder(language_model)
+        self._decoder = decoder if shares_prompts else None
 
     def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
         """Returns batches of at most max_sequences requests; prompts of like length go together."""

@@ -67,8 +67,8 @@ class Fit:
 def fit(config: Config, on_message: Callable[[str], None]) -> Fit:
     """Returns the largest settings with which updates and sampling fit into memory at the longest lengths.
 
-    A process is started for each of the two, with prompts of max_prompt_tokens and completions of
-    max_completion_tokens; nothing is written.
+    Processes are started for updates alone, for sampling after the largest of these, and for updates after that, with
+    prompts of max_prompt_tokens and completions of max_completion_tokens; nothing is written.
 
     Args:
         config: the run's.
@@ -87,18 +87,21 @@ def fit(config: Config, on_message: Callable[[str], None]) -> Fit:
     row = sampling.max_prompt_tokens + sampling.max_completion_tokens
     rollouts = sampling.problems_per_step * sampling.group_size
     of_update = -(-rollouts * optimizer.passes_per_step // optimizer.updates_per_step) * row
-    tokens = _largest(
-        config,
-        "optimizer.tokens_per_micro_batch",
-        {"kind": "update"},
-        list(ladder(row, optimizer.tokens_per_micro_batch, of_update)),
-        on_message,
-    )
+    sizes = list(ladder(row, optimizer.tokens_per_micro_batch, of_update))
+    alone = _largest(config, "optimizer.tokens_per_micro_batch", {"kind": "update"}, sizes, on_message)
     sequences = _largest(
         config,
         "sampling.max_sequences",
-        {"kind": "sample", "tokens": tokens.value},
+        {"kind": "sample", "tokens": alone.value},
         list(ladder(1, sampling.max_sequences, rollouts)),
+        on_message,
+    )
+    on_message("updates again, after sampling:")
+    tokens = _largest(
+        config,
+        "optimizer.tokens_per_micro_batch",
+        {"kind": "update", "sequences": sequences.value},
+        sizes,
         on_message,
     )
     return Fit(tokens, sequences)

@@ -7,6 +7,8 @@ writes a line of JSON for each size that it tried, smallest first, until one doe
 from __future__ import annotations
 
 import json
+import mmap
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +31,7 @@ from ngrpo.training.learner_choice import learner_of
 from ngrpo.types import Problem
 
 USABLE = 0.95
-"""Share of the memory that may be taken where the kernel ends processes that take more."""
+"""Share of the memory that may be taken: a run has a task, a grader and their threads beside what is tried here."""
 LONGEST_SECONDS = 60.0
 """A size that took longer is the last that is tried."""
 
@@ -47,6 +49,7 @@ class MemoryProbe:
         self._learner: Learner[Any] = learner_of(config, self._lm)
         self._random = np.random.default_rng(0)
         self.memory = DeviceMemory(self._lm.device)
+        self._spared = spared_memory()
 
     def update(self, tokens: int) -> bool:
         """Takes an update with a micro-batch of so many tokens; returns whether it fitted."""
@@ -60,8 +63,12 @@ class MemoryProbe:
     def sample(self, sequences: int) -> bool:
         """Samples so many completions at a time, their first token and their last; returns whether they fitted."""
         halved: list[str] = []
-        sampler = TransformersSampler(self._lm, max_sequences=sequences)
-        sampler.on_message = halved.append
+        # The last token is read after one long prompt in place of prompts and completions: each row then has its own.
+        samplers = [
+            TransformersSampler(self._lm, max_sequences=sequences, shares_prompts=shared) for shared in (True, False)
+        ]
+        for sampler in samplers:
+            sampler.on_message = halved.append
         sampling, evaluation = self._config.sampling, self._config.evaluation
         longest = sampling.max_completion_tokens
         top_p = sampling.top_p
@@ -70,7 +77,9 @@ class MemoryProbe:
         size = min(sampling.group_size, sequences)
         begin = [self._prompt(i, sampling.max_prompt_tokens) for i in range(-(-sequences // size))]
         end = [self._prompt(0, sampling.max_prompt_tokens + max(0, longest - 2))]
-        for prompts, samples, new in ((begin, size, 1), (end, sequences, min(2, longest))):
+        for sampler, prompts, samples, new in zip(
+            samplers, (begin, end), (size, sequences), (1, min(2, longest)), strict=True
+        ):
             sampler.sample(prompts, range(samples), Decoding(1.0, top_p, new), seed=0, round_name="probe")
         return not halved
 
@@ -96,6 +105,15 @@ class MemoryProbe:
 
     def _tokens(self, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         return self._random.integers(0, self._lm.vocabulary_size, size=count)
+
+
+def spared_memory() -> mmap.mmap | None:
+    """Returns the part above USABLE of what this process may map (RLIMIT_AS, RLIMIT_DATA); None without a limit."""
+    soft = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    limits = [limit for limit in soft if limit != resource.RLIM_INFINITY]
+    if not limits:
+        return None
+    return mmap.mmap(-1, max(1, round((1 - USABLE) * min(limits))), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def tried(function: Callable[[int], bool], sizes: list[int], memory: DeviceMemory) -> Iterator[dict[str, Any]]:
@@ -136,8 +154,10 @@ def main() -> None:
     try:
         probe = MemoryProbe(config_of(task["config"]))
         kind = probe.update if task["kind"] == "update" else probe.sample
-        if task["kind"] == "sample":
+        if "tokens" in task:
             probe.update(task["tokens"])  # so that the optimiser has its moments
+        if "sequences" in task:
+            probe.sample(task["sequences"])  # as in a step: what sampling frees is not all of use to an update
         for line in tried(kind, task["sizes"], probe.memory):
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
