@@ -16,7 +16,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from ngrpo.config import ModelSettings
 from ngrpo.errors import ConfigError, DataError, TrainingError
 from ngrpo.models import LanguageModel, load_language_model
-from ngrpo.sampling import Decoding, Prompt, cached_forward
+from ngrpo.sampling import Decoding, Prompt, cached_forward, transformers_sampler
 from ngrpo.sampling.cached_forward import CachedReader
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.streams import stream_key, uniforms
@@ -183,6 +183,16 @@ def test_a_completion_does_not_depend_on_its_batch(lm: LanguageModel) -> None:
         assert_same(ours[1], theirs[5])
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# Several threads share out the rows of a matrix product by their number.
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("lengths", [[22] * 8, [22, 20, 21, 19, 22, 21, 20, 22]])
 def test_a_half_of_a_batch_has_the_same_logprobs_to_the_bit(countdown_model: LanguageModel, lengths: list[int]) -> None:
     rng = np.random.default_rng(0)
@@ -192,6 +202,18 @@ def test_a_half_of_a_batch_has_the_same_logprobs_to_the_bit(countdown_model: Lan
     for together, alone in zip(itertools.chain(*whole), itertools.chain(*halves[0], *halves[1]), strict=True):
         assert together.tokens.tolist() == alone.tokens.tolist()
         assert together.logprobs.tobytes() == alone.logprobs.tobytes()
+
+
+def test_packed_weights_sample_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = random_lm("llama", {**SHAPE, "vocab_size": 4096, "hidden_size": 64, "head_dim": 16})
+    prompts = prompts_of([3, 4], [5, 6, 7])
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers_sampler, "_FEWEST_TOKENS", 100)
+        wanted = sample_with(lm, prompts, range(8), Decoding(max_completion_tokens=12))
+    ours = sample_with(lm, prompts, range(8), Decoding(max_completion_tokens=12))
+    for a, b in zip(itertools.chain(*ours), itertools.chain(*wanted), strict=True):
+        assert_same(a, b)
+    assert not any("forward" in vars(module) for module in lm.plain.modules())
 
 
 def test_seed_round_problem_and_sample_each_change_the_draws(lm: LanguageModel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ngrpo.kept_tokens import KeptSets
 from ngrpo.models import LanguageModel
 from ngrpo.models.out_of_memory import is_out_of_memory, release_memory
 from ngrpo.models.plain_decoder import has_hooks
+from ngrpo.models.prepacked import prepacked
 from ngrpo.sampling.cached_forward import CachedReader, Reader
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.detokenizer import Detokenizer
@@ -26,6 +28,8 @@ from ngrpo.types import Completion, KeptTokens
 
 FIRST_WIDTH = 256
 """Columns of a buffer at first, in tokens: a high limit alone costs nothing."""
+_FEWEST_TOKENS = 8
+"""Limit of a completion from which on packing the weights takes less time than it saves, with 20 rows or more."""
 
 
 class TransformersSampler(Sampler):
@@ -98,13 +102,18 @@ class TransformersSampler(Sampler):
     ) -> list[Completion] | None:
         """Returns the completions of a block, None when they do not fit into memory together."""
         try:
-            with self._lm.inference():
+            with self._lm.inference(), self._prepacked(decoding):
                 return self._sample(requests, decoding, seed, round_name)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         release_memory()  # outside of the handler: the traceback holds the tensors of the failed call
         return None
+
+    def _prepacked(self, decoding: Decoding) -> AbstractContextManager[None]:
+        """Returns the context for a block; whatever its size, so that a half of it gets the same logprobs."""
+        worthwhile = decoding.max_completion_tokens >= _FEWEST_TOKENS
+        return prepacked(self._lm.plain, self._lm.dtype) if worthwhile else nullcontext()
 
     def _halve(self, size: int) -> None:
         """Halves the number of completions that are sampled at the same time, from that of the block that failed."""
