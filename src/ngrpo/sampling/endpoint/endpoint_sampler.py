@@ -211,6 +211,7 @@ def _deliver(
             match event:
                 case Sampled(index, completion):
                     yield index, completion
+                    sampling.taken(index)
                 case Retried(reason):
                     retries += 1
                     on_retry(retries, reason)

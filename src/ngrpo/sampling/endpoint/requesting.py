@@ -39,46 +39,18 @@ from ngrpo.sampling.endpoint.protocol import (
     completion_of,
     request_body,
 )
+from ngrpo.sampling.endpoint.tries import REFUSALS, Tries
 from ngrpo.sampling.sampler import Decoding, Request
 from ngrpo.sampling.streams import stream_key
 from ngrpo.types import Completion
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 15.0
 """Pauses between the tries of a request double from the first to the longest."""
-REFUSALS = 3
-"""Refusals of a request after which its completion counts as refused."""
-FAILURES = 16
-"""Failed tries of a request after which its completion counts as refused; only those are counted that are no fault of
-a busy or absent server, and between which it has answered other requests."""
-
 _LARGEST_SEED = 0x7FFFFFFF
 _CONNECT_SECONDS = 10.0
-_UNDELIVERED_FACTOR = 4
-"""Completions that wait for whoever takes them, for each request under way: with more, no new ones are asked for."""
 _STOP_SECONDS = 5.0
 _SILENT_SECONDS = 5.0
 """Failing for so long is told."""
-
-
-class _Tries:
-    """What has come of the tries of a request."""
-
-    def __init__(self) -> None:
-        self.failed = self.refused = self._counted = 0
-        self._answered = -1
-
-    def used_up(self, failure: FailedTryError, answered: int) -> bool:
-        """Notes a failure, and returns whether the request is given up.
-
-        Args:
-            failure: of this try.
-            answered: how many requests the server has answered so far.
-        """
-        self.failed += 1
-        if not failure.busy and answered > max(self._answered, 0):
-            self._answered = answered
-            self._counted += 1
-        return self._counted >= FAILURES
 
 
 class SamplingJob:
@@ -113,12 +85,24 @@ class SamplingJob:
         self._waiting_said = False
         self._answered = 0
         self._loop = asyncio.new_event_loop()
+        self._untaken: dict[int, asyncio.Future[None]] = {}
         self._task: asyncio.Task[None] = self._loop.create_task(self._main())
         self._thread = threading.Thread(target=self._run, name="endpoint", daemon=True)
 
     def start(self) -> None:
         """Sends the first requests."""
         self._thread.start()
+
+    def taken(self, index: int) -> None:
+        """Says that the completion of a request is in safe hands: the next one may be asked for in its place."""
+
+        def note() -> None:
+            future = self._untaken.pop(index)
+            if not future.done():  # it is cancelled when the job stops
+                future.set_result(None)
+
+        with suppress(RuntimeError):  # the loop has ended on its own
+            self._loop.call_soon_threadsafe(note)
 
     def stop(self) -> None:
         """Drops whatever is under way or still to be sent, and waits until its connections are closed."""
@@ -151,17 +135,17 @@ class SamplingJob:
                 group.create_task(self._work(client, indices))
 
     async def _work(self, client: httpx.AsyncClient, indices: Iterator[int]) -> None:
-        room = _UNDELIVERED_FACTOR * self._settings.concurrency
         for index in indices:
-            while self.events.qsize() > room:
-                await asyncio.sleep(0.05)
-                self._last_answer = time.monotonic()  # nothing was asked for meanwhile
             completion = await self._insist(client, index)
+            taken = self._untaken[index] = self._loop.create_future()
             self.events.put(Sampled(index, completion))
+            # However slow the machine, a kill then costs no more requests than are under way at a time.
+            await taken
+            self._last_answer = time.monotonic()  # nothing was asked for meanwhile
 
     async def _insist(self, client: httpx.AsyncClient, index: int) -> Completion:
         """Returns the completion of a request, or that it is refused."""
-        tries = _Tries()
+        tries = Tries()
         while True:
             form = self.form
             try:
