@@ -1,0 +1,97 @@
+"""The tables of docs/results.md, from docs/results/countdown.json; `scripts/publish_results.py` writes them.
+
+Each stands between `<!-- table of NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results_names import LADDER, REGIMES, name_of
+
+SHOWN_KS = ("1", "8", "64")
+MECHANISM = {
+    "group/all_wrong": "all-wrong groups",
+    "group/all_wrong_distinct": "of them with 8 different answers",
+    "advantage/from_all_wrong": "advantage in all-wrong groups",
+    "policy/entropy": "entropy, nats per token",
+}
+
+
+def with_tables(page: str, table: Mapping[str, Any]) -> str:
+    """Returns the page with every table that it has a place for."""
+    made = {"ladder": _ladder(table["differences"]), "law": _law(table["law"])}
+    for regime in REGIMES:
+        made[regime] = _methods(regime, table["methods"], table["differences"])
+    made["mechanism"] = _mechanism([row for row in table["methods"] if row["table"] == "methods"])
+    for name, lines in made.items():
+        mark = re.compile(rf"(<!-- table of {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if (place := mark.search(page)) is not None:
+            page = "\n".join([page[: place.end(1)], *lines, "", page[place.start(2) :]])
+    return page
+
+
+def _methods(table: str, methods: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the table of the methods of a regime, and that of their differences to GRPO."""
+    shown = [row for row in methods if row["table"] == table]
+    lines = ["| | seeds | Pass@1 | Pass@8 | Pass@64 | AUC | rollouts | updates |", "|---|---|---|---|---|---|---|---|"]
+    for row in shown:
+        shares = " | ".join(f"{100 * row['pass_at_k'][k]:.1f}" for k in SHOWN_KS)
+        area = f"{100 * row['auc']:.1f} {_ends(row['auc_ci95'], '.1f')}"
+        used = f"{row['rollouts']:,.0f} | {row['updates']:,.0f}"
+        lines.append(f"| {name_of(row['method'])} | {len(row['seeds'])} | {shares} | {area} | {used} |")
+    lines += [
+        "",
+        "| minus GRPO | seeds | AUC, points | p, Holm | better at k | worse at k |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in differences:
+        if row["table"] == table:
+            better, worse = (", ".join(map(str, row[key])) or "none" for key in ("beats_at_k", "loses_at_k"))
+            area = f"{_signed(row['auc_difference'])} {_ends(row['ci95'])}"
+            lines.append(
+                f"| {name_of(row['a'])} | {row['seeds']} | {area} | {row['holm_p']:.3f} | {better} | {worse} |"
+            )
+    return lines
+
+
+def _ladder(differences: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| minus GRPO | what it is | Pass@1 | Pass@64 | AUC | p of AUC, Holm |", "|---|---|---|---|---|---|"]
+    for row in differences:
+        if row["table"] == "ladder":
+            cells = [
+                f"{_signed(row['pass_at_k_difference'][k])} {_ends(row['pass_at_k_ci95'][k])}" for k in ("1", "64")
+            ]
+            cells.append(f"{_signed(row['auc_difference'])} {_ends(row['ci95'])}")
+            lines.append(f"| {name_of(row['a'])} | {LADDER[row['a']]} | {' | '.join(cells)} | {row['holm_p']:.3f} |")
+    return lines
+
+
+def _law(law: Mapping[str, Any]) -> list[str]:
+    lines = ["| f(0) against | predicted | Spearman's correlation | p, permutations |", "|---|---|---|---|"]
+    for statistic, test in law["tests"].items():
+        name = statistic.replace("auc", "AUC").replace("pass", "Pass")
+        sign = "positive" if test["predicted_sign"] > 0 else "negative"
+        lines.append(f"| {name} | {sign} | {test['spearman']:+.2f} | {test['p']:.4f} |")
+    return lines
+
+
+def _mechanism(methods: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["| mean over the run | " + " | ".join(name_of(row["method"]) for row in methods) + " |"]
+    lines.append("|---|" + "---|" * len(methods))
+    for metric, title in MECHANISM.items():
+        values = [row["metrics"][metric] for row in methods]
+        cells = [f"{value:.2f}" if metric == "policy/entropy" else f"{100 * value:.0f} %" for value in values]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return lines
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.2f}"
+
+
+def _ends(interval: Sequence[float], form: str = "+.2f") -> str:
+    low, high = (format(100 * end, form) for end in interval)
+    return f"[{low}, {high}]"
