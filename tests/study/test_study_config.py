@@ -43,6 +43,13 @@ def test_every_variant_has_every_seed_and_its_own_settings(tmp_path: Path) -> No
     assert {cell.config.run.steps for cell in study.cells} == {7}
 
 
+def test_settings_of_the_study_are_overridden_too(tmp_path: Path) -> None:
+    study = load_study(written(tmp_path), ["study.seeds=3", "study.name=tier", "run.steps=7"])
+    assert (study.settings.name, len(study.cells)) == ("tier", 3)
+    with pytest.raises(ConfigError, match=r"\[study\]"):
+        load_study(written(tmp_path), ["study.seeds=none"])
+
+
 @pytest.mark.parametrize(
     ("vary", "study", "message"),
     [

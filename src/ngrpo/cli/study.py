@@ -24,7 +24,8 @@ def study(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML config with a [study] table.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the study.", show_default="studies/NAME")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override a setting of all runs.")
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override a setting of all runs, or of the study."),
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Runs at the same time, one thread each.")] = 2,
     recompute: Annotated[

@@ -72,7 +72,7 @@ def load_study(path: str | Path, overrides: list[str] | None = None) -> Study:
 
     Args:
         path: the file.
-        overrides: settings of all cells, such as `"run.steps=100"`.
+        overrides: settings of all cells, such as `"run.steps=100"`, or of the study, such as `"study.seeds=3"`.
 
     Raises:
         ConfigError: when the file or a variant's settings are wrong.
@@ -80,9 +80,12 @@ def load_study(path: str | Path, overrides: list[str] | None = None) -> Study:
     tables = read_tables(Path(path))
     if not isinstance(tables.get("study"), dict):
         raise ConfigError(f"{path}: the table [study] is missing")
+    of_study = [override for override in overrides or [] if override.strip().startswith("study.")]
+    of_cells = [override for override in overrides or [] if override not in of_study]
+    apply_overrides(tables, of_study)
     settings = StudySettings.parse(tables.pop("study"), where=f"{path}: [study] ")
     _check_variants(settings, str(path))
-    cells = sorted(_cells(settings, tables, str(path), overrides or []), key=lambda cell: cell.seed)
+    cells = sorted(_cells(settings, tables, str(path), of_cells), key=lambda cell: cell.seed)
     return Study(settings, tuple(cells))
 
 
