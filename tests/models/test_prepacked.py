@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ngrpo.models import prepacked as module_under_test
-from ngrpo.models.prepacked import prepacked
+from ngrpo.models.prepacked import packable_layers
 
 AVX = torch.backends.cpu.get_cpu_capability().startswith("AVX")
 pytestmark = pytest.mark.skipif(not AVX, reason="this processor has no packed kernels")
@@ -31,6 +32,10 @@ def layers() -> nn.ModuleDict:
             "wrapped": Wrapped(256, 512),
         }
     )
+
+
+def prepacked(model: nn.Module, dtype: torch.dtype) -> AbstractContextManager[None]:
+    return module_under_test.prepacked(packable_layers(model, dtype), dtype)
 
 
 def packed(model: nn.ModuleDict) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,19 +14,39 @@ _MOST_BYTES = 1 << 30
 """Memory for the copies; layers after that stay as they are."""
 
 
-@contextmanager
-def prepacked(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Within the context, large linear layers of a model on a CPU compute with packed copies of their weights.
+def packable_layers(model: nn.Module, dtype: torch.dtype) -> list[nn.Linear]:
+    """Returns the linear layers of a model that `prepacked` makes faster, the largest first.
 
-    Results are those of the layers in `dtype`, to the last digits in float32. Weights must not change within, and
-    nothing has a gradient. Hooks are called as before; layers of other classes, such as one with an adapter, and
-    models on other devices stay as they are.
+    Layers of other classes, such as one with an adapter, are left out, and so are models on other devices.
 
     Args:
         model: any module.
-        dtype: what it computes in; autocast does not see these layers.
+        dtype: what it computes in.
     """
-    packed = _packed_layers(model, dtype) if _is_supported(dtype) else {}
+    layers = [m for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= _FEWEST_WEIGHTS]
+    layers = [layer for layer in layers if layer.weight.device.type == "cpu"]
+    # The output head is usually the largest, and gains most.
+    return sorted(layers, key=lambda layer: -layer.weight.numel()) if layers and _is_supported(dtype) else []
+
+
+@contextmanager
+def prepacked(layers: Sequence[nn.Linear], dtype: torch.dtype) -> Iterator[None]:
+    """Within the context, these layers compute with packed copies of their weights, as far as there is room for them.
+
+    Results are those of the layers in `dtype`, to the last digits in float32. Weights must not change within, and
+    nothing has a gradient. Hooks are called as before.
+
+    Args:
+        layers: see `packable_layers`.
+        dtype: what they compute in; autocast does not see them.
+    """
+    packed: dict[nn.Linear, Callable[[Tensor], Tensor]] = {}
+    left = _MOST_BYTES
+    for layer in layers:
+        left -= layer.weight.numel() * dtype.itemsize
+        # Someone else's own forward, as accelerate sets it, stays.
+        if left >= 0 and "forward" not in vars(layer):
+            packed[layer] = _forward_of(layer, dtype)
     for layer, forward in packed.items():
         vars(layer)["forward"] = forward
     try:
@@ -42,21 +62,6 @@ def _is_supported(dtype: torch.dtype) -> bool:
     if not available or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
-
-
-def _packed_layers(model: nn.Module, dtype: torch.dtype) -> dict[nn.Linear, Callable[[Tensor], Tensor]]:
-    layers = [m for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= _FEWEST_WEIGHTS]
-    # The largest first, usually the output head: it gains most.
-    layers.sort(key=lambda layer: -layer.weight.numel())
-    packed, left = {}, _MOST_BYTES
-    for layer in layers:
-        left -= layer.weight.numel() * dtype.itemsize
-        if left < 0:
-            break
-        # Someone else's own forward, as accelerate sets it, stays.
-        if layer.weight.device.type == "cpu" and "forward" not in vars(layer):
-            packed[layer] = _forward_of(layer, dtype)
-    return packed
 
 
 def _forward_of(layer: nn.Linear, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

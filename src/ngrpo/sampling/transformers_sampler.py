@@ -15,7 +15,7 @@ from ngrpo.kept_tokens import KeptSets
 from ngrpo.models import LanguageModel
 from ngrpo.models.out_of_memory import is_out_of_memory, release_memory
 from ngrpo.models.plain_decoder import has_hooks
-from ngrpo.models.prepacked import prepacked
+from ngrpo.models.prepacked import packable_layers, prepacked
 from ngrpo.sampling.cached_forward import CachedReader, Reader
 from ngrpo.sampling.choose import sample_tokens
 from ngrpo.sampling.detokenizer import Detokenizer
@@ -60,6 +60,7 @@ class TransformersSampler(Sampler):
         self._max_sequences = max_sequences
         decoder = exact_decoder(language_model)
         self._decoder = decoder if shares_prompts else None
+        self._packable = packable_layers(language_model.plain, language_model.dtype)
 
     def blocks(self, requests: Sequence[Request]) -> list[list[int]]:
         """Returns batches of at most max_sequences requests; prompts of like length go together."""
@@ -112,8 +113,8 @@ class TransformersSampler(Sampler):
 
     def _prepacked(self, decoding: Decoding) -> AbstractContextManager[None]:
         """Returns the context for a block; whatever its size, so that a half of it gets the same logprobs."""
-        worthwhile = decoding.max_completion_tokens >= _FEWEST_TOKENS
-        return prepacked(self._lm.plain, self._lm.dtype) if worthwhile else nullcontext()
+        worthwhile = self._packable and decoding.max_completion_tokens >= _FEWEST_TOKENS
+        return prepacked(self._packable, self._lm.dtype) if worthwhile else nullcontext()
 
     def _halve(self, size: int) -> None:
         """Halves the number of completions that are sampled at the same time, from that of the block that failed."""
