@@ -52,7 +52,7 @@ def _methods(table: str, methods: Sequence[Mapping[str, Any]], differences: Sequ
             better, worse = (", ".join(map(str, row[key])) or "none" for key in ("beats_at_k", "loses_at_k"))
             area = f"{_signed(row['auc_difference'])} {_ends(row['ci95'])}"
             lines.append(
-                f"| {name_of(row['a'])} | {row['seeds']} | {area} | {row['holm_p']:.3f} | {better} | {worse} |"
+                f"| {name_of(row['a'])} | {row['seeds']} | {area} | {_p(row['holm_p'])} | {better} | {worse} |"
             )
     return lines
 
@@ -65,7 +65,7 @@ def _ladder(differences: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"{_signed(row['pass_at_k_difference'][k])} {_ends(row['pass_at_k_ci95'][k])}" for k in ("1", "64")
             ]
             cells.append(f"{_signed(row['auc_difference'])} {_ends(row['ci95'])}")
-            lines.append(f"| {name_of(row['a'])} | {LADDER[row['a']]} | {' | '.join(cells)} | {row['holm_p']:.3f} |")
+            lines.append(f"| {name_of(row['a'])} | {LADDER[row['a']]} | {' | '.join(cells)} | {_p(row['holm_p'])} |")
     return lines
 
 
@@ -74,7 +74,7 @@ def _law(law: Mapping[str, Any]) -> list[str]:
     for statistic, test in law["tests"].items():
         name = statistic.replace("auc", "AUC").replace("pass", "Pass")
         sign = "positive" if test["predicted_sign"] > 0 else "negative"
-        lines.append(f"| {name} | {sign} | {test['spearman']:+.2f} | {test['p']:.4f} |")
+        lines.append(f"| {name} | {sign} | {test['spearman']:+.2f} | {_p(test['p'])} |")
     return lines
 
 
@@ -86,6 +86,10 @@ def _mechanism(methods: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = [f"{value:.2f}" if metric == "policy/entropy" else f"{100 * value:.0f} %" for value in values]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return lines
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _signed(share: float) -> str:
