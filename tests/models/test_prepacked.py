@@ -79,6 +79,15 @@ def test_a_row_does_not_depend_on_the_others() -> None:
             torch.testing.assert_close(model["head"](x[:rows]), together[:rows], rtol=0, atol=1e-6)
 
 
+def test_a_weight_of_another_kind_is_left() -> None:
+    class Quantised(Tensor):
+        pass
+
+    model = layers()
+    model["head"].weight = nn.Parameter(torch.randn(1024, 256).as_subclass(Quantised))
+    assert [layer.out_features for layer in packable_layers(model, torch.float32)] == [512]
+
+
 @torch.no_grad()
 def test_hooks_are_called_and_count() -> None:
     model, x = layers(), torch.randn(ROWS, 256)

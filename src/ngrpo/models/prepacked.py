@@ -24,7 +24,8 @@ def packable_layers(model: nn.Module, dtype: torch.dtype) -> list[nn.Linear]:
         dtype: what it computes in.
     """
     layers = [m for m in model.modules() if type(m) is nn.Linear and m.weight.numel() >= _FEWEST_WEIGHTS]
-    layers = [layer for layer in layers if layer.weight.device.type == "cpu"]
+    # A weight that is no plain tensor, such as a quantised one, has kernels of its own.
+    layers = [m for m in layers if m.weight.device.type == "cpu" and type(m.weight) is nn.Parameter]
     # The output head is usually the largest, and gains most.
     return sorted(layers, key=lambda layer: -layer.weight.numel()) if layers and _is_supported(dtype) else []
 
