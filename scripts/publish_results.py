@@ -71,13 +71,13 @@ def law(differences: list[dict[str, Any]]) -> dict[str, Any]:
 
     A method's statistics are its differences to GRPO, over the seeds that both have: what seeds have in common is gone.
     """
-    names = {row["a"] for row in differences if row["table"] in ("laws", "ladder", "methods") and row["a"] in METHODS}
+    last = {row["a"]: row for row in differences if row["regime"] == "countdown-a" and row["a"] in METHODS}
     weights = {
         name: f[0] for name, f in gradient_weights(advantage_rows(GROUP_SIZE), (0.0,)).items() if f[0] is not None
     }
     rows = {"grpo": {"f0": weights["grpo"], "auc": 0.0, "pass@64": 0.0, "pass@1": 0.0}}
-    for name in sorted(names & weights.keys()):
-        row = next(row for row in reversed(differences) if row["a"] == name and row["regime"] == "countdown-a")
+    for name in sorted(last.keys() & weights.keys()):
+        row = last[name]
         curve = row["pass_at_k_difference"]
         rows[name] = {"f0": weights[name], "auc": row["auc_difference"], "pass@64": curve["64"], "pass@1": curve["1"]}
     f0 = np.array([row["f0"] for row in rows.values()])

@@ -54,7 +54,7 @@ def _law_rows(table: Mapping[str, Any]) -> list[Row]:
     found = []
     for name, of in sorted(table["law"]["methods"].items(), key=lambda item: -item[1]["f0"]):
         label = f"{name_of(name)}  {of['f0']:.1f}"
-        if name == table["methods"][0]["method"]:
+        if name == "grpo":
             found.append(Row("", label, dict.fromkeys(STATISTICS, (0.0, 0.0, 0.0))))
             continue
         rows = [row for row in table["differences"] if row["a"] == name and row["regime"] == "countdown-a"]

@@ -21,15 +21,17 @@ MECHANISM = {
 
 
 def with_tables(page: str, table: Mapping[str, Any]) -> str:
-    """Returns the page with every table that it has a place for."""
+    """Returns the page with all tables that the results have rows for."""
     made = {"ladder": _ladder(table["differences"]), "law": _law(table["law"])}
-    for regime in REGIMES:
+    for regime in dict.fromkeys(row["table"] for row in table["methods"] if row["table"] in REGIMES):
         made[regime] = _methods(regime, table["methods"], table["differences"])
     made["mechanism"] = _mechanism([row for row in table["methods"] if row["table"] == "methods"])
     for name, lines in made.items():
         mark = re.compile(rf"(<!-- table of {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if (place := mark.search(page)) is not None:
-            page = "\n".join([page[: place.end(1)], *lines, "", page[place.start(2) :]])
+        place = mark.search(page)
+        if place is None:
+            raise SystemExit(f"docs/results.md has no place for the table of {name}")
+        page = "\n".join([page[: place.end(1)], *lines, "", page[place.start(2) :]])
     return page
 
 

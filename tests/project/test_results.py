@@ -14,6 +14,7 @@ import pytest
 PUBLISHED = Path("docs/results/countdown-a")
 ALL = Path("docs/results/countdown.json")
 PAGE = Path("docs/results.md")
+NAMES = {"grpo": "GRPO", "ngrpo": "NGRPO", "ppo": "PPO", "psr_nsr": "PSR-NSR", "dapo": "DAPO"}
 
 
 def load(folder: Path) -> dict[str, Any]:
@@ -57,3 +58,19 @@ def assert_same(ours: Any, published: Any, where: str) -> None:
         assert ours == pytest.approx(published, rel=1e-9, abs=1e-15), where
     else:
         assert ours == published, where
+
+
+def test_the_page_has_these_numbers() -> None:
+    page, published = PAGE.read_text("utf-8"), load(PUBLISHED)
+    for row in published["methods"]:
+        low, high = (f"{100 * end:.1f}" for end in row["auc_ci95"])
+        shares = (f"{100 * row['pass_at_k'][k]:.1f}" for k in ("1", "8", "64"))
+        cells = [NAMES[row["method"]], str(len(row["seeds"])), *shares, f"{100 * row['auc']:.1f} [{low}, {high}]"]
+        assert f"| {' | '.join(cells)} | {row['rollouts']:,.0f} |" in page
+    for row in published["differences"]:
+        low, high = (f"{100 * end:+.2f}" for end in row["ci95"])
+        better, worse = (", ".join(map(str, row[key])) or "none" for key in ("beats_at_k", "loses_at_k"))
+        difference = f"{100 * row['auc_difference']:+.2f} [{low}, {high}]"
+        p = f"{row['holm_p']:.3f}" if row["holm_p"] >= 0.001 else "< 0.001"
+        cells = [NAMES[row["a"]], str(row["seeds"]), difference, p, better, worse]
+        assert f"| {' | '.join(cells)} |" in page
