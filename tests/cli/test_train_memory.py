@@ -87,6 +87,9 @@ def test_a_dry_run_of_the_local_engine_says_what_a_run_takes(
     assert found["evaluations"] == 4
     assert found["evaluation_completions"] == 4 * 4 * 4
     assert found["total_seconds"] > 150 * found["step_seconds"] > 0
+    limit = ("--set", f"run.max_rollouts={5 * found['completions'] + 1}", "--set", f"run.max_tokens={10**9}")
+    limited = json.loads(run("train", CONFIG, *TINY, *limit, "--dry-run", "--json").out)
+    assert limited["steps"] == 6
     assert list(tmp_path.iterdir()) == []
 
 

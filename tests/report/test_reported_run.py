@@ -84,6 +84,18 @@ def test_a_damaged_run_beside_a_whole_one(two_runs: list[Path], tmp_path: Path):
     assert "run (ngrpo), 0 of 3 steps; grpo, 3 steps" in page.summary[0]
 
 
+def test_a_run_that_its_limit_ended_has_all_its_steps(two_runs: list[Path], tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(two_runs[0], run, ignore=shutil.ignore_patterns("checkpoints"))
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["run"] |= {"steps": 9, "max_rollouts": 3 * 8 * 8}
+    (run / "config.json").write_text(json.dumps(record))
+    assert "run (ngrpo), 3 steps" in page_of([run]).summary[0]
+    record["config"]["run"]["max_rollouts"] += 1
+    (run / "config.json").write_text(json.dumps(record))
+    assert "run (ngrpo), 3 of 9 steps" in page_of([run]).summary[0]
+
+
 def test_every_step_of_a_run_is_read(two_runs: list[Path]):
     run = read_run(two_runs[0], "a")
     assert run.missing == []

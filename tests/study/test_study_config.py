@@ -51,6 +51,23 @@ def test_settings_of_the_study_are_overridden_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("equal", "steps", "limits"),
+    [("rollouts", 3, (1000, 0)), ("updates", 250, (0, 0)), ("tokens", 140, (0, 1000))],
+)
+def test_an_equal_budget_sets_the_length_and_the_evaluations(
+    tmp_path: Path, equal: str, steps: int, limits: tuple[int, int]
+) -> None:
+    study = f'equal = "{equal}"\nbudget = 1000\nlast_evaluations = 3'
+    path = written(tmp_path, '[study.vary.dapo]\nmethod.name = "dapo"', study)
+    for cell in load_study(path, ["sampling.problems_per_step=50"]).cells:
+        run, evaluation = cell.config.run, cell.config.evaluation
+        assert (run.steps, (run.max_rollouts, run.max_tokens)) == (steps, limits)
+        assert (evaluation.every, evaluation.count) == (0, 3)
+    cells = load_study(written(tmp_path, study=study), ["evaluation.every=5"]).cells
+    assert (cells[0].config.evaluation.every, cells[0].config.evaluation.count) == (5, 0)
+
+
+@pytest.mark.parametrize(
     ("vary", "study", "message"),
     [
         ('[study.vary.a]\nmethod.name = "nope"', "", r"\[study.vary.a\] .*unknown method 'nope'"),
@@ -58,6 +75,14 @@ def test_settings_of_the_study_are_overridden_too(tmp_path: Path) -> None:
         ('[study.vary."gr po"]\n[study.vary.gr_po]', "", "needs a name that differs"),
         ("", 'primary = "pass"', r"'primary': must be auc or pass@K, got 'pass'"),
         ('[study.vary.a]\n"model.path.x" = 1', "", "'path' is not a table"),
+        ("", 'equal = "rollouts"', "equal is 'rollouts' and budget is 0: give both, or neither"),
+        ("", "budget = 5", "equal is '' and budget is 5: give both, or neither"),
+        ("", 'equal = "steps"\nbudget = 5', "'equal': .*'rollouts', 'updates' or 'tokens', got 'steps'"),
+        (
+            "[study.vary.a]\nrun.steps = 9",
+            'equal = "updates"\nbudget = 5',
+            r"\[study.vary.a\] \[run\] steps is given, but \[study\] equal = 'updates' sets it: leave it out",
+        ),
         ("", "seed = 3", r"unknown key 'seed'; did you mean 'seeds'\?"),
     ],
 )

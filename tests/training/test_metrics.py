@@ -28,7 +28,7 @@ def metrics_of(scripted: Any, words: Any, sampler: Any) -> Any:
             else torch.zeros(0, 4)
         )
         state = TrainerState()
-        state.advance(1, sampled=collected.rollouts_sampled, trained=collected.rollouts_trained, updates=3)
+        state.advance(1, sampled=collected.rollouts_sampled, tokens=56, trained=collected.rollouts_trained, updates=3)
         return collected, step_metrics(collected, advantages, method) | state.totals() | update_metrics(totals)
 
     return run
@@ -49,6 +49,7 @@ def test_what_happened_in_a_step(metrics_of: Any) -> None:
     assert (metrics["batch/groups"], metrics["batch/sampled_groups"], metrics["batch/rounds"]) == (2, 4, 1)
     assert metrics["batch/overlong_problems"] == 0
     assert metrics["total/rollouts_sampled"] == 16
+    assert metrics["total/tokens_sampled"] == 56
     assert metrics["total/rollouts_trained"] == 8
     assert metrics["total/updates"] == 3
 

@@ -16,6 +16,7 @@ import torch
 
 from ngrpo.config import Config
 from ngrpo.errors import CheckpointError, ConfigError, TrainingError
+from ngrpo.runs.opening import open_run
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.training import trainer as trainer_module
 from ngrpo.training import tripwires
@@ -62,6 +63,7 @@ import os, signal, sys
 from ngrpo.config import load_config
 from ngrpo.storage import json_line
 from ngrpo.runs.observer import Observer
+from ngrpo.runs.opening import open_run
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.training.trainer import Trainer
 import torch
@@ -381,6 +383,37 @@ def test_evaluations_are_taken_before_the_first_step_every_so_many_and_after_the
     plain = train(tmp_path / "plain", small_config())
     assert metrics_text(plain) == metrics_text(run)  # evaluating takes no part in the training
     assert weights(plain) == weights(run)
+
+
+def test_a_limit_of_rollouts_or_tokens_ends_the_run_and_divides_its_evaluations(
+    tmp_path: Path, small_config: Any, train: Train, listener: Any, six_steps: RunDir
+) -> None:
+    lines = six_steps.read_metrics()
+    assert lines[-1]["total/tokens_sampled"] == sum(line["completion/tokens"] for line in lines)
+    for name in ("rollouts", "tokens"):
+        used = [line[f"total/{name}_sampled"] for line in lines]
+        listener.evaluations.clear()
+        limit = used[4]
+        settings = (*SIX, f"run.max_{name}={limit}", "evaluation.count=2", "evaluation.at_start=false")
+        run = train(tmp_path / name, small_config(*settings), listener)
+        halfway = next(step for step, total in enumerate(used, 1) if 2 * total >= limit)
+        assert listener.evaluations == [(halfway, "countdown"), (5, "countdown")]
+        assert metrics_text(run) == "\n".join(metrics_text(six_steps).splitlines()[:5])
+
+
+def test_a_run_with_a_limit_resumes_and_is_finished_at_it(
+    tmp_path: Path, small_config: Any, train: Train, listener: Any, six_steps: RunDir
+) -> None:
+    used = [line["total/rollouts_sampled"] for line in six_steps.read_metrics()]
+    settings = (*SIX, "evaluation.count=2", "evaluation.at_start=false")
+    train(tmp_path / "run", small_config(*settings, "run.steps=2"))
+    run = train(tmp_path / "run", small_config(*settings, f"run.max_rollouts={used[3]}"), listener)
+    assert listener.steps == [3, 4]
+    assert listener.evaluations[-1] == (4, "countdown")
+    whole = train(tmp_path / "whole", small_config(*settings, f"run.max_rollouts={used[3]}"))
+    assert weights(whole) == weights(run)
+    with pytest.raises(ConfigError, match=r"reached its limit after 4 steps; .*: --set run\.max_rollouts=N$"):
+        open_run(run.path, small_config(*settings, f"run.max_rollouts={used[3]}"), print, resume=True)
 
 
 def test_a_filter_that_drops_everything_ends_the_run(

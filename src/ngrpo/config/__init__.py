@@ -13,12 +13,12 @@ from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.config.loading import apply_overrides, config_of, load_config
 from ngrpo.config.optimizer_settings import OptimizerSettings
+from ngrpo.config.run_settings import RunSettings
 from ngrpo.config.tables import (
     Config,
     EvaluationSettings,
     LoraSettings,
     ModelSettings,
-    RunSettings,
     SamplingSettings,
 )
 from ngrpo.config.vllm_settings import VLLMSettings

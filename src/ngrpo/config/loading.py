@@ -11,11 +11,11 @@ from typing import Any
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.config.optimizer_settings import OptimizerSettings
+from ngrpo.config.run_settings import RunSettings
 from ngrpo.config.tables import (
     Config,
     EvaluationSettings,
     ModelSettings,
-    RunSettings,
     SamplingSettings,
 )
 from ngrpo.config.vllm_settings import VLLMSettings

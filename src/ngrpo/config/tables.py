@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ngrpo.choices import SAMPLERS, TRIPWIRES, SamplerKind, Split, Tripwire
+from ngrpo.choices import SAMPLERS, SamplerKind, Split
 from ngrpo.config.cluster_settings import ClusterSettings
 from ngrpo.config.endpoint_settings import EndpointSettings
 from ngrpo.config.optimizer_settings import OptimizerSettings
+from ngrpo.config.run_settings import RunSettings
 from ngrpo.config.vllm_settings import VLLMSettings
 from ngrpo.errors import ConfigError, DataError
 from ngrpo.methods import Method
 from ngrpo.settings import Settings
-from ngrpo.storage import is_file_name
 from ngrpo.tasks import Task, load_task
 
 
@@ -152,6 +151,8 @@ class EvaluationSettings(Settings):
     """Held-out problems (test), or those that are trained on (train), such as for solve rates."""
     every: int = Field(0, ge=0)
     """Evaluate every so many steps, before the first and after the last; 0 never."""
+    count: int = Field(0, ge=0)
+    """In place of `every`: evaluate so many times, each after an equal part of the run. Local engine only."""
     at_start: bool = True
     """Evaluate before the first step; false saves it where many runs start from one model."""
     temperature: float = Field(0.6, ge=0.0)
@@ -172,52 +173,16 @@ class EvaluationSettings(Settings):
     def _stop_is_text(cls, stop: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return stop if stop is None else checked_stop(stop)
 
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        if self.every and self.count:
+            raise ValueError(f"every is {self.every} and count is {self.count}: choose one")
+        return self
 
-class RunSettings(Settings):
-    """The run itself."""
-
-    name: str = "run"
-    """Name of the run, and of its folder under runs/ unless --out is given."""
-    steps: int = Field(140, ge=1)
-    """Steps: rounds of sampling and updates."""
-    seed: int = Field(0, ge=0, lt=2**63)
-    """Decides the order of the problems and every random number."""
-    save_every: int = Field(50, ge=0)
-    """Save a checkpoint every so many steps, 0 never; the last step is always saved."""
-    save_minutes: float = Field(10.0, ge=0.0)
-    """Also save when the newest checkpoint is so many minutes old, 0 never; such a checkpoint is removed when a newer
-    one is there. Local engine only."""
-    keep_checkpoints: int = Field(0, ge=0)
-    """Keep only so many of the newest checkpoints, and the best by its evaluation's AUC; 0 keeps all. Local engine
-    only."""
-    journal: bool = True
-    """Write completions to disk as they are sampled, so that a step that was interrupted continues with them. Local
-    engine only."""
-    keep_rollouts: bool = True
-    """Write every completion to rollouts.jsonl."""
-    max_ungraded_share: float = Field(0.5, ge=0.0, le=1.0)
-    """Stop when more of a step's completions than this could not be graded: then the grader is broken."""
-    tripwires: tuple[Tripwire, ...] = TRIPWIRES
-    """What stops a run that teaches nothing any more (docs/reliability.md): no finite gradient, no group to train on,
-    no reward after there was some, entropy near zero, entropy near that of random tokens. Leave one out to switch it
-    off; [] for none. Local engine only."""
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    """Where metrics go besides the run folder."""
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_file_name(cls, name: str) -> str:
-        if not is_file_name(name):
-            raise ValueError("must be 1 to 128 letters, digits, dots, dashes or underscores")
-        return name
-
-    def check_steps_left(self, folder: Path, taken: int) -> None:
-        """Raises ConfigError when a run folder that is to be resumed has taken all steps."""
-        if taken >= self.steps:
-            raise ConfigError(
-                f"{folder} has already taken {taken} of {self.steps} steps; "
-                "to go on, raise the number with --set run.steps=N"
-            )
+    @property
+    def in_run(self) -> bool:
+        """Whether a training run evaluates."""
+        return self.every > 0 or self.count > 0
 
 
 class Config(Settings):

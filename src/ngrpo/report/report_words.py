@@ -25,7 +25,7 @@ def run_table(runs: Sequence[ReportedRun]) -> Table:
         last = run.metrics[-1] if run.metrics else {}
         sampled = number(last.get("total/rollouts_sampled"))
         completions = run.scan.rollouts if sampled is None else int(sampled)
-        planned = number(run.table("run").get("steps"))
+        planned = _planned_steps(run)
         steps = f"{run.last_step:,}" + (f" of {int(planned):,}" if planned is not None else "")
         texts = [run.name, run.method, _text(run, "task", "name"), _text(run, "model", "path")]
         seed = visible_line(run.record.get("seed", "—"), 20)
@@ -58,12 +58,22 @@ def differences_sentence(differences: Sequence[PairedDifference], chance: str) -
     return f"Paired differences, in points: {'; '.join(told)}: {verdict}."
 
 
+def _planned_steps(run: ReportedRun) -> float | None:
+    """Returns how many steps a run was to take, None where that is unknown or another limit has ended it."""
+    table, last = run.table("run"), run.metrics[-1] if run.metrics else {}
+    for name in ("rollouts", "tokens"):
+        limit, used = number(table.get(f"max_{name}")), number(last.get(f"total/{name}_sampled"))
+        if limit and used is not None and used >= limit:
+            return None
+    return number(table.get("steps"))
+
+
 def _what_ran(runs: Sequence[ReportedRun]) -> str:
     tasks = list(dict.fromkeys(_text(run, "task", "name") for run in runs))
     models = list(dict.fromkeys(_text(run, "model", "path") for run in runs))
     told = []
     for run in runs[:6]:
-        planned = number(run.table("run").get("steps"))
+        planned = _planned_steps(run)
         unfinished = planned is not None and run.last_step < planned
         steps = f"{run.last_step:,} of {int(planned or 0):,} steps" if unfinished else _steps(run.last_step)
         named = run.name if run.name == run.method else f"{run.name} ({run.method})"

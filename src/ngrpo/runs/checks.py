@@ -30,7 +30,7 @@ def check_before_loading(config: Config) -> None:
     resolve_model_path(config.model.path)
     config.check_trainable()
     config.task.check_grader()
-    if config.evaluation.every:
+    if config.evaluation.in_run:
         for task in config.evaluation_tasks():
             task.problems(config.evaluation.split)
             task.check_grader()

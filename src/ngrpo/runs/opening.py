@@ -22,12 +22,12 @@ from ngrpo.tasks.on_demand import ProblemsOnDemand
 Resume = bool | Literal["auto"]
 
 FREE = {
-    "run": {"steps", "name", "save_every", "save_minutes", "keep_checkpoints", "keep_rollouts", "trackers", "journal"}
-    | {"tripwires", "max_ungraded_share"},
+    "run": {"steps", "max_rollouts", "max_tokens", "name", "save_every", "save_minutes", "keep_checkpoints"}
+    | {"keep_rollouts", "trackers", "journal", "tripwires", "max_ungraded_share"},
     "model": {"device", "gradient_checkpointing"},
     "sampling": {"max_sequences"},
     "optimizer": {"tokens_per_micro_batch"},
-    "evaluation": {"every"},
+    "evaluation": {"every", "count"},
 }
 """Settings that a resumed run may change: they alter how long it is, what is kept and how it fits, not its results."""
 _HASHED_ON_DEMAND = 256
@@ -80,8 +80,18 @@ def fingerprint(config: Config) -> dict[str, str]:
 
 
 def is_finished(run: RunDir, config: Config, step: int) -> bool:
-    """Returns whether the run has taken all steps and made the evaluation of the last."""
-    return step >= config.run.steps and not (config.evaluation.every and missing_evaluations(run, config, step))
+    """Returns whether the run has taken all steps, or reached another limit, and made the evaluation of the last."""
+    over = step >= config.run.steps or _limit_reached(run, config, step)
+    return over and not (config.evaluation.in_run and missing_evaluations(run, config, step))
+
+
+def _limit_reached(run: RunDir, config: Config, step: int) -> bool:
+    """Returns whether the log has a limit on rollouts or tokens reached at a step."""
+    if not (config.run.max_rollouts or config.run.max_tokens):
+        return False
+    totals = next((line for line in run.read_metrics() if line["step"] == step), {})
+    rollouts, tokens = (int(totals.get(f"total/{name}_sampled", 0)) for name in ("rollouts", "tokens"))
+    return config.run.parts_over(1, step, rollouts, tokens) == 1
 
 
 def missing_evaluations(run: RunDir, config: Config, step: int) -> list[str]:
@@ -157,7 +167,12 @@ def _resumed(
     if is_finished(run, config, step):
         if not auto:
             config.run.check_steps_left(folder, step)
-        say(f"{folder} is finished: {step} of {config.run.steps} steps are taken")
+            limits = [f"run.{name}=N" for name in ("max_rollouts", "max_tokens") if getattr(config.run, name)]
+            raise ConfigError(
+                f"{folder} has reached its limit after {step} steps; to go on, raise it: --set {' or '.join(limits)}"
+            )
+        limited = "" if step >= config.run.steps else ", its limit is reached"
+        say(f"{folder} is finished: {step} of {config.run.steps} steps are taken{limited}")
         run.remove_journals()  # killed after the last checkpoint
         remove_partial(run.checkpoints_path)
         return OpenedRun(run, config, finished=True)

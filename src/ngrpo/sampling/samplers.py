@@ -134,7 +134,7 @@ def _vllm(
 
     sampling, evaluation = config.sampling, config.evaluation
     limits = [sampling.max_completion_tokens] if trained else [evaluation.max_completion_tokens]
-    if trained and evaluation.every:
+    if trained and evaluation.in_run:
         limits.append(evaluation.max_completion_tokens)
     wanted = sampling.max_prompt_tokens + max(limits)
     text_config = AutoConfig.from_pretrained(model.path).get_text_config(decoder=True)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ngrpo.config.loading import apply_overrides, config_of, read_tables
 from ngrpo.config.tables import Config
@@ -28,6 +28,10 @@ class StudySettings(Settings):
     """The first of these seeds; the others follow it."""
     compare_to: str
     """The variant that all others are compared with."""
+    equal: Literal["", "rollouts", "updates", "tokens"] = ""
+    """What all runs use alike, `budget` of it; otherwise each has the length that its settings say."""
+    budget: int = Field(0, ge=0)
+    """Sampled completions, updates or sampled tokens of each run."""
     primary: str = "auc"
     """The statistic that decides, fixed beforehand: auc, or pass@K such as pass@64."""
     last_evaluations: int = Field(1, ge=1)
@@ -43,6 +47,12 @@ class StudySettings(Settings):
         if primary != "auc" and not re.fullmatch(r"pass@[1-9][0-9]*", primary):
             raise ValueError("must be auc or pass@K")
         return primary
+
+    @model_validator(mode="after")
+    def _equal_of_a_budget(self) -> Self:
+        if bool(self.equal) != bool(self.budget):
+            raise ValueError(f"equal is '{self.equal}' and budget is {self.budget}: give both, or neither")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,29 @@ def _cells(settings: StudySettings, tables: Mapping[str, Any], path: str, overri
             table = copy.deepcopy(merged)
             table.setdefault("run", {})["seed"] = seed
             table["run"]["name"] = f"{file_name(variant)}-{seed}"
+            if settings.equal:
+                _set_length(table, settings, where)
             yield Cell(variant, seed, config_of(table, where=where))
+
+
+def _set_length(table: dict[str, Any], settings: StudySettings, where: str) -> None:
+    """Gives a run the study's budget, and its evaluations equal parts of it.
+
+    Completions and updates say how many steps the run has, more than it needs where a method samples again; for tokens
+    the config's own number is the most it may take.
+    """
+    run, evaluation = table["run"], table.setdefault("evaluation", {})
+    if settings.equal != "tokens" and "steps" in run:
+        raise ConfigError(f"{where}[run] steps is given, but [study] equal = '{settings.equal}' sets it: leave it out")
+    if not evaluation.get("every"):
+        evaluation.setdefault("count", settings.last_evaluations)
+    config = config_of(table, where=where)
+    if settings.equal == "updates":
+        run["steps"] = -(-settings.budget // config.optimizer.updates_per_step)
+    else:
+        run[f"max_{settings.equal}"] = settings.budget
+    if settings.equal == "rollouts":
+        run["steps"] = -(-settings.budget // (config.sampling.problems_per_step * config.sampling.group_size))
 
 
 def _merged(tables: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ngrpo.config import Config
+from ngrpo.config import Config, RunSettings
 from ngrpo.evaluation.evaluate import EvaluationPlan, problems_of
 from ngrpo.models import LanguageModel
 from ngrpo.runs.checks import check_before_loading
@@ -152,7 +152,7 @@ def dry_run(config: Config) -> DryRun:
         sample_seconds=collected.sample_seconds,
         grade_seconds=collected.grade_seconds,
         update_seconds=seconds,
-        steps=config.run.steps,
+        steps=_steps(config.run, collected.rollouts_sampled, tokens),
         evaluations=evaluations,
         evaluation_completions=evaluations * completions,
         evaluation_seconds=evaluations * completions * each,
@@ -168,14 +168,21 @@ def _updated(config: Config, learner: Learner[Any], collected: Collected) -> dic
     return learner.take_updates(updates, step=1)
 
 
+def _steps(run: RunSettings, rollouts: int, tokens: int) -> int:
+    """Returns how many steps the run takes when all are as large as the first."""
+    limits = ((run.max_rollouts, rollouts), (run.max_tokens, tokens))
+    return min([run.steps, *(-(-limit // max(1, of_step)) for limit, of_step in limits if limit)])
+
+
 def _evaluations(config: Config) -> tuple[int, int]:
     """Returns how often the run evaluates, and the completions of one time."""
-    every, steps = config.evaluation.every, config.run.steps
-    if not every:
+    evaluation, steps = config.evaluation, config.run.steps
+    if not evaluation.in_run:
         return 0, 0
     plan = EvaluationPlan.of(config)
     completions = sum(len(problems_of(task, plan)) for task in config.evaluation_tasks()) * plan.samples
-    return config.evaluation.at_start + -(-steps // every), completions
+    after_steps = -(-steps // evaluation.every) if evaluation.every else min(evaluation.count, steps)
+    return evaluation.at_start + after_steps, completions
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -72,7 +72,7 @@ class MemoryProbe:
         sampling, evaluation = self._config.sampling, self._config.evaluation
         longest = sampling.max_completion_tokens
         top_p = sampling.top_p
-        if evaluation.every:
+        if evaluation.in_run:
             longest, top_p = max(longest, evaluation.max_completion_tokens), min(top_p, evaluation.top_p)
         size = min(sampling.group_size, sequences)
         begin = [self._prompt(i, sampling.max_prompt_tokens) for i in range(-(-sequences // size))]

@@ -25,6 +25,7 @@ class TrainerState:
     """Where a run stands after a step.
 
     `cursor` counts the problems taken from the seeded order; the totals count since the start of the run.
+    `evaluations_due` is 1 when the last step ended a part of the run after which it is evaluated.
     """
 
     step: int = 0
@@ -33,11 +34,14 @@ class TrainerState:
     rollouts_trained: int = 0
     updates: int = 0
     empty_steps: int = 0
+    tokens_sampled: int = 0
+    evaluations_due: int = 0
 
-    def advance(self, step: int, *, sampled: int, trained: int, updates: int) -> None:
-        """Counts a step that is over: the rollouts sampled, those that entered the batch, and the updates."""
+    def advance(self, step: int, *, sampled: int, tokens: int, trained: int, updates: int) -> None:
+        """Counts a step that is over: rollouts and tokens sampled, rollouts that entered the batch, and updates."""
         self.step = step
         self.rollouts_sampled += sampled
+        self.tokens_sampled += tokens
         self.rollouts_trained += trained
         self.updates += updates
 
@@ -45,6 +49,7 @@ class TrainerState:
         """Returns the totals as metrics."""
         return {
             "total/rollouts_sampled": self.rollouts_sampled,
+            "total/tokens_sampled": self.tokens_sampled,
             "total/rollouts_trained": self.rollouts_trained,
             "total/updates": self.updates,
         }

@@ -105,8 +105,10 @@ class Trainer:
             [*run_facts(self.config), *self.policy.facts], first_step=self.state.step + 1, last_step=steps
         )
         self._evaluate_if_due()
-        while self.state.step < steps:
+        while not self._is_over():
+            parts = self._parts_over(self.config.evaluation.count)
             self.step(self.state.step + 1)
+            self.state.evaluations_due = int(self._parts_over(self.config.evaluation.count) > parts)
             self.ranks.check_stop()
             if self.ranks.first(lambda: self._is_kept_step() or self._save_minutes_are_over()):
                 self.save()
@@ -139,6 +141,7 @@ class Trainer:
         self.state.advance(
             step,
             sampled=collected.rollouts_sampled,
+            tokens=int(collected.sampled.num_tokens.sum()),
             trained=sum(map(len, rows)),
             updates=int(learned["update/count"]),
         )
@@ -213,17 +216,26 @@ class Trainer:
 
     def _evaluate_if_due(self) -> None:
         evaluation, step = self.config.evaluation, self.state.step
-        due = (
-            evaluation.at_start if step == 0 else step == self.config.run.steps or step % max(1, evaluation.every) == 0
-        )
-        if evaluation.every > 0 and due:
+        if step == 0:
+            due = evaluation.at_start
+        else:
+            part_over = step % evaluation.every == 0 if evaluation.every else self.state.evaluations_due > 0
+            due = part_over or self._is_over()
+        if evaluation.in_run and due:
             with self.ranks.interruptible():
                 self.evaluate()
             self.ranks.first(self._prune)
 
     def _is_kept_step(self) -> bool:
         every, step = self.config.run.save_every, self.state.step
-        return step == self.config.run.steps or (every > 0 and step % every == 0)
+        return self._is_over() or (every > 0 and step % every == 0)
+
+    def _is_over(self) -> bool:
+        return self._parts_over(1) == 1
+
+    def _parts_over(self, count: int) -> int:
+        state = self.state
+        return self.config.run.parts_over(count, state.step, state.rollouts_sampled, state.tokens_sampled)
 
     def _save_minutes_are_over(self) -> bool:
         minutes = self.config.run.save_minutes

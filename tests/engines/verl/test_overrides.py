@@ -150,6 +150,8 @@ def test_every_method_has_an_estimator_or_is_refused(tmp_path):
         ("sampling.min_p=0.1", "min_p is not supported"),
         ('sampling.stop=["Q:"]', "stop is not supported"),
         ("sampling.truncated=masked", "truncated 'masked' is not translated"),
+        ("run.max_rollouts=9", "max_rollouts and max_tokens are not translated"),
+        ("evaluation.count=3", r"\[evaluation\] count, .* are not translated"),
         ("model.router_aux_loss_coef=0.01", "router_aux_loss_coef is not translated"),
         ("optimizer.name=adamw_8bit", "name 'adamw_8bit' is not translated"),
         (

@@ -111,6 +111,7 @@ def test_a_step_is_taken_over_once_when_its_line_is_whole(folder, config):
     assert (first["time/sample_seconds"], first["time/tokens_per_second"]) == (3.0, 25.0)
     assert (first["total/rollouts_sampled"], first["total/rollouts_trained"], first["total/updates"]) == (8, 4, 2)
     assert (second["total/rollouts_sampled"], second["total/rollouts_trained"]) == (14, 7)
+    assert second["total/tokens_sampled"] == first["completion/tokens"] + second["completion/tokens"] > 0
     assert not any("perf" in key or "actor" in key for key in first)
     assert [line["step"] for line in run.read_rollouts()] == [1] * 4 + [2] * 3
     assert heard.heard == [("step", 1, 2), ("step", 2, 4)]

@@ -40,6 +40,8 @@ def _complaints(config: Config, cluster: ClusterSettings) -> Iterator[str]:
         yield f"[optimizer] name '{config.optimizer.name}' is not translated; see [cluster.overrides]"
     if config.optimizer.falls:
         yield f"[optimizer] schedule '{config.optimizer.schedule}' is not translated; use 'constant' or 'warmup'"
+    if config.evaluation.count or config.run.max_rollouts or config.run.max_tokens:
+        yield "[evaluation] count, [run] max_rollouts and max_tokens are not translated: verl counts steps"
     if config.model.device not in ("auto", cluster.device):
         yield (
             f"[model] device is '{config.model.device}', but verl trains on [cluster] device '{cluster.device}'; "

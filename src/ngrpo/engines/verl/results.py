@@ -113,6 +113,7 @@ class Results:
         self._state.advance(
             step,
             sampled=record.rollouts_sampled,
+            tokens=int(sampled["completion/tokens"]),
             trained=record.rollouts_trained,
             updates=int(learned["update/count"]),
         )
@@ -159,6 +160,7 @@ def _state_of(run: RunDir) -> TrainerState:
     return TrainerState(
         step=last["step"],
         rollouts_sampled=last["total/rollouts_sampled"],
+        tokens_sampled=last["total/tokens_sampled"],
         rollouts_trained=last["total/rollouts_trained"],
         updates=last["total/updates"],
     )
