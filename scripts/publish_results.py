@@ -2,6 +2,7 @@
 
     python scripts/publish_results.py                                  every number and figure again
     python scripts/publish_results.py --collect studies/countdown-a    first takes over the summaries of finished runs
+    python scripts/publish_results.py --rates studies/countdown-rates studies/countdown-rates-fresh    the tiers' shares
 
 `table` says which config of configs/study a row belongs to. A config of which a run is missing is left out.
 """
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from results_figures import write_figures
 from results_tables import with_tables
+from results_tiers import DOSES, TIERS, keep_rates, overrides_of, starts_of_tiers
 
 from ngrpo import __version__
 from ngrpo.cli.advantage_rows import advantage_rows, gradient_weights
@@ -53,8 +55,11 @@ def published() -> dict[str, Any]:
     """Returns the tables of all configs whose runs are finished, and the test of the law."""
     methods: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
-    for table, config in TABLES.items():
-        study = load_study(CONFIGS / f"{config}.toml")
+    tables: dict[str, tuple[str, list[str]]] = {table: (config, []) for table, config in TABLES.items()}
+    tables |= {f"tier-{tier}": ("countdown_tiers", overrides_of(tier)) for tier in TIERS}
+    tables |= {f"dose-{tier}": ("countdown_dose", overrides_of(tier)) for tier in DOSES}
+    for table, (config, overrides) in tables.items():
+        study = load_study(CONFIGS / f"{config}.toml", overrides)
         folder = StudyFolder(RESULTS / study.settings.name)
         finished = finished_cells(study, folder) if folder.path.is_dir() else []
         if len(finished) < len(study.cells):
@@ -63,7 +68,8 @@ def published() -> dict[str, Any]:
         methods += [{"table": table, **row} for row in rows["methods"]]
         differences += [{"table": table, **row} for row in rows["differences"]]
     origin = {"command": "python scripts/publish_results.py", "version": __version__}
-    return {**origin, "methods": methods, "differences": differences, "law": law(differences)}
+    shares = {"tiers": starts_of_tiers(), "law": law(differences)}
+    return {**origin, "methods": methods, "differences": differences, **shares}
 
 
 def law(differences: list[dict[str, Any]]) -> dict[str, Any]:
@@ -108,12 +114,15 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--collect", type=Path, action="append", default=[], help="the folder of a study")
+    parser.add_argument("--rates", type=Path, nargs=2, help="evaluations of the base model: for the tiers, and fresh")
     parser.add_argument("--out", type=Path, default=RESULTS / "countdown.json")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables go")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="folder of the figures")
     given = parser.parse_args()
     for study in given.collect:
         collected(study)
+    if given.rates:
+        keep_rates(*given.rates)
     table = published()
     write_json(given.out, table)
     given.page.write_text(with_tables(given.page.read_text("utf-8"), table), "utf-8")

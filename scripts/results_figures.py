@@ -34,6 +34,8 @@ def write_figures(table: Mapping[str, Any], folder: Path) -> Iterator[Path]:
         "ladder.svg": _grid([_row(row, "") for row in differences if row["table"] == "ladder"]),
         "law.svg": _grid(_law_rows(table)),
         "pass_at_k.svg": _curves([row for row in differences if row["table"] == "methods"]),
+        "share.svg": _against_share(table),
+        "dose.svg": _against_dose(differences),
     }
     for name, chart in figures.items():
         if chart is not None:
@@ -130,6 +132,78 @@ def _curves(differences: Sequence[Mapping[str, Any]]) -> Any:
     if not panels:
         return None
     return _styled(alt.concat(*panels, columns=2, spacing=10))
+
+
+def _points(difference: Mapping[str, Any], **given: Any) -> list[dict[str, Any]]:
+    """Returns a difference as a row for each statistic, in points."""
+    row = _row(difference, "")
+    found = []
+    for statistic, title in STATISTICS.items():
+        value, low, high = row.values[statistic]
+        found.append({"statistic": title, "value": value, "low": low, "high": high, **given})
+    return found
+
+
+def _against_share(table: Mapping[str, Any]) -> Any:
+    """Returns NGRPO minus GRPO against the share of all-wrong groups at the start; None without a tier."""
+    starts = {row["tier"]: 100 * row["all_wrong"] for row in table["tiers"]}
+    values = []
+    for row in table["differences"]:
+        name, _, tier = row["table"].partition("-")
+        if name == "tier":
+            values += _points(row, share=starts[tier])
+    panels = []
+    for statistic in STATISTICS.values():
+        last = statistic == "Pass@64"
+        x = alt.X(
+            "share:Q",
+            scale=alt.Scale(domain=[0, 100]),
+            axis=alt.Axis(grid=False, labels=last, title="all-wrong groups at the start, %" if last else None),
+        )
+        panels.append(_intervals([v for v in values if v["statistic"] == statistic], x, 300, 90, statistic))
+    return _styled(alt.vconcat(*panels, spacing=8)) if values else None
+
+
+def _against_dose(differences: Sequence[Mapping[str, Any]]) -> Any:
+    """Returns NGRPO and the control minus GRPO against the weight of all-wrong groups, a column a tier."""
+    values = []
+    for row in differences:
+        name, _, tier = row["table"].partition("-")
+        method, _, weight = row["a"].partition(", ")
+        if name == "dose":
+            values += _points(row, tier=tier, method=name_of(method), weight=weight or "1")
+    tiers = list(dict.fromkeys(value["tier"] for value in values))
+    rows = []
+    for statistic in STATISTICS.values():
+        last, panels = statistic == "Pass@64", []
+        for tier in tiers:
+            x = alt.X(
+                "weight:N", axis=alt.Axis(grid=False, labels=last, labelAngle=0, title="weight" if last else None)
+            )
+            of_panel = [v for v in values if v["statistic"] == statistic and v["tier"] == tier]
+            title = f"{tier} % all-wrong" if statistic == "AUC" else ""
+            panels.append(_intervals(of_panel, x, 84, 80, statistic if tier == tiers[0] else None, title))
+        rows.append(alt.hconcat(*panels, spacing=8).resolve_scale(y="shared"))
+    return _styled(alt.vconcat(*rows, spacing=8)) if values else None
+
+
+def _intervals(
+    values: Sequence[Mapping[str, Any]], x: Any, width: int, height: int, y: str | None, title: str = ""
+) -> Any:
+    """Returns points with intervals and a line at 0; of two methods the second one is hollow, beside the first."""
+    base: Any = alt.Chart(alt.Data(values=list(values)))  # type: ignore[no-untyped-call]
+    zero: Any = alt.Chart(alt.Data(values=[{"value": 0}]))  # type: ignore[no-untyped-call]
+    encodings: dict[str, Any] = {"x": x}
+    methods = list(dict.fromkeys(value["method"] for value in values if "method" in value))
+    fill = alt.value(INK)
+    if methods:
+        encodings["xOffset"] = alt.XOffset("method:N", sort=methods)
+        fill = alt.condition(alt.datum.method == methods[0], alt.value(INK), alt.value("#ffffff"))
+    axis = alt.Axis(tickCount=4, title=y and f"{y}, points", labels=y is not None)
+    rule = base.mark_rule(color=INK, strokeWidth=1.5).encode(y=alt.Y("low:Q", axis=axis), y2="high:Q", **encodings)
+    point = base.mark_point(stroke=INK, size=34, opacity=1, strokeWidth=1.5).encode(y="value:Q", fill=fill, **encodings)
+    line = zero.mark_rule(color=GREY, strokeDash=[2, 2]).encode(y="value:Q")
+    return alt.layer(line, rule, point).properties(width=width, height=height, title=title)
 
 
 def _styled(chart: Any) -> Any:

@@ -23,10 +23,13 @@ MECHANISM = {
 def with_tables(page: str, table: Mapping[str, Any]) -> str:
     """Returns the page with all tables that the results have rows for."""
     made = {"ladder": _ladder(table["differences"]), "law": _law(table["law"])}
+    made |= {"share": _share(table), "dose": _dose(table["differences"])}
     for regime in dict.fromkeys(row["table"] for row in table["methods"] if row["table"] in REGIMES):
         made[regime] = _methods(regime, table["methods"], table["differences"])
     made["mechanism"] = _mechanism([row for row in table["methods"] if row["table"] == "methods"])
     for name, lines in made.items():
+        if not lines:
+            continue
         mark = re.compile(rf"(<!-- table of {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         place = mark.search(page)
         if place is None:
@@ -63,11 +66,8 @@ def _ladder(differences: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["| minus GRPO | what it is | Pass@1 | Pass@64 | AUC | p of AUC, Holm |", "|---|---|---|---|---|---|"]
     for row in differences:
         if row["table"] == "ladder":
-            cells = [
-                f"{_signed(row['pass_at_k_difference'][k])} {_ends(row['pass_at_k_ci95'][k])}" for k in ("1", "64")
-            ]
-            cells.append(f"{_signed(row['auc_difference'])} {_ends(row['ci95'])}")
-            lines.append(f"| {name_of(row['a'])} | {LADDER[row['a']]} | {' | '.join(cells)} | {_p(row['holm_p'])} |")
+            cells = " | ".join(_cells(row))
+            lines.append(f"| {name_of(row['a'])} | {LADDER[row['a']]} | {cells} | {_p(row['holm_p'])} |")
     return lines
 
 
@@ -78,6 +78,43 @@ def _law(law: Mapping[str, Any]) -> list[str]:
         sign = "positive" if test["predicted_sign"] > 0 else "negative"
         lines.append(f"| {name} | {sign} | {test['spearman']:+.2f} | {_p(test['p'])} |")
     return lines
+
+
+def _share(table: Mapping[str, Any]) -> list[str]:
+    """Returns NGRPO minus GRPO by tier, or nothing before one is finished."""
+    differences = {row["table"]: row for row in table["differences"]}
+    tiers = [row for row in table["tiers"] if f"tier-{row['tier']}" in differences]
+    lines = [
+        "| all-wrong groups at the start | problems | Pass@1 | Pass@64 | AUC | p of AUC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in tiers:
+        difference = differences[f"tier-{row['tier']}"]
+        start = f"{100 * row['all_wrong']:.1f} % {_ends(row['all_wrong_ci95'], '.1f')}"
+        lines.append(f"| {start} | {row['problems']:,} | {' | '.join(_cells(difference))} | {_p(difference['p'])} |")
+    return lines if tiers else []
+
+
+def _dose(differences: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns NGRPO and the control minus GRPO by tier and weight, or nothing before a tier is finished."""
+    lines = []
+    for row in differences:
+        name, _, tier = row["table"].partition("-")
+        if name == "dose":
+            method, _, weight = row["a"].partition(", ")
+            cells = [f"{tier} %", name_of(method), weight or "1", *_cells(row), _p(row["holm_p"])]
+            lines.append(f"| {' | '.join(cells)} |")
+    headings = ["tier", "method", "weight", "Pass@1", "Pass@64", "AUC", "p of AUC, Holm"]
+    return [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings), *lines] if lines else []
+
+
+def _cells(difference: Mapping[str, Any]) -> list[str]:
+    """Returns a difference's Pass@1, Pass@64 and AUC with their intervals."""
+    cells = [
+        f"{_signed(difference['pass_at_k_difference'][k])} {_ends(difference['pass_at_k_ci95'][k])}"
+        for k in ("1", "64")
+    ]
+    return [*cells, f"{_signed(difference['auc_difference'])} {_ends(difference['ci95'])}"]
 
 
 def _mechanism(methods: Sequence[Mapping[str, Any]]) -> list[str]:
