@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from results_figures import write_figures
 from results_tables import with_tables
 from results_tiers import DOSES, TIERS, keep_rates, overrides_of, starts_of_tiers
+from results_unsolved import found_and_lost, keep_base
 
 from ngrpo import __version__
 from ngrpo.cli.advantage_rows import advantage_rows, gradient_weights
@@ -55,6 +56,7 @@ def published() -> dict[str, Any]:
     """Returns the tables of all configs whose runs are finished, and the test of the law."""
     methods: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
+    unsolved: list[dict[str, Any]] = []
     tables: dict[str, tuple[str, list[str]]] = {table: (config, []) for table, config in TABLES.items()}
     tables |= {f"tier-{tier}": ("countdown_tiers", overrides_of(tier)) for tier in TIERS}
     tables |= {f"dose-{tier}": ("countdown_dose", overrides_of(tier)) for tier in DOSES}
@@ -64,12 +66,15 @@ def published() -> dict[str, Any]:
         finished = finished_cells(study, folder) if folder.path.is_dir() else []
         if len(finished) < len(study.cells):
             continue
-        rows = results_of(study.settings, [read_summary(folder.summary(cell)) for cell in finished]).to_json()
+        summaries = [read_summary(folder.summary(cell)) for cell in finished]
+        rows = results_of(study.settings, summaries).to_json()
+        if table == "methods":
+            unsolved = found_and_lost(summaries)
         methods += [{"table": table, **row} for row in rows["methods"]]
         differences += [{"table": table, **row} for row in rows["differences"]]
     origin = {"command": "python scripts/publish_results.py", "version": __version__}
-    shares = {"tiers": starts_of_tiers(), "law": law(differences)}
-    return {**origin, "methods": methods, "differences": differences, **shares}
+    others = {"unsolved": unsolved, "tiers": starts_of_tiers(), "law": law(differences)}
+    return {**origin, "methods": methods, "differences": differences, **others}
 
 
 def law(differences: list[dict[str, Any]]) -> dict[str, Any]:
@@ -114,6 +119,7 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--collect", type=Path, action="append", default=[], help="the folder of a study")
+    parser.add_argument("--base", type=Path, nargs=2, help="two evaluations of the base model on held-out problems")
     parser.add_argument("--rates", type=Path, nargs=2, help="evaluations of the base model: for the tiers, and fresh")
     parser.add_argument("--out", type=Path, default=RESULTS / "countdown.json")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables go")
@@ -121,6 +127,8 @@ def main() -> None:
     given = parser.parse_args()
     for study in given.collect:
         collected(study)
+    if given.base:
+        keep_base(*given.base)
     if given.rates:
         keep_rates(*given.rates)
     table = published()

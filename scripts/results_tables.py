@@ -23,6 +23,7 @@ MECHANISM = {
 def with_tables(page: str, table: Mapping[str, Any]) -> str:
     """Returns the page with all tables that the results have rows for."""
     made = {"ladder": _ladder(table["differences"]), "law": _law(table["law"])}
+    made["unsolved"] = _unsolved(table["unsolved"])
     made |= {"share": _share(table), "dose": _dose(table["differences"])}
     for regime in dict.fromkeys(row["table"] for row in table["methods"] if row["table"] in REGIMES):
         made[regime] = _methods(regime, table["methods"], table["differences"])
@@ -77,6 +78,22 @@ def _law(law: Mapping[str, Any]) -> list[str]:
         name = statistic.replace("auc", "AUC").replace("pass", "Pass")
         sign = "positive" if test["predicted_sign"] > 0 else "negative"
         lines.append(f"| {name} | {sign} | {test['spearman']:+.2f} | {_p(test['p'])} |")
+    return lines
+
+
+def _unsolved(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns what each method finds and loses, by thirds of the run, or nothing without the base model's samples."""
+    if not rows:
+        return []
+    lines = [
+        "| | solved after 1/3, 2/3, 3/3 | minus GRPO at the end, points | lost after 1/3, 2/3, 3/3 |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        found, lost = (", ".join(f"{100 * share:.1f}" for share in row[key]) for key in ("found", "lost"))
+        difference = f"{_signed(row['found_difference'])} {_ends(row['found_ci95'])}" if "found_ci95" in row else ""
+        name = "base model, 64 samples more" if row["method"] == "base" else name_of(row["method"])
+        lines.append(f"| {name} | {found} | {difference} | {lost} |")
     return lines
 
 
