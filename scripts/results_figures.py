@@ -195,7 +195,7 @@ def _intervals(
     zero: Any = alt.Chart(alt.Data(values=[{"value": 0}]))  # type: ignore[no-untyped-call]
     encodings: dict[str, Any] = {"x": x}
     methods = list(dict.fromkeys(value["method"] for value in values if "method" in value))
-    fill = alt.value(INK)
+    fill: Any = alt.value(INK)
     if methods:
         encodings["xOffset"] = alt.XOffset("method:N", sort=methods)
         fill = alt.condition(alt.datum.method == methods[0], alt.value(INK), alt.value("#ffffff"))

@@ -14,8 +14,8 @@ import hypothesis
 import pytest
 import torch
 
-# A shell's background job ignores Ctrl-C, and one under nohup a hang-up too: so would every command that the tests start
-# and interrupt.
+# A shell's background job ignores Ctrl-C, and one under nohup hang-ups: so would every command that the tests start and
+# interrupt.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
