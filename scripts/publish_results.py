@@ -40,6 +40,10 @@ TABLES = {
     "c": "countdown_c",
     "d": "countdown_d",
     "e": "countdown_e",
+    "updates": "countdown_updates",
+    "sums-a": "running_sums",
+    "sums-b": "running_sums_b",
+    "unsolvable": "unsolvable",
 }
 GROUP_SIZE, PERMUTATIONS = 8, 100_000
 PREDICTED = {"auc": 1, "pass@64": 1, "pass@1": -1}

@@ -8,6 +8,8 @@ REGIMES = {
     "c": "a weak base model",
     "d": "groups of 32",
     "e": "a long run",
+    "sums-a": "running sums, fresh problems",
+    "sums-b": "running sums, few problems",
 }
 """By table: the regimes."""
 
@@ -47,6 +49,8 @@ _NAMES = {
     "sova": "SoVA",
     "gspo": "GSPO",
     "cispo": "CISPO",
+    "dapo, 600 updates": "DAPO, 600 updates",
+    "ngrpo, a tenth": "NGRPO, a tenth of the push",
     "clip_only": "clip only",
     "calibration_only": "calibration only",
     "calibration_and_clip_mixed_only": "both, mixed groups only",

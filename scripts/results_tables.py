@@ -23,10 +23,11 @@ MECHANISM = {
 def with_tables(page: str, table: Mapping[str, Any]) -> str:
     """Returns the page with all tables that the results have rows for."""
     made = {"ladder": _ladder(table["differences"]), "law": _law(table["law"])}
+    made["unsolvable"] = _unsolvable(table["methods"], table["differences"])
     made["unsolved"] = _unsolved(table["unsolved"])
     made |= {"share": _share(table), "dose": _dose(table["differences"])}
-    for regime in dict.fromkeys(row["table"] for row in table["methods"] if row["table"] in REGIMES):
-        made[regime] = _methods(regime, table["methods"], table["differences"])
+    for name in dict.fromkeys(row["table"] for row in table["methods"] if row["table"] in (*REGIMES, "updates")):
+        made[name] = _methods(name, table["methods"], table["differences"])
     made["mechanism"] = _mechanism([row for row in table["methods"] if row["table"] == "methods"])
     for name, lines in made.items():
         if not lines:
@@ -94,6 +95,26 @@ def _unsolved(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         difference = f"{_signed(row['found_difference'])} {_ends(row['found_ci95'])}" if "found_ci95" in row else ""
         name = "base model, 64 samples more" if row["method"] == "base" else name_of(row["method"])
         lines.append(f"| {name} | {found} | {difference} | {lost} |")
+    return lines
+
+
+def _unsolvable(methods: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns what the push on all-wrong groups alone does to another task, or nothing before the runs are finished."""
+    rows = [row for row in methods if row["table"] == "unsolvable"]
+    if not rows:
+        return []
+    minus = {row["a"]: row for row in differences if row["table"] == "unsolvable"}
+    lines = [
+        "| | Pass@1 | Pass@64 | AUC | minus GRPO, points of AUC | entropy, nats per token |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        shares = " | ".join(f"{100 * row['pass_at_k'][k]:.1f}" for k in ("1", "64"))
+        other = minus.get(row["method"])
+        difference = f"{_signed(other['auc_difference'])} {_ends(other['ci95'])}" if other else ""
+        area = f"{100 * row['auc']:.1f} {_ends(row['auc_ci95'], '.1f')}"
+        entropy = f"{row['metrics']['policy/entropy']:.2f}"
+        lines.append(f"| {name_of(row['method'])} | {shares} | {area} | {difference} | {entropy} |")
     return lines
 
 
