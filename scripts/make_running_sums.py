@@ -4,10 +4,18 @@
 
 A problem is `38+67+94=`, two to five numbers of two digits; the completion adds one number after the other,
 `38+67=105,105+94=199####199`, 14 to 47 tokens, one for each character. OUT gets train.jsonl, few.jsonl (its first
-160), test.jsonl and base/. It takes two to three minutes on one core and is deterministic on one machine.
+160), test.jsonl and base/. It takes five minutes on one core and is deterministic on one machine.
 
 The base model has seen too few examples to add reliably, and the share `mistaken` of the steps that it was shown is
-wrong. No problem of the test file was among them.
+wrong. No problem of the test file was among them. The scan, 256 test problems, 64 samples each (0.2: 128 and 16):
+
+    mistaken  Pass@1  Pass@8  Pass@64
+        0.2    .290    .838
+        0.25   .033    .202     .699
+        0.35   .028    .195     .758   <- chosen: 80 % of the groups of 8 are all-wrong
+        0.5    .021    .152     .680
+
+Between the first two, 300 steps are just enough for addition to be learnt; below, it is not, whatever the share.
 """
 
 from __future__ import annotations
@@ -140,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--mistaken", type=float, default=0.5)
+    parser.add_argument("--mistaken", type=float, default=0.35)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
