@@ -62,6 +62,8 @@ def kill_after(folder: Path, out: str, count: int, sign: int) -> None:
         time.sleep(0.05)
     process.send_signal(sign)
     process.communicate(timeout=120)
+    everything = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(folder / out) not in everything  # its runs have ended with it
 
 
 def numbers(out: str) -> dict[str, object]:

@@ -36,6 +36,7 @@ def study(
     """Run methods x seeds and compare them with paired seeds; repeat the command to continue."""
     from ngrpo.errors import DataError
     from ngrpo.folder_lock import locked_folder
+    from ngrpo.runs.termination import exits_when_terminated
     from ngrpo.storage import write_json
     from ngrpo.study.cell_summary import read_summary
     from ngrpo.study.study_config import load_study
@@ -46,7 +47,7 @@ def study(
     folder = StudyFolder(out or Path("studies") / grid.settings.name)
     with locked_folder(folder.path):
         if not recompute:
-            with _GridFollower(grid, processes, quiet=json_output) as follow:
+            with exits_when_terminated(), _GridFollower(grid, processes, quiet=json_output) as follow:
                 Runner(grid, folder, processes=processes, on_progress=follow.update).run()
         finished = finished_cells(grid, folder)
         if not finished:

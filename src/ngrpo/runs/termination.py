@@ -84,12 +84,17 @@ class StopSignals:
 
 @contextmanager
 def exits_when_terminated() -> Iterator[None]:
-    """Makes SIGTERM, SIGHUP and SIGUSR1 raise SystemExit in the main thread, so that the block's cleanup runs too."""
+    """Makes SIGTERM, SIGHUP and SIGUSR1 raise SystemExit in the main thread, so that the block's cleanup runs too.
+
+    The first one ends the block; those that come during its cleanup are ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, _frame: Any) -> None:
+        for later in before:
+            signal.signal(later, signal.SIG_IGN)
         sys.exit(128 + number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS if number != signal.SIGINT}

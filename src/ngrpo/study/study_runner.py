@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,17 +187,19 @@ class Runner:
         return status, short_line(lines[-1]) if lines else ""
 
     def _stop(self) -> None:
-        """Asks the running cells to save and end, and kills those that have not after a minute."""
+        """Asks the running cells to save and end; kills those that have not after a minute, or on a second Ctrl-C."""
         with self._lock:
             self._stopped = True
             running = list(self._running.values())
         for process in running:
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 60
-        for process in running:
-            try:
-                process.wait(timeout=max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        try:
+            for process in running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        finally:
+            for process in running:
                 process.kill()
                 process.wait()
 
