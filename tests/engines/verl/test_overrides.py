@@ -151,7 +151,6 @@ def test_every_method_has_an_estimator_or_is_refused(tmp_path):
         ('sampling.stop=["Q:"]', "stop is not supported"),
         ("sampling.truncated=masked", "truncated 'masked' is not translated"),
         ("run.max_rollouts=9", "max_rollouts and max_tokens are not translated"),
-        ("evaluation.count=3", r"\[evaluation\] count, .* are not translated"),
         ("model.router_aux_loss_coef=0.01", "router_aux_loss_coef is not translated"),
         ("optimizer.name=adamw_8bit", "name 'adamw_8bit' is not translated"),
         (
@@ -165,6 +164,12 @@ def test_what_verl_cannot_do_is_an_error(override, message, tmp_path):
     with pytest.raises(ConfigError, match=message) as error:
         verl_command(config, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_evaluations_by_parts_of_a_run_are_refused(tmp_path):
+    config = load_config(PAPER / "ngrpo.toml", ["evaluation.every=0", "evaluation.count=3"])
+    with pytest.raises(ConfigError, match=r"\[evaluation\] count, .* are not translated"):
+        verl_command(config, tmp_path)
 
 
 def test_lora_constant_aggregate_and_importance_weights(tmp_path):
