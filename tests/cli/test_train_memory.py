@@ -90,6 +90,7 @@ def test_a_dry_run_of_the_local_engine_says_what_a_run_takes(
     limit = ("--set", f"run.max_rollouts={5 * found['completions'] + 1}", "--set", f"run.max_tokens={10**9}")
     limited = json.loads(run("train", CONFIG, *TINY, *limit, "--dry-run", "--json").out)
     assert limited["steps"] == 6
+    assert limited["evaluations"] < found["evaluations"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -83,6 +83,8 @@ def test_an_equal_budget_sets_the_length_and_the_evaluations(
             'equal = "updates"\nbudget = 5',
             r"\[study.vary.a\] \[run\] steps is given, but \[study\] equal = 'updates' sets it: leave it out",
         ),
+        ("[study.vary.a]\nrun = 3", "", r"\[study.vary.a\] 'run' must be a table, \[run\], got 3"),
+        ("[study.vary.a]\nevaluation = 3", 'equal = "tokens"\nbudget = 5', "'evaluation' must be a table"),
         ("", "seed = 3", r"unknown key 'seed'; did you mean 'seeds'\?"),
     ],
 )

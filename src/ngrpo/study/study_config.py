@@ -129,16 +129,17 @@ def _cells(settings: StudySettings, tables: Mapping[str, Any], path: str, overri
             raise ConfigError(f"{where}seeds must be a whole number of at least 1, got {seeds!r}")
         merged = _merged(tables, changes, where)
         apply_overrides(merged, overrides)
+        shared = config_of(merged, where=where)
         for seed in range(settings.first_seed, settings.first_seed + seeds):
             table = copy.deepcopy(merged)
             table.setdefault("run", {})["seed"] = seed
             table["run"]["name"] = f"{file_name(variant)}-{seed}"
             if settings.equal:
-                _set_length(table, settings, where)
+                _set_length(table, settings, shared, where)
             yield Cell(variant, seed, config_of(table, where=where))
 
 
-def _set_length(table: dict[str, Any], settings: StudySettings, where: str) -> None:
+def _set_length(table: dict[str, Any], settings: StudySettings, config: Config, where: str) -> None:
     """Gives a run the study's budget, and its evaluations equal parts of it.
 
     Completions and updates say how many steps the run has, more than it needs where a method samples again; for tokens
@@ -147,9 +148,8 @@ def _set_length(table: dict[str, Any], settings: StudySettings, where: str) -> N
     run, evaluation = table["run"], table.setdefault("evaluation", {})
     if settings.equal != "tokens" and "steps" in run:
         raise ConfigError(f"{where}[run] steps is given, but [study] equal = '{settings.equal}' sets it: leave it out")
-    if not evaluation.get("every"):
+    if not config.evaluation.every:
         evaluation.setdefault("count", settings.last_evaluations)
-    config = config_of(table, where=where)
     if settings.equal == "updates":
         run["steps"] = -(-settings.budget // config.optimizer.updates_per_step)
     else:

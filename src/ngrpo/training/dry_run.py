@@ -137,8 +137,9 @@ def dry_run(config: Config) -> DryRun:
     started = time.perf_counter()
     learned = _updated(config, learner, collected)
     seconds = time.perf_counter() - started
-    evaluations, completions = _evaluations(config)
     tokens = int(collected.sampled.num_tokens.sum())
+    steps = _steps(config.run, collected.rollouts_sampled, tokens)
+    evaluations, completions = _evaluations(config, steps)
     each = (collected.sample_seconds + collected.grade_seconds) / collected.rollouts_sampled
     return DryRun(
         size=ModelSize.of(policy, learner),
@@ -152,7 +153,7 @@ def dry_run(config: Config) -> DryRun:
         sample_seconds=collected.sample_seconds,
         grade_seconds=collected.grade_seconds,
         update_seconds=seconds,
-        steps=_steps(config.run, collected.rollouts_sampled, tokens),
+        steps=steps,
         evaluations=evaluations,
         evaluation_completions=evaluations * completions,
         evaluation_seconds=evaluations * completions * each,
@@ -174,9 +175,9 @@ def _steps(run: RunSettings, rollouts: int, tokens: int) -> int:
     return min([run.steps, *(-(-limit // max(1, of_step)) for limit, of_step in limits if limit)])
 
 
-def _evaluations(config: Config) -> tuple[int, int]:
-    """Returns how often the run evaluates, and the completions of one time."""
-    evaluation, steps = config.evaluation, config.run.steps
+def _evaluations(config: Config, steps: int) -> tuple[int, int]:
+    """Returns how often a run of so many steps evaluates, and the completions of one time."""
+    evaluation = config.evaluation
     if not evaluation.in_run:
         return 0, 0
     plan = EvaluationPlan.of(config)
