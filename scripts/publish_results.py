@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from results_figures import write_figures
+from results_names import OF_THE_LAW
 from results_tables import with_tables
 from results_tiers import DOSES, TIERS, keep_rates, overrides_of, starts_of_tiers
 from results_unsolved import found_and_lost, keep_base
@@ -86,7 +87,7 @@ def law(differences: list[dict[str, Any]]) -> dict[str, Any]:
 
     A method's statistics are its differences to GRPO, over the seeds that both have: what seeds have in common is gone.
     """
-    last = {row["a"]: row for row in differences if row["regime"] == "countdown-a" and row["a"] in METHODS}
+    last = {row["a"]: row for row in differences if row["table"] in OF_THE_LAW and row["a"] in METHODS}
     weights = {
         name: f[0] for name, f in gradient_weights(advantage_rows(GROUP_SIZE), (0.0,)).items() if f[0] is not None
     }

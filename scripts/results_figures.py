@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import altair as alt
-from results_names import REGIMES, name_of
+from results_names import OF_THE_LAW, REGIMES, name_of
 
 from ngrpo.charts.chart_files import save_chart
 
@@ -35,7 +35,7 @@ def write_figures(table: Mapping[str, Any], folder: Path) -> Iterator[Path]:
         "law.svg": _grid(_law_rows(table)),
         "pass_at_k.svg": _curves([row for row in differences if row["table"] == "methods"]),
         "share.svg": _against_share(table),
-        "dose.svg": _against_dose(differences),
+        "dose.svg": _against_dose(table),
     }
     for name, chart in figures.items():
         if chart is not None:
@@ -59,7 +59,7 @@ def _law_rows(table: Mapping[str, Any]) -> list[Row]:
         if name == "grpo":
             found.append(Row("", label, dict.fromkeys(STATISTICS, (0.0, 0.0, 0.0))))
             continue
-        rows = [row for row in table["differences"] if row["a"] == name and row["regime"] == "countdown-a"]
+        rows = [row for row in table["differences"] if row["a"] == name and row["table"] in OF_THE_LAW]
         found.append(_row(rows[-1], "")._replace(name=label))
     return found
 
@@ -164,14 +164,15 @@ def _against_share(table: Mapping[str, Any]) -> Any:
     return _styled(alt.vconcat(*panels, spacing=8)) if values else None
 
 
-def _against_dose(differences: Sequence[Mapping[str, Any]]) -> Any:
+def _against_dose(table: Mapping[str, Any]) -> Any:
     """Returns NGRPO and the control minus GRPO against the weight of all-wrong groups, a column a tier."""
+    starts = {row["tier"]: f"{100 * row['all_wrong']:.0f}" for row in table["tiers"]}
     values = []
-    for row in differences:
+    for row in table["differences"]:
         name, _, tier = row["table"].partition("-")
         method, _, weight = row["a"].partition(", ")
         if name == "dose":
-            values += _points(row, tier=tier, method=name_of(method), weight=weight or "1")
+            values += _points(row, tier=starts[tier], method=name_of(method), weight=weight or "1")
     tiers = list(dict.fromkeys(value["tier"] for value in values))
     rows = []
     for statistic in STATISTICS.values():

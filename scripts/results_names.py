@@ -13,6 +13,9 @@ REGIMES = {
 }
 """By table: the regimes."""
 
+OF_THE_LAW = ("methods", "ladder", "laws")
+"""Tables of regime (a), at equal rollouts: a method's last row of them is that of the law."""
+
 LADDER = {
     "ngrpo": "as published",
     "clip_only": "GRPO with the asymmetric clip",

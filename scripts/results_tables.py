@@ -25,7 +25,7 @@ def with_tables(page: str, table: Mapping[str, Any]) -> str:
     made = {"ladder": _ladder(table["differences"]), "law": _law(table["law"])}
     made["unsolvable"] = _unsolvable(table["methods"], table["differences"])
     made["unsolved"] = _unsolved(table["unsolved"])
-    made |= {"share": _share(table), "dose": _dose(table["differences"])}
+    made |= {"share": _share(table), "dose": _dose(table)}
     for name in dict.fromkeys(row["table"] for row in table["methods"] if row["table"] in (*REGIMES, "updates")):
         made[name] = _methods(name, table["methods"], table["differences"])
     made["mechanism"] = _mechanism([row for row in table["methods"] if row["table"] == "methods"])
@@ -133,16 +133,17 @@ def _share(table: Mapping[str, Any]) -> list[str]:
     return lines if tiers else []
 
 
-def _dose(differences: Sequence[Mapping[str, Any]]) -> list[str]:
+def _dose(table: Mapping[str, Any]) -> list[str]:
     """Returns NGRPO and the control minus GRPO by tier and weight, or nothing before a tier is finished."""
+    starts = {row["tier"]: f"{100 * row['all_wrong']:.0f} %" for row in table["tiers"]}
     lines = []
-    for row in differences:
+    for row in table["differences"]:
         name, _, tier = row["table"].partition("-")
         if name == "dose":
             method, _, weight = row["a"].partition(", ")
-            cells = [f"{tier} %", name_of(method), weight or "1", *_cells(row), _p(row["holm_p"])]
+            cells = [starts[tier], name_of(method), weight or "1", *_cells(row), _p(row["holm_p"])]
             lines.append(f"| {' | '.join(cells)} |")
-    headings = ["tier", "method", "weight", "Pass@1", "Pass@64", "AUC", "p of AUC, Holm"]
+    headings = ["all-wrong groups at the start", "method", "weight", "Pass@1", "Pass@64", "AUC", "p of AUC, Holm"]
     return [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings), *lines] if lines else []
 
 
