@@ -158,13 +158,22 @@ def test_moments_that_lack_a_parameter_are_refused(saved: tuple[Path, Any], make
         load_optimizer(folder, make_updater({"name": "ngrpo"}))
 
 
-@pytest.mark.parametrize("content", ['{"step": 3}', "[]", '{"step": "x"}'])
+@pytest.mark.parametrize("content", ['{"step": 3}', "[]", "3", '{"step": "x"}', "{", "[" * 100_000])
 def test_a_state_without_its_numbers_is_refused(saved: tuple[Path, Any], content: str) -> None:
     folder, _ = saved
     (folder / "trainer_state.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"trainer_state\.json cannot be used") as error:
         load_state(folder)
     one_line(error)
+
+
+def test_a_state_of_another_version_says_what_it_lacks(saved: tuple[Path, Any]) -> None:
+    folder, _ = saved
+    state = json.loads((folder / "trainer_state.json").read_text())
+    del state["tokens_sampled"]
+    (folder / "trainer_state.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match="it lacks 'tokens_sampled', which checkpoints of this version"):
+        load_state(folder)
 
 
 def test_state_is_plain_json(saved: tuple[Path, Any]) -> None:

@@ -150,12 +150,15 @@ def load_state(folder: Path) -> TrainerState:
     """
     try:
         values = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        numbers = {field.name: values[field.name] for field in fields(TrainerState)}
+        names = [field.name for field in fields(TrainerState)]
+        if missing := [name for name in names if name not in values]:
+            raise ValueError(f"it lacks '{missing[0]}', which checkpoints of this version of ngrpo have")
+        numbers = {name: values[name] for name in names}
         if not all(type(number) is int and number >= 0 for number in numbers.values()):
             raise ValueError("its values must be integers of at least 0")
         return TrainerState(**numbers)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{folder}: {_STATE} cannot be used: {short_line(repr(error))}") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{folder}: {_STATE} cannot be used: {short_line(str(error))}") from None
 
 
 def _check_finite(updater: Updater, consequence: str) -> None:
