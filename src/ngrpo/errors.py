@@ -6,6 +6,7 @@
     ├── GradingError (RuntimeError)         the grader itself failed, not the answer that it graded
     ├── CheckpointError (RuntimeError)      a checkpoint is missing, torn or of another run
     ├── TrainingError (RuntimeError)        training cannot go on: what was computed so far is on disk
+    │   └── TrippedError                    a trip-wire ended a run that teaches nothing any more
     ├── SamplerError (RuntimeError)          a server that samples completions no longer answers
     ├── LockedError (RuntimeError)           another process writes the folder
     ├── RankError (RuntimeError)             another process of torchrun failed or ended
@@ -80,6 +81,10 @@ class CheckpointError(NgrpoError, RuntimeError):
 
 class TrainingError(NgrpoError, RuntimeError):
     """Training cannot go on, for example because no group carries a signal any more."""
+
+
+class TrippedError(TrainingError):
+    """A trip-wire ended a run that teaches nothing any more; the weights are sound."""
 
 
 class SamplerError(NgrpoError, RuntimeError):

@@ -17,6 +17,7 @@ import pytest
 from benchmarks.forked_commands import Command, CommandServer
 from safetensors.torch import load_file
 
+from ngrpo.runs.run_dir import RunDir
 from tests.busy import slowdown
 from tests.cli.run_commands import Commands, Ended, ended, wait_for
 
@@ -173,6 +174,30 @@ def test_the_error_of_one_rank_is_one_line_of_the_first(commands: RankCommands) 
     assert (first.status, second.status) == (1, 1)
     assert first.last.startswith("ngrpo: rank 1: out of memory in an update, with one row of ")
     assert second.err == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "line"),
+    [
+        (["optimizer.lr=10"], 11, "step 11: the "),  # seen by the first rank, in the metrics
+        (
+            ["method.name=grpo", "method.filter=all", "method.refill=false", "sampling.max_completion_tokens=1"],
+            9,
+            "10 steps in a row had no group",
+        ),
+    ],
+    ids=["metric", "groups"],
+)
+def test_a_tripped_wire_ends_all_ranks_after_an_evaluation(
+    commands: RankCommands, settings: list[str], step: int, line: str
+) -> None:
+    commands.config.write_text(COUNTDOWN)
+    given = [*settings, "run.steps=20", "evaluation.every=50"]
+    first, second = commands.train_ranks(*[word for setting in given for word in ("--set", setting)])
+    assert (first.status, second.status) == (1, 1)
+    assert first.last.startswith(f"ngrpo: {line}")
+    assert second.err == ""
+    assert [summary.step for summary in RunDir.open(commands.folder / "r").read_summaries()] == [0, step]
 
 
 @pytest.mark.parametrize(

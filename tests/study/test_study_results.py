@@ -14,7 +14,7 @@ from ngrpo.evaluation.statistics.pass_at_k import auc, pass_at_k_curve
 from ngrpo.runs.run_dir import RunDir
 from ngrpo.study.cell_summary import CellSummary, EvaluationCounts, read_summary, summary_of
 from ngrpo.study.study_config import StudySettings
-from ngrpo.study.study_results import results_of
+from ngrpo.study.study_results import results_of, scored_evaluations
 
 
 def cell(variant: str, seed: int, rate: float, evaluations: int = 2, n: int = 16) -> CellSummary:
@@ -45,6 +45,45 @@ def test_means_are_those_of_the_last_evaluations() -> None:
         assert first.means[i] == pytest.approx(np.mean([curve[k] for curve in curves]))
     assert first.means[-1] == pytest.approx(np.mean([auc(curve) or 0.0 for curve in curves]))
     assert first.metrics == {"group/all_wrong": 0.25}
+
+
+def counts(step: int, correct: int) -> EvaluationCounts:
+    return EvaluationCounts(step, "t", ("a", "b"), (4, 4), (correct, correct))
+
+
+@pytest.mark.parametrize(
+    ("steps", "stopped_at", "scored"),
+    [
+        ([(50, 3), (80, 1)], 80, [3, 1, 1]),  # ended between two evaluations
+        ([(50, 3), (100, 1)], 100, [3, 1, 1]),  # with one of them
+        ([(20, 1)], 20, [1, 1, 1]),
+        ([(50, 3)], 80, [3, 0, 0]),  # could not be evaluated any more
+        ([], 12, [0, 0, 0]),
+        ([(50, 3), (100, 2), (140, 1)], 140, [3, 2, 1]),
+    ],
+)
+def test_a_run_that_ended_early_stays_as_it_ended(
+    steps: list[tuple[int, int]], stopped_at: int, scored: list[int]
+) -> None:
+    whole = [counts(step, 4) for step in (0, 50, 100, 150)]
+    found = [counts(0, 2), *(counts(step, correct) for step, correct in steps)]  # the one at the start never counts
+    run = CellSummary("base", 0, 150, 96, 6, "", 1.5, tuple(whole), {})
+    ended = replace(run, seed=1, steps=stopped_at, stopped="tripwires", evaluations=tuple(found))
+    kept = scored_evaluations(ended, run.trained_evaluations)
+    assert [evaluation.c[0] for evaluation in kept] == scored
+    settings = StudySettings.parse({"compare_to": "base", "last_evaluations": 3, "vary": {"base": {}}})
+    (result,) = results_of(settings, [run, ended]).variants
+    assert result.values[:, 0, 0].tolist() == pytest.approx([1.0, sum(scored) / 12])
+    assert result.stopped == 1
+
+
+def test_a_variant_whose_runs_all_ended_early_is_scored_beside_the_others() -> None:
+    run = CellSummary("base", 0, 150, 96, 6, "", 1.5, tuple(counts(step, 4) for step in (50, 100, 150)), {})
+    ended = replace(run, variant="worse", steps=12, stopped="diverged", evaluations=())
+    settings = StudySettings.parse({"compare_to": "base", "last_evaluations": 3, "vary": {"base": {}, "worse": {}}})
+    assert results_of(settings, [run, ended]).variants[1].means.tolist() == [0.0] * 4
+    with pytest.raises(DataError, match="the run has no evaluation"):
+        results_of(settings, [ended])
 
 
 def test_a_better_method_is_found_and_an_equal_one_is_not() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ngrpo.choices import TRIPWIRES
-from ngrpo.errors import TrainingError
+from ngrpo.errors import TrippedError
+from ngrpo.runs.run_dir import RunDir
 from ngrpo.training.tripwires import WINDOW, Tripwires
 
 SOUND = {"reward/mean": 0.3, "policy/entropy": 1.0}
@@ -21,7 +22,7 @@ CASES = {
 
 def take(wires: Tripwires, lines: list[dict[str, float]], first: int = 1) -> None:
     for step, line in enumerate(lines, start=first):
-        wires.check_metrics(step, line)
+        assert wires.tripped(step, line) is None
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -30,13 +31,11 @@ def test_a_metric_beyond_its_bound_stops_the_run(small_config: Any, name: str) -
     bad = SOUND | {metric: value}
     wires = Tripwires(small_config(), [], 61)
     take(wires, [SOUND, *[bad] * (WINDOW - 1)])
-    with pytest.raises(TrainingError) as error:
-        wires.check_metrics(WINDOW + 1, bad)
-    assert str(error.value).startswith(f"step {WINDOW + 1}: {said}")
-    assert f"leaving '{name}' out of [run] tripwires" in str(error.value)
+    line = wires.tripped(WINDOW + 1, bad) or ""
+    assert line.startswith(f"step {WINDOW + 1}: {said}")
+    assert f"leaving '{name}' out of [run] tripwires" in line
     resumed = Tripwires(small_config(), [SOUND, *[bad] * (WINDOW - 1)], 61)  # the same after a resume
-    with pytest.raises(TrainingError):
-        resumed.check_metrics(WINDOW + 1, bad)
+    assert resumed.tripped(WINDOW + 1, bad) == line
     others = [wire for wire in TRIPWIRES if wire != name]
     take(Tripwires(small_config(f"run.tripwires={others}"), [], 61), [SOUND, *[bad] * (2 * WINDOW)])
 
@@ -56,6 +55,17 @@ def test_switched_off_the_other_two_let_a_run_go_on(tmp_path: Any, small_config:
     assert len(run.read_metrics()) == 12
 
 
+@pytest.mark.parametrize(("every", "steps"), [(0, []), (3, [3, 6, 9]), (4, [4, 8, 9]), (50, [9])])
+def test_a_run_that_trips_is_evaluated_where_it_ends(
+    tmp_path: Any, small_config: Any, train: Any, every: int, steps: list[int]
+) -> None:
+    hopeless = ("method.name=grpo", "method.filter=all", "method.refill=false", "sampling.max_completion_tokens=1")
+    config = small_config(*hopeless, "run.steps=12", "evaluation.at_start=false", f"evaluation.every={every}")
+    with pytest.raises(TrippedError, match="10 steps in a row had no group to train on"):
+        train(tmp_path / "run", config)
+    assert [summary.step for summary in RunDir.open(tmp_path / "run").read_summaries()] == steps
+
+
 def test_gradients_that_are_not_finite_stop_the_run_unless_switched_off(
     make_updater: Any, random_rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,7 +73,7 @@ def test_gradients_that_are_not_finite_stop_the_run_unless_switched_off(
 
     updater = make_updater({"name": "ngrpo"})
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(math.nan))
-    with pytest.raises(TrainingError, match=r"leave 'not_finite' out of \[run\] tripwires"):
+    with pytest.raises(TrippedError, match=r"leave 'not_finite' out of \[run\] tripwires"):
         updater.take_updates([random_rows] * 12, step=1)
     updater.stops_when_not_finite = False
     assert updater.take_updates([random_rows] * 12, step=1).skipped == 12

@@ -47,6 +47,11 @@ class CellSummary:
     evaluations: tuple[EvaluationCounts, ...]
     metrics: Mapping[str, tuple[float, ...]]
 
+    @property
+    def trained_evaluations(self) -> tuple[EvaluationCounts, ...]:
+        """Those after the first step."""
+        return tuple(evaluation for evaluation in self.evaluations if evaluation.step > 0)
+
     def write(self, path: Path) -> None:
         """Writes the summary as one line of JSON, some kilobytes: equal lists are written once."""
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ngrpo.evaluation.statistics.paired_seeds import holm, paired_differences
 from ngrpo.evaluation.statistics.pass_at_k import auc
 from ngrpo.evaluation.statistics.seed_intervals import seeded_mean_intervals
 from ngrpo.evaluation.statistics.units import Floats
-from ngrpo.study.cell_summary import CellSummary, mean_of, values_of
+from ngrpo.study.cell_summary import CellSummary, EvaluationCounts, mean_of, values_of
 from ngrpo.study.study_config import StudySettings
 
 
@@ -87,7 +87,7 @@ def results_of(settings: StudySettings, summaries: Sequence[CellSummary]) -> Stu
     for summary in sorted(summaries, key=lambda summary: summary.seed):
         by_variant.setdefault(summary.variant, []).append(summary)
     names = [name for name in settings.vary if name in by_variant]
-    variants = tuple(_variant(name, by_variant[name], settings.last_evaluations) for name in names)
+    variants = tuple(_variant(name, by_variant[name], settings.last_evaluations, summaries) for name in names)
     if len({(result.values.shape[1], result.ks) for result in variants}) > 1:
         raise DataError("the variants differ in problems or in completions per problem: Pass@k cannot be compared")
     return StudyResults(settings, variants, _differences(settings, variants))
@@ -107,12 +107,39 @@ def statistic_index(settings: StudySettings, ks: Sequence[int]) -> int:
     return list(ks).index(k)
 
 
-def _variant(name: str, summaries: Sequence[CellSummary], last: int) -> VariantResult:
+def scored_evaluations(summary: CellSummary, whole: Sequence[EvaluationCounts]) -> tuple[EvaluationCounts, ...]:
+    """Returns the evaluations of a run after its first step, as many as those of a whole run.
+
+    A run that was ended early stays as it ended: its last evaluation stands for those that are missing. One that could
+    not be evaluated where it ended, for its logits were not finite, solves nothing from there on.
+
+    Args:
+        summary: the run's.
+        whole: what a run that went on to its end has.
+    """
+    found = summary.trained_evaluations
+    if not summary.stopped or not whole:
+        return found
+    if not found or found[-1].step != summary.steps:
+        found = (*found, replace(whole[-1], step=summary.steps, c=(0,) * len(whole[-1].c)))
+    regular = found[:-1]
+    return (*regular, *[found[-1]] * max(1, len(whole) - len(regular)))
+
+
+def _whole(summaries: Sequence[CellSummary]) -> tuple[EvaluationCounts, ...]:
+    """Returns the evaluations of a run that went on to its end; of any where none did."""
+    runs = [summary for summary in summaries if not summary.stopped] or summaries
+    return max((summary.trained_evaluations for summary in runs), key=len, default=())
+
+
+def _variant(name: str, summaries: Sequence[CellSummary], last: int, of_all: Sequence[CellSummary]) -> VariantResult:
     tables, ks = [], [0]
+    whole = _whole([summary for summary in summaries if not summary.stopped] or of_all)
     for summary in summaries:
-        if not summary.evaluations:
+        evaluations = scored_evaluations(summary, whole)
+        if not evaluations:
             raise DataError(f"{name}, seed {summary.seed}: the run has no evaluation ([evaluation] every)")
-        ks, values = values_of(summary.evaluations[-last:])
+        ks, values = values_of(evaluations[-last:])
         areas = [auc(dict(zip(ks, row, strict=True))) or 0.0 for row in values.tolist()]
         tables.append(np.column_stack([values, areas]))
     if len({table.shape for table in tables}) > 1:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ngrpo.config import OptimizerSettings
-from ngrpo.errors import MissingDependencyError, TrainingError
+from ngrpo.errors import MissingDependencyError, TrainingError, TrippedError
 from ngrpo.models.out_of_memory import is_out_of_memory
 from ngrpo.training.memory import MicroBatchBudget
 from ngrpo.training.ranks import ALONE, Ranks
@@ -157,7 +157,8 @@ class Updater:
         """Takes an optimiser step with the gradient that was accumulated, unless it is not finite; returns its norm.
 
         Raises:
-            TrainingError: when memory runs out in it, or too many in a row had no finite gradient.
+            TrainingError: when memory runs out in it.
+            TrippedError: when too many in a row had no finite gradient.
         """
         if all(parameter.grad is None for parameter in self.parameters.values()):
             # No row was computed. AdamW passes over a missing gradient, but under one of 0 its moments and the weights
@@ -172,7 +173,7 @@ class Updater:
             self._skipped_in_a_row += 1
         self.drop_gradient()
         if self.stops_when_not_finite and self._skipped_in_a_row >= MAX_SKIPPED_UPDATES:
-            raise TrainingError(
+            raise TrippedError(
                 f"{self._skipped_in_a_row} updates in a row had no finite gradient: training has diverged; "
                 f"lower {self.lr_key} and resume from an earlier checkpoint, or leave 'not_finite' out of [run] "
                 "tripwires"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ngrpo.config import Config
-from ngrpo.errors import StoppedError
+from ngrpo.errors import RankError, StoppedError, TrainingError, TrippedError
 from ngrpo.evaluation.evaluate import EvaluationPlan, evaluate, requests_of
 from ngrpo.runs.announcement import run_facts
 from ngrpo.runs.evaluation_results import best_step, record_evaluation
@@ -107,7 +108,8 @@ class Trainer:
         self._evaluate_if_due()
         while not self._is_over():
             parts = self._parts_over(self.config.evaluation.count)
-            self.step(self.state.step + 1)
+            with self._evaluated_when_tripped():
+                self.step(self.state.step + 1)
             self.state.evaluations_due = int(self._parts_over(self.config.evaluation.count) > parts)
             self.ranks.check_stop()
             if self.ranks.first(lambda: self._is_kept_step() or self._save_minutes_are_over()):
@@ -155,7 +157,8 @@ class Trainer:
             "time/step_seconds": ended - started,
             "time/tokens_per_second": metrics["completion/tokens"] / (ended - started),
         }
-        self.ranks.first(lambda: self._record(step, collected, batch.advantages, metrics))
+        if tripped := self.ranks.first(lambda: self._record(step, collected, batch.advantages, metrics)):
+            raise TrippedError(tripped)
 
     def evaluate(self) -> None:
         """Evaluates the policy as it is on every task, into eval/STEP/TASK."""
@@ -226,6 +229,18 @@ class Trainer:
                 self.evaluate()
             self.ranks.first(self._prune)
 
+    @contextmanager
+    def _evaluated_when_tripped(self) -> Iterator[None]:
+        """A trip-wire in the block ends the run; what it ended with is evaluated first, as at the end of any run."""
+        try:
+            yield
+        except TrippedError:
+            # One that gives no finite logits any more cannot be; other ranks have that as an error of this one.
+            with suppress(TrainingError, RankError), self.ranks.interruptible():
+                if self.config.evaluation.in_run:
+                    self.evaluate()
+            raise
+
     def _is_kept_step(self) -> bool:
         every, step = self.config.run.save_every, self.state.step
         return self._is_over() or (every > 0 and step % every == 0)
@@ -269,11 +284,12 @@ class Trainer:
             self._said.add(what)
             self.observer.on_message(f"{text} (shown once per run)")
 
-    def _record(self, step: int, collected: Collected, advantages: Tensor, metrics: dict[str, Any]) -> None:
+    def _record(self, step: int, collected: Collected, advantages: Tensor, metrics: dict[str, Any]) -> str | None:
+        """Writes what a step gave; returns why a trip-wire ends the run, None where it goes on."""
         if self.config.run.keep_rollouts:
             self.run_dir.append_rollouts(rollout_lines(step, collected, advantages))
         self.run_dir.append_metrics({"step": step, **metrics})
         if line := all_wrong_warning(self.config.method, self.config.sampling.group_size, step, metrics):
             self._say_once("all_wrong", line)
         self.observer.on_step(step, metrics)
-        self.tripwires.check_metrics(step, metrics)
+        return self.tripwires.tripped(step, metrics)

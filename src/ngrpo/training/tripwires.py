@@ -10,7 +10,7 @@ import torch
 
 from ngrpo.config import Config
 from ngrpo.diagnostics import group_shares
-from ngrpo.errors import TrainingError
+from ngrpo.errors import TrainingError, TrippedError
 from ngrpo.methods import GroupMethod, Method
 from ngrpo.training.collect import MAX_EMPTY_STEPS, Collected
 
@@ -73,16 +73,17 @@ class Tripwires:
         for metrics in history:
             self._count(metrics)
 
-    def check_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Raises TrainingError when a metric was sound and has been beyond its bound for WINDOW steps in a row."""
+    def tripped(self, step: int, metrics: Mapping[str, Any]) -> str | None:
+        """Returns what to say when a metric was sound and has been beyond its bound for WINDOW steps in a row."""
         self._count(metrics)
         for name, bound in self._bounds.items():
             if self._beyond[name] >= WINDOW and name in self._sound:
-                raise TrainingError(
+                return (
                     f"step {step}: {bound.text} for {self._beyond[name]} steps in a row, after {self._sound[name]:.3g} "
                     f"in step {step - self._beyond[name]}: {bound.cure} and resume from an earlier checkpoint, or "
                     f"switch this check off by leaving '{name}' out of [run] tripwires"
                 )
+        return None
 
     def check_collected(self, collected: Collected, step: int) -> None:
         """Raises TrainingError when the grader could not grade too many completions."""
@@ -95,12 +96,12 @@ class Tripwires:
             )
 
     def check_empty_steps(self, empty_steps: int, collected: Collected) -> None:
-        """Raises TrainingError after too many steps in a row without a group to train on."""
+        """Raises TrippedError after too many steps in a row without a group to train on."""
         if empty_steps < MAX_EMPTY_STEPS or "no_groups" not in self._config.run.tripwires:
             return
         method, last = self._config.method, collected.sampled
         shares = group_shares(last.rewards, max_reward=method.max_reward, valid=last.valid)
-        raise TrainingError(
+        raise TrippedError(
             f"{empty_steps} steps in a row had no group to train on: filter '{method.filter}' dropped every one; the "
             f"last were {shares.all_wrong:.0%} all-wrong, {shares.all_correct:.0%} all-correct, {shares.mixed:.0%} "
             f"mixed, {shares.ungraded:.0%} ungraded: change [method] filter, or leave 'no_groups' out of [run] "
