@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from results_figures import write_figures
 from results_names import OF_THE_LAW
+from results_smollm2 import SMOLLM2, smollm2_rows
 from results_tables import with_tables
 from results_tiers import DOSES, TIERS, keep_rates, overrides_of, starts_of_tiers
 from results_unsolved import found_and_lost, keep_base
@@ -62,7 +63,7 @@ def published() -> dict[str, Any]:
     methods: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     unsolved: list[dict[str, Any]] = []
-    tables: dict[str, tuple[str, list[str]]] = {table: (config, []) for table, config in TABLES.items()}
+    tables: dict[str, tuple[str, list[str]]] = {table: (config, []) for table, config in (TABLES | SMOLLM2).items()}
     tables |= {f"tier-{tier}": ("countdown_tiers", overrides_of(tier)) for tier in TIERS}
     tables |= {f"dose-{tier}": ("countdown_dose", overrides_of(tier)) for tier in DOSES}
     for table, (config, overrides) in tables.items():
@@ -72,7 +73,11 @@ def published() -> dict[str, Any]:
         if len(finished) < len(study.cells):
             continue
         summaries = [read_summary(folder.summary(cell)) for cell in finished]
-        rows = results_of(study.settings, summaries).to_json()
+        rows = (
+            smollm2_rows(study.settings, summaries)
+            if table in SMOLLM2
+            else results_of(study.settings, summaries).to_json()
+        )
         if table == "methods":
             unsolved = found_and_lost(summaries)
         methods += [{"table": table, **row} for row in rows["methods"]]
