@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from results_course import course_of
 from results_figures import write_figures
 from results_names import OF_THE_LAW
 from results_smollm2 import SMOLLM2, smollm2_rows
@@ -63,6 +64,7 @@ def published() -> dict[str, Any]:
     methods: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     unsolved: list[dict[str, Any]] = []
+    course: list[dict[str, Any]] = []
     tables: dict[str, tuple[str, list[str]]] = {table: (config, []) for table, config in (TABLES | SMOLLM2).items()}
     tables |= {f"tier-{tier}": ("countdown_tiers", overrides_of(tier)) for tier in TIERS}
     tables |= {f"dose-{tier}": ("countdown_dose", overrides_of(tier)) for tier in DOSES}
@@ -80,10 +82,12 @@ def published() -> dict[str, Any]:
         )
         if table == "methods":
             unsolved = found_and_lost(summaries)
+        if table == "e":
+            course = course_of(summaries)
         methods += [{"table": table, **row} for row in rows["methods"]]
         differences += [{"table": table, **row} for row in rows["differences"]]
     origin = {"command": "python scripts/publish_results.py", "version": __version__}
-    others = {"unsolved": unsolved, "tiers": starts_of_tiers(), "law": law(differences)}
+    others = {"unsolved": unsolved, "course": course, "tiers": starts_of_tiers(), "law": law(differences)}
     return {**origin, "methods": methods, "differences": differences, **others}
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from results_course import course_table
 from results_names import LADDER, REGIMES, name_of
 from results_smollm2 import SMOLLM2, smollm2_table
 
@@ -25,7 +26,7 @@ def with_tables(page: str, table: Mapping[str, Any]) -> str:
     """Returns the page with all tables that the results have rows for."""
     made = {"ladder": _ladder(table["differences"]), "law": _law(table["law"])}
     made["unsolvable"] = _unsolvable(table["methods"], table["differences"])
-    made["unsolved"] = _unsolved(table["unsolved"])
+    made |= {"unsolved": _unsolved(table["unsolved"]), "course": course_table(table["course"])}
     made |= {"share": _share(table), "dose": _dose(table)}
     made |= {name: smollm2_table(table, name) for name in SMOLLM2}
     for name in dict.fromkeys(row["table"] for row in table["methods"] if row["table"] in (*REGIMES, "updates")):
