@@ -76,7 +76,8 @@ def _grid(rows: Sequence[Row]) -> Any:
         columns = [
             _column(of_group, statistic, rows, labels=not at, titled=last) for at, statistic in enumerate(STATISTICS)
         ]
-        block = alt.hconcat(*columns, spacing=8)
+        # Flush: the labels of the last group would otherwise move its columns away from those above.
+        block = alt.hconcat(*columns, spacing=14, bounds="flush")
         blocks.append(block.properties(title=alt.TitleParams(group, fontSize=12, anchor="start")) if group else block)
     return _styled(alt.vconcat(*blocks, spacing=6))
 
@@ -184,7 +185,7 @@ def _against_dose(table: Mapping[str, Any]) -> Any:
             of_panel = [v for v in values if v["statistic"] == statistic and v["tier"] == tier]
             title = f"{tier} % all-wrong" if statistic == "AUC" else ""
             panels.append(_intervals(of_panel, x, 84, 80, statistic if tier == tiers[0] else None, title))
-        rows.append(alt.hconcat(*panels, spacing=8).resolve_scale(y="shared"))
+        rows.append(alt.hconcat(*panels, spacing=12, bounds="flush").resolve_scale(y="shared"))
     return _styled(alt.vconcat(*rows, spacing=8)) if values else None
 
 
