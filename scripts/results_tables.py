@@ -139,13 +139,15 @@ def _share(table: Mapping[str, Any]) -> list[str]:
 def _dose(table: Mapping[str, Any]) -> list[str]:
     """Returns NGRPO and the control minus GRPO by tier and weight, or nothing before a tier is finished."""
     starts = {row["tier"]: f"{100 * row['all_wrong']:.0f} %" for row in table["tiers"]}
-    lines = []
+    by_weight: dict[tuple[str, str], dict[str, str]] = {}
     for row in table["differences"]:
         name, _, tier = row["table"].partition("-")
         if name == "dose":
-            method, _, weight = row["a"].partition(", ")
-            cells = [starts[tier], name_of(method), weight or "1", *_cells(row), _p(row["holm_p"])]
-            lines.append(f"| {' | '.join(cells)} |")
+            method, _, given = row["a"].partition(", ")
+            weight = given or "1"
+            cells = [starts[tier], name_of(method), weight, *_cells(row), _p(row["holm_p"])]
+            by_weight.setdefault((tier, method), {})[weight] = f"| {' | '.join(cells)} |"
+    lines = [rows[weight] for rows in by_weight.values() for weight in sorted(rows, key=float)]
     headings = ["all-wrong groups at the start", "method", "weight", "Pass@1", "Pass@64", "AUC", "p of AUC, Holm"]
     return [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings), *lines] if lines else []
 
