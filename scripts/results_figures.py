@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import altair as alt
-from results_names import OF_THE_LAW, REGIMES, name_of
+from results_names import OF_THE_LAW, REGIMES, SECOND_TASK, name_of
 
 from ngrpo.charts.chart_files import save_chart
 
@@ -31,6 +31,7 @@ def write_figures(table: Mapping[str, Any], folder: Path) -> Iterator[Path]:
     differences = table["differences"]
     figures = {
         "methods.svg": _grid([_row(row, REGIMES[row["table"]]) for row in differences if row["table"] in REGIMES]),
+        "sums.svg": _grid([_row(row, SECOND_TASK[row["table"]]) for row in differences if row["table"] in SECOND_TASK]),
         "ladder.svg": _grid([_row(row, "") for row in differences if row["table"] == "ladder"]),
         "law.svg": _grid(_law_rows(table)),
         "pass_at_k.svg": _curves([row for row in differences if row["table"] == "methods"]),

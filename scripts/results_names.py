@@ -8,10 +8,14 @@ REGIMES = {
     "c": "a weak base model",
     "d": "groups of 32",
     "e": "a long run",
+}
+"""By table: the regimes on Countdown."""
+
+SECOND_TASK = {
     "sums-a": "running sums, fresh problems",
     "sums-b": "running sums, few problems",
 }
-"""By table: the regimes."""
+"""By table: those on the second task, whose differences have another scale."""
 
 OF_THE_LAW = ("methods", "ladder", "laws")
 """Tables of regime (a), at equal rollouts: a method's last row of them is that of the law."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results_course import course_table
-from results_names import LADDER, REGIMES, name_of
+from results_names import LADDER, REGIMES, SECOND_TASK, name_of
 from results_smollm2 import SMOLLM2, smollm2_table
 
 SHOWN_KS = ("1", "8", "64")
@@ -29,7 +29,9 @@ def with_tables(page: str, table: Mapping[str, Any]) -> str:
     made |= {"unsolved": _unsolved(table["unsolved"]), "course": course_table(table["course"])}
     made |= {"share": _share(table), "dose": _dose(table)}
     made |= {name: smollm2_table(table, name) for name in SMOLLM2}
-    for name in dict.fromkeys(row["table"] for row in table["methods"] if row["table"] in (*REGIMES, "updates")):
+    for name in dict.fromkeys(
+        row["table"] for row in table["methods"] if row["table"] in (*REGIMES, *SECOND_TASK, "updates")
+    ):
         made[name] = _methods(name, table["methods"], table["differences"])
     made["mechanism"] = _mechanism([row for row in table["methods"] if row["table"] == "methods"])
     for name, lines in made.items():
