@@ -94,7 +94,8 @@ def _column(rows: Sequence[Row], statistic: str, everything: Sequence[Row], *, l
         for row in rows
     ]
     ends = [end for row in everything for end in row.values[statistic]]
-    scale = alt.Scale(domain=[min(ends) - 0.1, max(ends) + 0.1], nice=False)
+    margin = 0.03 * (max(ends) - min(ends))
+    scale = alt.Scale(domain=[min(ends) - margin, max(ends) + margin], nice=False)
     axis = alt.Axis(labelLimit=130) if labels else alt.Axis(labels=False)
     y = alt.Y("name:N", sort=None, title=None, axis=axis)
     x_axis = alt.Axis(grid=True, tickCount=3, labels=titled, title=STATISTICS[statistic] if titled else None)
