@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from results_cells import ends, p_value
 from results_names import name_of
 
 from ngrpo.study.cell_summary import CellSummary
@@ -50,10 +51,9 @@ def smollm2_table(table: Mapping[str, Any], name: str) -> list[str]:
     for row in differences:
         first = _percent(row["pass_at_k_difference"]["1"], row["pass_at_k_ci95"]["1"], "+.1f")
         area = _percent(row["auc_difference"], row["ci95"], "+.1f")
-        lines.append(f"| {name_of(row['a'])} | {first} | {area} | {row['holm_p']:.3f} |")
+        lines.append(f"| {name_of(row['a'])} | {first} | {area} | {p_value(row['holm_p'])} |")
     return lines
 
 
 def _percent(share: float, interval: Sequence[float], form: str = ".1f") -> str:
-    value, low, high = (format(100 * number, form) for number in (share, *interval))
-    return f"{value} [{low}, {high}]"
+    return f"{format(100 * share, form)} {ends(interval, form)}"

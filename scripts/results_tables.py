@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from results_cells import ends, p_value, signed
 from results_course import course_table
 from results_names import LADDER, REGIMES, SECOND_TASK, name_of
 from results_smollm2 import SMOLLM2, smollm2_table
@@ -51,7 +52,7 @@ def _methods(table: str, methods: Sequence[Mapping[str, Any]], differences: Sequ
     lines = ["| | seeds | Pass@1 | Pass@8 | Pass@64 | AUC | rollouts | updates |", "|---|---|---|---|---|---|---|---|"]
     for row in shown:
         shares = " | ".join(f"{100 * row['pass_at_k'][k]:.1f}" for k in SHOWN_KS)
-        area = f"{100 * row['auc']:.1f} {_ends(row['auc_ci95'], '.1f')}"
+        area = f"{100 * row['auc']:.1f} {ends(row['auc_ci95'], '.1f')}"
         used = f"{row['rollouts']:,.0f} | {row['updates']:,.0f}"
         lines.append(f"| {name_of(row['method'])} | {len(row['seeds'])} | {shares} | {area} | {used} |")
     lines += [
@@ -62,9 +63,9 @@ def _methods(table: str, methods: Sequence[Mapping[str, Any]], differences: Sequ
     for row in differences:
         if row["table"] == table:
             better, worse = (", ".join(map(str, row[key])) or "none" for key in ("beats_at_k", "loses_at_k"))
-            area = f"{_signed(row['auc_difference'])} {_ends(row['ci95'])}"
+            area = f"{signed(row['auc_difference'])} {ends(row['ci95'])}"
             lines.append(
-                f"| {name_of(row['a'])} | {row['seeds']} | {area} | {_p(row['holm_p'])} | {better} | {worse} |"
+                f"| {name_of(row['a'])} | {row['seeds']} | {area} | {p_value(row['holm_p'])} | {better} | {worse} |"
             )
     return lines
 
@@ -74,7 +75,7 @@ def _ladder(differences: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in differences:
         if row["table"] == "ladder":
             cells = " | ".join(_cells(row))
-            lines.append(f"| {name_of(row['a'])} | {LADDER[row['a']]} | {cells} | {_p(row['holm_p'])} |")
+            lines.append(f"| {name_of(row['a'])} | {LADDER[row['a']]} | {cells} | {p_value(row['holm_p'])} |")
     return lines
 
 
@@ -83,7 +84,7 @@ def _law(law: Mapping[str, Any]) -> list[str]:
     for statistic, test in law["tests"].items():
         name = statistic.replace("auc", "AUC").replace("pass", "Pass")
         sign = "positive" if test["predicted_sign"] > 0 else "negative"
-        lines.append(f"| {name} | {sign} | {test['spearman']:+.2f} | {_p(test['p'])} |")
+        lines.append(f"| {name} | {sign} | {test['spearman']:+.2f} | {p_value(test['p'])} |")
     return lines
 
 
@@ -97,7 +98,7 @@ def _unsolved(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     for row in rows:
         found, lost = (", ".join(f"{100 * share:.1f}" for share in row[key]) for key in ("found", "lost"))
-        difference = f"{_signed(row['found_difference'])} {_ends(row['found_ci95'])}" if "found_ci95" in row else ""
+        difference = f"{signed(row['found_difference'])} {ends(row['found_ci95'])}" if "found_ci95" in row else ""
         name = "base model, 64 samples more" if row["method"] == "base" else name_of(row["method"])
         lines.append(f"| {name} | {found} | {difference} | {lost} |")
     return lines
@@ -116,8 +117,8 @@ def _unsolvable(methods: Sequence[Mapping[str, Any]], differences: Sequence[Mapp
     for row in rows:
         shares = " | ".join(f"{100 * row['pass_at_k'][k]:.1f}" for k in ("1", "64"))
         other = minus.get(row["method"])
-        difference = f"{_signed(other['auc_difference'])} {_ends(other['ci95'])}" if other else ""
-        area = f"{100 * row['auc']:.1f} {_ends(row['auc_ci95'], '.1f')}"
+        difference = f"{signed(other['auc_difference'])} {ends(other['ci95'])}" if other else ""
+        area = f"{100 * row['auc']:.1f} {ends(row['auc_ci95'], '.1f')}"
         entropy = f"{row['metrics']['policy/entropy']:.2f}"
         lines.append(f"| {name_of(row['method'])} | {shares} | {area} | {difference} | {entropy} |")
     return lines
@@ -133,8 +134,10 @@ def _share(table: Mapping[str, Any]) -> list[str]:
     ]
     for row in tiers:
         difference = differences[f"tier-{row['tier']}"]
-        start = f"{100 * row['all_wrong']:.1f} % {_ends(row['all_wrong_ci95'], '.1f')}"
-        lines.append(f"| {start} | {row['problems']:,} | {' | '.join(_cells(difference))} | {_p(difference['p'])} |")
+        start = f"{100 * row['all_wrong']:.1f} % {ends(row['all_wrong_ci95'], '.1f')}"
+        lines.append(
+            f"| {start} | {row['problems']:,} | {' | '.join(_cells(difference))} | {p_value(difference['p'])} |"
+        )
     return lines if tiers else []
 
 
@@ -147,7 +150,7 @@ def _dose(table: Mapping[str, Any]) -> list[str]:
         if name == "dose":
             method, _, given = row["a"].partition(", ")
             weight = given or "1"
-            cells = [starts[tier], name_of(method), weight, *_cells(row), _p(row["holm_p"])]
+            cells = [starts[tier], name_of(method), weight, *_cells(row), p_value(row["holm_p"])]
             by_weight.setdefault((tier, method), {})[weight] = f"| {' | '.join(cells)} |"
     lines = [rows[weight] for rows in by_weight.values() for weight in sorted(rows, key=float)]
     headings = ["all-wrong groups at the start", "method", "weight", "Pass@1", "Pass@64", "AUC", "p of AUC, Holm"]
@@ -157,10 +160,9 @@ def _dose(table: Mapping[str, Any]) -> list[str]:
 def _cells(difference: Mapping[str, Any]) -> list[str]:
     """Returns a difference's Pass@1, Pass@64 and AUC with their intervals."""
     cells = [
-        f"{_signed(difference['pass_at_k_difference'][k])} {_ends(difference['pass_at_k_ci95'][k])}"
-        for k in ("1", "64")
+        f"{signed(difference['pass_at_k_difference'][k])} {ends(difference['pass_at_k_ci95'][k])}" for k in ("1", "64")
     ]
-    return [*cells, f"{_signed(difference['auc_difference'])} {_ends(difference['ci95'])}"]
+    return [*cells, f"{signed(difference['auc_difference'])} {ends(difference['ci95'])}"]
 
 
 def _mechanism(methods: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -171,16 +173,3 @@ def _mechanism(methods: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = [f"{value:.2f}" if metric == "policy/entropy" else f"{100 * value:.0f} %" for value in values]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return lines
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.2f}"
-
-
-def _ends(interval: Sequence[float], form: str = "+.2f") -> str:
-    low, high = (format(100 * end, form) for end in interval)
-    return f"[{low}, {high}]"
